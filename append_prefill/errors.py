@@ -1,0 +1,40 @@
+"""What can go wrong before, during and around a run, and the exit status each maps to."""
+
+from __future__ import annotations
+
+EXIT_REGRESSION = 1
+EXIT_USAGE = 4  # pytest's own usage status
+EXIT_INFRASTRUCTURE = 7
+EXIT_INCONCLUSIVE = 8
+
+
+class AppendPrefillError(Exception):
+    """Base of every error the suite raises on purpose; its text is meant for the user."""
+
+    exit_status: int = EXIT_INFRASTRUCTURE
+
+
+class UsageError(AppendPrefillError):
+    """An option cannot be honoured. Raised before any server starts.
+
+    The message is one paragraph that names the option, the value and what would be right.
+    """
+
+    exit_status = EXIT_USAGE
+
+    def __init__(self, option: str, value: object, problem: str, remedy: str) -> None:
+        self.option, self.value, self.problem, self.remedy = option, value, problem, remedy
+        super().__init__(f"{option} {value}: {problem} {remedy}")
+
+
+class InfrastructureError(AppendPrefillError):
+    """The run cannot say anything: no server, no device, or nothing valid was measured."""
+
+
+class ServerDiedError(InfrastructureError):
+    """The server process ended, or never got ready; carries the last lines of its log."""
+
+    def __init__(self, problem: str, log_tail: str, log_path: str) -> None:
+        self.log_tail, self.log_path = log_tail, log_path
+        tail = f"\nLast lines of {log_path}:\n{log_tail}" if log_tail else f" (log: {log_path})"
+        super().__init__(problem + tail)

@@ -1,0 +1,226 @@
+"""A profile: which model, which points, how often, and what must hold.
+
+Profiles are TOML files; two are shipped in `append_prefill/profiles/`. A bound or a noise
+figure without its argument does not validate: every number that can turn a night red says why.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from append_prefill.errors import UsageError
+from append_prefill.workload.points import Point
+
+DeviceKind = Literal["cuda", "cpu"]
+Argument = Annotated[str, Field(min_length=20)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bound(_Strict):
+    """The limit of one finding.
+
+    `limit` is None for a figure that is reported and never gated. `meaningful = false` makes the
+    finding not-applicable under this profile; `argument` then says why it has no meaning.
+    """
+
+    limit: float | None = Field(default=None, gt=0)
+    meaningful: bool = True
+    argument: Argument
+
+
+class Experiment(_Strict):
+    """A named list of points and the words the report uses for it."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    points: tuple[tuple[int, int], ...] = Field(min_length=1)
+
+    @property
+    def as_points(self) -> tuple[Point, ...]:
+        """The (L, m) pairs, in the order the profile gives them."""
+        return tuple(Point(context, append) for context, append in self.points)
+
+
+class Model(_Strict):
+    """What the server loads: a geometry (`config`, written to a directory) or a path or name.
+
+    `config` is a Hugging Face `config.json` as a table; with it and `dummy_weights` nothing is
+    downloaded.
+    """
+
+    name: str
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    dummy_weights: bool = True
+
+
+class Server(_Strict):
+    """What must be equal on both sides: arguments for `sglang.launch_server`, environment."""
+
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    start_limit_s: float = Field(default=600, gt=0)
+
+
+class Plan(_Strict):
+    """How often: starts a side, samples a point and start, spread over blocks."""
+
+    starts: int = Field(ge=1)
+    samples: int = Field(ge=1)
+    output_tokens: int = Field(default=2, ge=2)
+    share_output_tokens: int = Field(default=32, ge=2)
+    idle_ms: float = Field(default=3.0, ge=0)
+    warmup_rounds_max: int = Field(default=30, ge=2)
+    drawn_points: int = Field(default=0, ge=0)
+    budget_minutes: float = Field(gt=0)
+    min_valid_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class Policy(_Strict):
+    """What counts as a regression (relative effects) and how often a night may cry wolf."""
+
+    min_effect: float = Field(default=0.015, gt=0)
+    must_catch: float = Field(default=0.03, gt=0)
+    false_alarm_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    fdr: float = Field(default=0.05, gt=0, lt=0.5)
+    looks: int = Field(default=3, ge=1)
+    argument: Argument
+
+
+class Noise(_Strict):
+    """Spread to assume where none is stored yet: relative standard deviations (log scale).
+
+    A stored A/A noise record replaces all of them.
+    """
+
+    start_sd: float = Field(gt=0)
+    within_sd: float = Field(gt=0)
+    night_sd: float = Field(gt=0)
+    argument: Argument
+
+
+class Link(_Strict):
+    """A link a KV cache could travel on; `gb_per_s` in 1e9 bytes a second."""
+
+    name: str
+    gb_per_s: float = Field(gt=0)
+
+
+class Limits(_Strict):
+    """The rectangle Hypothesis draws (L, m) from; both ends included."""
+
+    context_tokens: tuple[int, int]
+    append_tokens: tuple[int, int]
+    total_tokens: int
+
+
+class Profile(_Strict):
+    """Everything a run is planned from. See the shipped files for worked examples."""
+
+    name: str
+    title: str
+    device: DeviceKind
+    model: Model
+    server: Server
+    plan: Plan
+    limits: Limits
+    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    bounds: dict[str, Bound]
+    policy: Policy
+    noise: Noise
+    link: Link
+    identity_not_binding: tuple[str, ...] = ()
+    baseline_max_age_days: float = Field(default=90, gt=0)
+    # A week of nights: long enough for a between-nights spread that is not all guess, short
+    # enough that a driver update is soon inside it.
+    rolling_runs: int = Field(default=7, ge=2)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        ids = [experiment.id for experiment in self.experiments]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"two experiments share an id: {sorted(ids)}")
+        if self.policy.must_catch <= self.policy.min_effect:
+            raise ValueError("policy.must_catch must be larger than policy.min_effect")
+        for experiment in self.experiments:
+            for point in experiment.as_points:
+                if point.total_tokens > self.limits.total_tokens:
+                    raise ValueError(
+                        f"{experiment.id}: {point.label} has {point.total_tokens} tokens, more "
+                        f"than limits.total_tokens = {self.limits.total_tokens}"
+                    )
+        return self
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Every point of every experiment, once, sorted."""
+        return tuple(sorted({point for e in self.experiments for point in e.as_points}))
+
+    def experiments_of(self, point: Point) -> list[str]:
+        """Ids of the experiments the point belongs to; empty for a drawn point."""
+        return [e.id for e in self.experiments if point in e.as_points]
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        """The experiment of that id. Raises KeyError, naming those there are."""
+        for experiment in self.experiments:
+            if experiment.id == experiment_id:
+                return experiment
+        known = ", ".join(e.id for e in self.experiments)
+        raise KeyError(f"profile {self.name} has no experiment {experiment_id!r}, only {known}")
+
+
+def shipped_profiles() -> list[str]:
+    """Names that `--profile` takes without a path."""
+    folder = resources.files("append_prefill") / "profiles"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def load_profile(name_or_file: str) -> Profile:
+    """Read a shipped profile by name, or a TOML file by path.
+
+    Raises UsageError for a name that is not shipped, a file that is not there, is not TOML or
+    does not validate.
+    """
+    option = "--profile"
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise UsageError(option, name_or_file, "no such file.", "Give a TOML profile's path.")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_file in shipped_profiles():
+        source = resources.files("append_prefill") / "profiles" / f"{name_or_file}.toml"
+        text = source.read_text(encoding="utf-8")
+    else:
+        known = ", ".join(shipped_profiles())
+        raise UsageError(
+            option,
+            name_or_file,
+            "is neither a shipped profile nor a file.",
+            f"Shipped are {known}; anything else is the path of a TOML file.",
+        )
+    try:
+        return Profile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            option, name_or_file, f"is not TOML ({error}).", "Mend the file."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise UsageError(
+            option,
+            name_or_file,
+            f"does not validate: {where}: {first['msg']} "
+            f"({error.error_count()} problem(s) in all).",
+            "Compare with the shipped profiles in append_prefill/profiles/.",
+        ) from error
