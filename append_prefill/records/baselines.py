@@ -1,0 +1,325 @@
+"""Stored baselines: `baselines/<device>/<model>/<sglang version>.json`, and which one to use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from append_prefill.errors import UsageError
+from append_prefill.records.identity import (
+    identity_differences,
+    identity_of,
+    version_of,
+)
+from append_prefill.records.pinned import PINNED_FILE, read_pinned, read_pinned_run
+from append_prefill.records.run import Run
+from append_prefill.records.store import read_run, run_text, write_whole
+from append_prefill.workload.profile import Profile
+
+FOLDER = "baselines"
+# 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
+_DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored baseline. `pinned` marks the folder's pinned reference."""
+
+    path: Path
+    run: Run
+    pinned: bool
+
+    @property
+    def version(self) -> str:
+        """The version the file is named after."""
+        return version_of(self.run) or self.path.stem
+
+    @property
+    def device(self) -> str:
+        return self.path.parent.parent.name
+
+    @property
+    def model(self) -> str:
+        return self.path.parent.name
+
+
+def stored_baselines(root: Path, identity: Mapping[str, Any] | None = None) -> list[Stored]:
+    """The baselines under `root` (the folder `baselines`), by device, model and version.
+
+    `identity` narrows them to its device and model. Raises UsageError for a file that is no
+    valid record.
+    """
+    pattern = "*/*/*.json"
+    if identity is not None:
+        pattern = f"{baseline_folder(root, identity).relative_to(root)}/*.json"
+    found = []
+    for path in sorted(root.glob(pattern)):
+        if path.name == PINNED_FILE:
+            continue
+        run = read_run(path, option="baseline")
+        found.append(Stored(path, run, _is_pinned(path)))
+    return sorted(found, key=lambda s: (s.device, s.model, _sort_key(s.version)))
+
+
+def baseline_folder(root: Path, identity: Mapping[str, Any]) -> Path:
+    """`root`/<device>/<model>; a MIG slice has its own device.
+
+    Raises UsageError if the identity names no device or no model.
+    """
+    device = identity.get("device")
+    model = identity.get("model", {}).get("name")
+    if not device or not model:
+        raise UsageError(
+            "--baseline",
+            "",
+            f"this run has no device or model name (device {device!r}, model {model!r}), so no "
+            "baseline can belong to it.",
+            "Use --baseline none, or a profile whose model has a name.",
+        )
+    mig = identity.get("mig")
+    name = f"{device} MIG {mig}" if mig and mig != "off" else str(device)
+    return root / slug(name) / slug(str(model).rstrip("/").rsplit("/", 1)[-1])
+
+
+def baseline_path(root: Path, identity: Mapping[str, Any], version: str | None) -> Path:
+    """Where the baseline of that identity and version lies. Raises UsageError without either."""
+    if not version:
+        raise UsageError(
+            "--save-baseline",
+            "",
+            "the server did not tell its SGLang version, after which baselines are named.",
+            "Let the suite start the server (--sglang).",
+        )
+    return baseline_folder(root, identity) / f"{slug(version)}.json"
+
+
+def refuse_overwrite(
+    root: Path,
+    identity: Mapping[str, Any],
+    version: str | None,
+    *,
+    not_binding: Collection[str] = (),
+) -> Path:
+    """The path a baseline would be saved to.
+
+    Raises UsageError if what lies there is the pinned reference, or the record of another
+    identity. Everything it needs is known before a server starts, so call it then.
+    """
+    path = baseline_path(root, identity, version)
+    if _is_pinned(path):
+        raise UsageError(
+            "--save-baseline",
+            path,
+            "is the pinned reference, which no run overwrites.",
+            "Move it on purpose: append-prefill baselines promote VERSION --reason TEXT.",
+        )
+    if path.is_file():
+        there = read_run(path, option="--save-baseline")
+        differing = identity_differences(identity, identity_of(there), not_binding)
+        if differing:
+            raise UsageError(
+                "--save-baseline",
+                path,
+                f"holds a run of another identity ({', '.join(differing)} differ), and would be "
+                "lost.",
+                "Delete that file in the same commit if nobody compares with it any more.",
+            )
+    return path
+
+
+def save_baseline(run: Run, root: Path, *, not_binding: Collection[str] = ()) -> Path:
+    """Store `run` as the baseline of its device, model and version; returns the path.
+
+    Kept is what a comparison needs: the candidate's whole starts with their samples (rounded to
+    0.1 µs), points, findings, surface, noise. Left out are the device readings of each block, the
+    reference's starts and the comparison, which is about other runs. Raises UsageError as
+    `refuse_overwrite`, and for a run that holds nothing to compare with.
+    """
+    path = refuse_overwrite(root, identity_of(run), version_of(run), not_binding=not_binding)
+    starts = [s for s in run.starts if s.side == "candidate" and s.failure is None and s.series]
+    if run.verdict == "infrastructure" or not (starts or run.provenance == "study"):
+        raise UsageError(
+            "--save-baseline",
+            path,
+            "this run holds no valid start to compare with.",
+            "Mend what its warnings name and measure again.",
+        )
+    slim = run.model_copy(
+        update={
+            "starts": [
+                start.model_copy(
+                    update={
+                        "state": [b.model_copy(update={"readings": {}}) for b in start.state],
+                        "series": [
+                            series.model_copy(
+                                update={
+                                    "ttft_ms": _rounded(series.ttft_ms),
+                                    "e2e_ms": _rounded(series.e2e_ms),
+                                    "itl_ms": _rounded(series.itl_ms),
+                                }
+                            )
+                            for series in start.series
+                        ],
+                    }
+                )
+                for start in starts
+            ],
+            "comparison": None,
+        }
+    )
+    return write_whole(path, run_text(slim))
+
+
+def select_baseline(
+    root: Path,
+    selector: str,
+    *,
+    identity: Mapping[str, Any],
+    version: str | None,
+    profile: Profile,
+) -> Run | None:
+    """The run that `--baseline` means; `identity` and `version` are the candidate's.
+
+    - `none`: None.
+    - `auto`: of the baselines of this device and model whose version is older than the
+      candidate's, the newest with the same identity; failing that the newest of another identity
+      (so that the caller can name the fields that differ), failing that the study's. None if
+      there is no older one, or the candidate's version cannot be ordered (unknown, or not
+      PEP 440).
+    - VERSION: that version's, the candidate's own included: a nightly of the same version against
+      its stored self is a fair question when asked.
+    - FILE (ends in `.json`, or has a path separator): that record, or the `run.json` in that
+      folder.
+
+    Whether the identities agree is the caller's to check (`identity.differences`): a record that
+    cannot be compared is still returned. Raises UsageError for a version that is not stored,
+    naming those that are, and for a file that cannot be read.
+    """
+    if selector == "none":
+        return None
+    if is_file_selector(selector):
+        return read_run(Path(selector), option="--baseline")
+    stored = stored_baselines(root, identity)
+    if selector == "auto":
+        return _newest_older(stored, identity, version, profile.identity_not_binding)
+    for candidate in stored:
+        if _same_version(candidate.version, selector):
+            return candidate.run
+    raise _unknown_version("--baseline", selector, stored, baseline_folder(root, identity))
+
+
+def find_stored(root: Path, version: str, folder: str | None = None) -> Stored:
+    """The stored baseline of that version, wherever under `root`.
+
+    `folder` (`<device>/<model>`) tells apart what several devices or models have. Raises
+    UsageError if there is none, or more than one.
+    """
+    stored = [s for s in stored_baselines(root) if folder in (None, f"{s.device}/{s.model}")]
+    found = [s for s in stored if _same_version(s.version, version)]
+    if not found:
+        raise _unknown_version("VERSION", version, stored, root / (folder or ""))
+    if len(found) > 1:
+        folders = ", ".join(f"{s.device}/{s.model}" for s in found)
+        raise UsageError(
+            "VERSION",
+            version,
+            f"is stored for more than one device or model: {folders}.",
+            "Say which with --folder DEVICE/MODEL.",
+        )
+    return found[0]
+
+
+def is_file_selector(selector: str) -> bool:
+    """Whether a selector names a file rather than a version."""
+    return selector.endswith(".json") or "/" in selector
+
+
+def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
+    """The pinned reference of this device and model; None if nothing is pinned.
+
+    Raises UsageError if what `pinned.json` names is gone or is not what was pinned.
+    """
+    return read_pinned_run(baseline_folder(root, identity))
+
+
+def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> str | None:
+    """What to warn of a baseline that is older than the profile allows; None while it is not.
+
+    The study's never expires: it is history, and reaches no verdict.
+    """
+    age_days = (now - baseline.created_at).total_seconds() / 86_400
+    if baseline.provenance == "study" or age_days <= profile.baseline_max_age_days:
+        return None
+    return (
+        f"The baseline of SGLang {version_of(baseline) or '(unknown version)'} is "
+        f"{age_days:.0f} days old, more than the profile's {profile.baseline_max_age_days:.0f}: "
+        "drivers and hosts move in that time. Measure it again with --save-baseline."
+    )
+
+
+def slug(text: str) -> str:
+    """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name."""
+    return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
+
+
+def _newest_older(
+    stored: Sequence[Stored],
+    identity: Mapping[str, Any],
+    version: str | None,
+    not_binding: Collection[str],
+) -> Run | None:
+    limit = _parsed(version)
+    if limit is None:
+        return None
+    older = []
+    for candidate in stored:
+        parsed = _parsed(candidate.version)
+        if parsed is not None and parsed < limit:
+            same = not identity_differences(identity, identity_of(candidate.run), not_binding)
+            measured = candidate.run.provenance == "suite"
+            older.append(((measured, same, parsed), candidate.run))
+    return max(older, key=lambda entry: entry[0])[1] if older else None
+
+
+def _unknown_version(
+    option: str, version: str, stored: Sequence[Stored], folder: Path
+) -> UsageError:
+    known = ", ".join(s.version for s in stored)
+    return UsageError(
+        option,
+        version,
+        f"is not stored in {folder}.",
+        f"Stored there: {known}." if known else "Nothing is stored there: use --save-baseline.",
+    )
+
+
+def _is_pinned(path: Path) -> bool:
+    pinned = read_pinned(path.parent)
+    return pinned is not None and pinned.names(path)
+
+
+def _same_version(one: str, other: str) -> bool:
+    parsed = _parsed(one)
+    return one == other or (parsed is not None and parsed == _parsed(other))
+
+
+def _parsed(version: str | None) -> Version | None:
+    try:
+        return None if version is None else Version(version)
+    except InvalidVersion:
+        return None
+
+
+def _sort_key(version: str) -> tuple[bool, Version, str]:
+    parsed = _parsed(version)
+    return (parsed is not None, parsed or Version("0"), version)
+
+
+def _rounded(values: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, _DECIMALS) for value in values]

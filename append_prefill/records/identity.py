@@ -1,0 +1,159 @@
+"""Identity: what must be equal for two runs to be comparable, and where two runs differ in it.
+
+Identity is not state (clocks, throttling, co-tenants: they void samples) and not subject (the
+versions under test: they are meant to differ).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from append_prefill.records.run import Run
+
+# Where a server listens, where its files lie and what it logs: differs from start to start and
+# moves no timing. The model behind a path is identified by `model_identity`.
+_PLACES = frozenset(
+    {
+        "dist-init-addr",
+        "host",
+        "log-level",
+        "log-level-http",
+        "model",
+        "model-path",
+        "nccl-port",
+        "port",
+        "served-model-name",
+        "tokenizer-path",
+    }
+)
+# SGLang's options that carry a secret end in one of these (`--api-key`, `--admin-api-key`,
+# `--ssl-keyfile-password`, `--hf-token`); `--max-total-tokens` and its like do not.
+_SECRET_ENDINGS = ("api-key", "password", "-token", "secret")
+
+
+def compose_identity(
+    *,
+    device: Mapping[str, Any],
+    model: Mapping[str, Any],
+    server_args: Sequence[str],
+    server_env: Mapping[str, str],
+    definition: str,
+) -> dict[str, Any]:
+    """The identity of a run.
+
+    `device` is `Guard.identity()` (device, memory_bytes, driver, power_cap_w, …), whose keys stay
+    on top; `model` is `Engine.model_identity()` (name, config hash, dtype, weights). `server_args`
+    and `server_env` are what the profile and the user pinned, not what the engine adds for one
+    start; of the environment only the names and a digest are kept.
+    """
+    return {
+        "definition": definition,
+        **device,
+        "model": dict(model),
+        "server_args": arguments(server_args),
+        "server_env": {"names": sorted(server_env), "digest": _digest(dict(server_env))},
+    }
+
+
+def arguments(server_args: Sequence[str]) -> dict[str, Any]:
+    """Server arguments as {option: value}: order, `--a b` or `--a=b`, do not tell runs apart.
+
+    A flag is True, several values are a list, the last of a repeated option counts (as in
+    argparse). Places and secrets are left out.
+    """
+    found: dict[str, Any] = {}
+    for option, values in _options(server_args):
+        if option in _PLACES or is_secret(option):
+            continue
+        found[option] = True if not values else values[0] if len(values) == 1 else values
+    return found
+
+
+def without_secrets(server_args: Sequence[str]) -> list[str]:
+    """The arguments as a record may keep them: the value of a secret option becomes `***`."""
+    kept = []
+    hide = False
+    for argument in server_args:
+        if argument.startswith("--"):
+            option, equals, _ = argument[2:].partition("=")
+            hide = is_secret(option)
+            kept.append(f"--{option}=***" if hide and equals else argument)
+        else:
+            kept.append("***" if hide else argument)
+    return kept
+
+
+def is_secret(option: str) -> bool:
+    """Whether a server option (without its dashes) carries a secret."""
+    return option.replace("_", "-").endswith(_SECRET_ENDINGS)
+
+
+def differences(
+    candidate: Run, reference: Run, not_binding: Collection[str] = ()
+) -> dict[str, list[Any]]:
+    """Where the identities differ: {dotted field: [candidate's, reference's]}, sorted by field.
+
+    A field that one side lacks is None there. `not_binding` names fields that may differ
+    (`driver`, `model.weights`; a parent excuses its children). The definition always binds,
+    `subject` never counts.
+    """
+    return identity_differences(identity_of(candidate), identity_of(reference), not_binding)
+
+
+def identity_of(run: Run) -> dict[str, Any]:
+    """The run's identity; the definition is in it even where only the record's own key has it."""
+    return {"definition": run.definition, **run.identity}
+
+
+def identity_differences(
+    candidate: Mapping[str, Any], reference: Mapping[str, Any], not_binding: Collection[str] = ()
+) -> dict[str, list[Any]]:
+    """As `differences`, of two identities."""
+    left, right = _flat(candidate), _flat(reference)
+    return {
+        field: [left.get(field), right.get(field)]
+        for field in sorted({*left, *right})
+        if left.get(field) != right.get(field) and not _excused(field, not_binding)
+    }
+
+
+def version_of(run: Run) -> str | None:
+    """The candidate's SGLang version, or None where the server did not tell."""
+    version = run.subject.get("sglang")
+    return version if isinstance(version, str) else None
+
+
+def _excused(field: str, not_binding: Collection[str]) -> bool:
+    return field != "definition" and any(
+        field == free or field.startswith(f"{free}.") for free in not_binding
+    )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= _flat(item, f"{prefix}{key}.")
+        else:
+            # What comes back from JSON has lists for tuples; compare like with like.
+            flat[f"{prefix}{key}"] = list(item) if isinstance(item, tuple) else item
+    return flat
+
+
+def _options(server_args: Sequence[str]) -> list[tuple[str, list[str]]]:
+    options: list[tuple[str, list[str]]] = []
+    for argument in server_args:
+        if argument.startswith("--"):
+            option, equals, value = argument[2:].partition("=")
+            options.append((option.replace("_", "-"), [value] if equals else []))
+        elif options:
+            options[-1][1].append(argument)
+    return options
+
+
+def _digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,300 @@
+"""The run record, `append-prefill/run/1`: what one run measured and what was made of it.
+
+Times are milliseconds unless a key ends in `_s`. A figure that is missing is None (JSON null),
+never 0. `schema/run.schema.json` is generated from these classes and checked in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from append_prefill.workload.points import Point
+
+SCHEMA: Literal["append-prefill/run/1"] = "append-prefill/run/1"
+
+Side = Literal["candidate", "reference"]
+FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not-applicable"]
+ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
+RunVerdict = Literal[
+    "pass",
+    "regression",
+    "broken",
+    "improvement",
+    "inconclusive",
+    "not-comparable",
+    "infrastructure",
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Void(_Record):
+    """Samples that prove nothing, counted by reason."""
+
+    reason: str
+    count: int = Field(ge=1)
+
+
+class Series(_Record):
+    """One point in one start. The lists are parallel: one entry a valid sample, in time order.
+
+    `itl_ms` is each sample's median inter-token time, null where it had fewer than two gaps.
+    """
+
+    context_tokens: int
+    append_tokens: int
+    ttft_ms: list[float]
+    e2e_ms: list[float]
+    itl_ms: list[float | None]
+    output_tokens: list[int]
+    cached_tokens: list[int]
+    block: list[int]
+    void: list[Void] = []
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class BlockState(_Record):
+    """The device around one block; `void` is the reason the block does not count, or null."""
+
+    block: int
+    side: Side
+    void: str | None
+    readings: dict[str, Any]
+
+
+class Warmup(_Record):
+    """How the warm-up ended: `stationary` is False when the bound on rounds was hit first."""
+
+    rounds: int
+    stationary: bool
+    seconds_s: float
+
+
+class Start(_Record):
+    """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to."""
+
+    index: int
+    side: Side
+    pair: int
+    host: str
+    device: str
+    started_at: datetime
+    ready_s: float | None
+    measured_s: float | None
+    server_args: list[str]
+    subject: dict[str, Any]
+    warmup: Warmup | None
+    state: list[BlockState]
+    client_floor_ms: float | None
+    series: list[Series]
+    failure: str | None = None
+
+
+class PointSummary(_Record):
+    """The candidate at one point: median over starts, 95 % interval over starts."""
+
+    experiment: list[str]
+    context_tokens: int
+    append_tokens: int
+    median_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+    starts: int
+    samples: int
+    void: int
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class Finding(_Record):
+    """A claim of the study, measured. `low`/`high`: 95 % interval over starts.
+
+    `details` carries figures shown beside it (an elasticity, a second ratio), by name.
+    `reason` says in a sentence how the verdict came about.
+    """
+
+    id: str
+    claim: str
+    formula: str
+    study_value: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    bound: float | None
+    argument: str
+    verdict: FindingVerdict
+    reason: str
+    details: dict[str, float | None] = {}
+
+
+class Estimate(_Record):
+    """A fitted quantity with its 95 % interval over starts."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Surface(_Record):
+    """The fitted TTFT(L, m) of the candidate.
+
+    `form` is `sum` (T0 + a m + b L) or `max` (max(T0, a m) + b L), whichever leaves the smaller
+    relative residual; `crossover_tokens` is m* = T0 / a.
+    """
+
+    form: Literal["sum", "max"]
+    floor_ms: Estimate
+    new_token_us: Estimate
+    cached_token_us: Estimate
+    crossover_tokens: Estimate
+    residual: float | None
+    starts: int
+
+
+class Effect(_Record):
+    """Candidate over reference for one quantity; a ratio above 1 is slower (or dearer)."""
+
+    name: str
+    reference: float | None
+    candidate: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    mde: float | None
+    verdict: ComparisonVerdict
+
+
+class PointEffect(_Record):
+    """Candidate over reference at one point."""
+
+    context_tokens: int
+    append_tokens: int
+    reference_ms: float | None
+    candidate_ms: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    mde: float | None
+    verdict: ComparisonVerdict
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class Look(_Record):
+    """One interim judgement of an adaptive run."""
+
+    look: int
+    candidate_starts: int
+    reference_starts: int
+    threshold: float
+    verdict: ComparisonVerdict
+    suspects: list[str]
+    decision: str
+
+
+class Comparison(_Record):
+    """Candidate against reference. `mde` is the minimum detectable relative effect on the floor.
+
+    `surface` names the joint quantities (overall level, floor, per new token, per cached token).
+    `where` says in words which part of the (L, m) plane moved. `others` keeps comparisons this
+    one supersedes (the stored baseline that suspected, the rolling window).
+    """
+
+    reference: str
+    kind: Literal["baseline", "side-by-side"]
+    provenance: str
+    confirmed: bool
+    method: str
+    points: list[PointEffect]
+    surface: list[Effect]
+    looks: list[Look] = []
+    mde: float | None
+    starts_needed: int | None
+    verdict: ComparisonVerdict
+    where: str
+    reason: str
+    differing: dict[str, list[Any]] = {}
+    others: list[Comparison] = []
+
+
+class PlanRecord(_Record):
+    """What was planned: enough to plan it again from the seed."""
+
+    sides: list[Side]
+    starts: int
+    samples: int
+    points: list[tuple[int, int]]
+    drawn: list[tuple[int, int]]
+    pairs: list[list[Side]]
+    budget_minutes: float
+    link_gb_per_s: float
+
+
+class NoisePoint(_Record):
+    """A/A spread at one point: relative standard deviations on the log scale."""
+
+    context_tokens: int
+    append_tokens: int
+    start_sd: float | None
+    within_sd: float | None
+    lag1: float | None
+    effective_n: float | None
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class NoiseRecord(_Record):
+    """The stored A/A noise. `starts` and `nights` say what the figures rest on.
+
+    `start_sd` is the spread of a start's common level, `night_sd` that of a night's; None where
+    too little was measured to tell.
+    """
+
+    starts: int
+    nights: int
+    start_sd: float | None
+    within_sd: float | None
+    night_sd: float | None
+    points: list[NoisePoint]
+
+
+class Run(_Record):
+    """One run, whole. `verdict` is null until the record was judged."""
+
+    schema_: Literal["append-prefill/run/1"] = Field(default=SCHEMA, alias="schema")
+    created_at: datetime
+    suite: dict[str, str]
+    definition: str
+    profile: str
+    seed: int
+    identity: dict[str, Any]
+    subject: dict[str, Any]
+    state: dict[str, Any]
+    plan: PlanRecord
+    starts: list[Start]
+    points: list[PointSummary] = []
+    findings: list[Finding] = []
+    surface: Surface | None = None
+    comparison: Comparison | None = None
+    noise: NoiseRecord | None = None
+    verdict: RunVerdict | None = None
+    provenance: Literal["suite", "study"] = "suite"
+    warnings: list[str] = []
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)

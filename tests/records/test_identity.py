@@ -1,0 +1,140 @@
+"""What binds, what may differ, and how server arguments are read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from append_prefill.records.identity import (
+    arguments,
+    compose_identity,
+    differences,
+    is_secret,
+    version_of,
+    without_secrets,
+)
+from append_prefill.records.run import Run
+from tests.records import builders
+
+
+def test_equal_runs_do_not_differ_whatever_their_subject() -> None:
+    one, other = builders.run("0.5.19"), builders.run("0.5.23", base_ms=30.0, starts=2)
+    assert differences(one, other, ()) == {}
+
+
+def test_fields_are_dotted_with_both_values() -> None:
+    other = builders.identity(driver="590.1", model={"name": "x", "config_sha256": "ab" * 32})
+    found = differences(builders.run(), builders.run(identity=other), ())
+    assert found == {
+        "driver": ["580.95.05", "590.1"],
+        "model.dtype": ["bfloat16", None],
+        "model.name": ["Llama-3.1-8B-Instruct", "x"],
+    }
+    assert list(found) == sorted(found)
+
+
+def test_not_binding_excuses_a_field_and_its_children() -> None:
+    other = builders.identity(driver="590.1", model={"name": "x"})
+    runs = builders.run(), builders.run(identity=other)
+    assert differences(*runs, ["driver", "model"]) == {}
+    assert set(differences(*runs, ["model.name", "drive"])) == {
+        "driver",
+        "model.config_sha256",
+        "model.dtype",
+    }
+
+
+def test_definition_always_binds() -> None:
+    one = builders.run()
+    other = builders.run(definition="e" * 64, identity=builders.identity(definition="e" * 64))
+    assert set(differences(one, other, ["definition"])) == {"definition"}
+
+
+def test_definition_binds_where_only_the_record_has_it() -> None:
+    bare = {k: v for k, v in builders.identity().items() if k != "definition"}
+    one = builders.run(identity=bare)
+    assert differences(one, builders.run(identity=bare), ()) == {}
+    assert set(differences(one, builders.run(identity=bare, definition="x"), ())) == {"definition"}
+
+
+def test_missing_and_null_are_the_same() -> None:
+    other = builders.identity(compute_capability=None)
+    assert differences(builders.run(), builders.run(identity=other), ()) == {}
+
+
+def test_survives_json() -> None:
+    run = builders.run(identity=builders.identity(cores=(0, 1)))
+    back = Run.model_validate(json.loads(run.model_dump_json(by_alias=True)))
+    assert differences(run, back, ()) == {}
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (["--a", "1", "--flag"], ["--flag", "--a=1"]),
+        (["--tp-size", "1"], ["--tp_size", "1"]),
+        (["--a", "1", "--a", "2"], ["--a", "2"]),
+        (["--host", "127.0.0.1", "--port", "3000", "--model-path", "/x"], []),
+        (["--api-key", "s3cret"], []),
+    ],
+)
+def test_arguments_that_mean_the_same(left: list[str], right: list[str]) -> None:
+    assert arguments(left) == arguments(right)
+
+
+def test_arguments_keep_what_matters() -> None:
+    assert arguments(
+        ["--disable-radix-cache", "--chunked-prefill-size", "-1", "--l", "a", "b"]
+    ) == {
+        "disable-radix-cache": True,
+        "chunked-prefill-size": "-1",
+        "l": ["a", "b"],
+    }
+
+
+@given(st.dictionaries(st.from_regex(r"\A[A-Z_]{1,9}\Z"), st.text(min_size=8), max_size=4))
+def test_environment_values_stay_out(env: dict[str, str]) -> None:
+    kept = compose_identity(device={}, model={}, server_args=[], server_env=env, definition="")
+    text = json.dumps(kept["server_env"], ensure_ascii=False)
+    assert kept["server_env"]["names"] == sorted(env)
+    assert not any(value in text for value in env.values())
+
+
+def test_environment_values_bind() -> None:
+    def of(value: str) -> object:
+        return compose_identity(
+            device={}, model={}, server_args=[], server_env={"OMP": value}, definition=""
+        )["server_env"]
+
+    assert of("1") == of("1") != of("2")
+
+
+@pytest.mark.parametrize(
+    ("option", "secret"),
+    [
+        ("api-key", True),
+        ("admin-api-key", True),
+        ("ssl_keyfile_password", True),
+        ("hf-token", True),
+        ("max-total-tokens", False),
+        ("skip-tokenizer-init", False),
+        ("tokenizer-path", False),
+    ],
+)
+def test_secret_options(option: str, secret: bool) -> None:
+    assert is_secret(option) is secret
+
+
+def test_secrets_are_masked_in_both_spellings() -> None:
+    given_args = ["--api-key", "a", "--port", "1", "--hf-token=b", "--flag"]
+    assert without_secrets(given_args) == [
+        "--api-key", "***", "--port", "1", "--hf-token=***", "--flag",
+    ]  # fmt: skip
+
+
+def test_version_is_the_subjects() -> None:
+    assert version_of(builders.run("0.5.5.post3")) == "0.5.5.post3"
+    assert version_of(builders.run(subject={})) is None
