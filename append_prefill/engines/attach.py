@@ -1,0 +1,138 @@
+"""A server that somebody else runs (`--sglang-url`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from append_prefill.engines.base import Device, ServerDescription
+from append_prefill.engines.describe import describe_server
+from append_prefill.errors import ServerDiedError, UsageError
+
+API_KEY_VARIABLE = "APPEND_PREFILL_API_KEY"
+_OPTION = "--sglang-url"
+_TIMEOUT_S = 10.0
+# Its version is not known before it is asked: new names first, since new servers log a warning
+# for the old ones.
+_MODEL_PATHS = ("/model_info", "/get_model_info")
+_INFO_PATHS = ("/server_info", "/get_server_info")
+
+
+@dataclass
+class AttachedEngine:
+    """Measures a running server. Its starts cannot be repeated; the record says so."""
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+    _model: dict[str, Any] | None = field(default=None, repr=False)
+    _version: str | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.url
+
+    @property
+    def version(self) -> str | None:
+        """What the server says it is; None before `check`."""
+        return self._version
+
+    @property
+    def replicable(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        """Raises UsageError if nothing answers at the URL, or what answers is not SGLang."""
+        self._model = self._ask()
+        self._version = AttachedServer(self.url, self.api_key).describe().versions["sglang"]
+
+    def model_identity(self) -> dict[str, Any]:
+        """What the server tells of its model; its config and dtype are not to be had from here."""
+        model = self._model if self._model is not None else self._ask()
+        path = str(model.get("model_path") or "")
+        load_format = model.get("load_format")
+        weights = None if load_format is None else "dummy" if load_format == "dummy" else "real"
+        return {
+            "name": model.get("served_model_name") or Path(path).name or None,
+            "config_sha256": None,
+            "dtype": None,
+            "weights": weights,
+        }
+
+    def start(self, device: Device, log_path: Path) -> AttachedServer:  # noqa: ARG002
+        """Attach; nothing is started, and nothing is written to `log_path`."""
+        server = AttachedServer(self.url, self.api_key)
+        server.check_alive()
+        return server
+
+    def _ask(self) -> dict[str, Any]:
+        try:
+            with _client(self.url, self.api_key) as client:
+                for path in _MODEL_PATHS:
+                    answer = client.get(path)
+                    if answer.status_code == httpx.codes.OK:
+                        return dict(answer.json())
+        except httpx.HTTPError as error:
+            raise UsageError(
+                _OPTION,
+                self.url,
+                f"does not answer ({type(error).__name__}: {error}).",
+                "Start the server, or mend the address; to have one started use --sglang.",
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise self._not_sglang("its answer is no JSON object") from error
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise UsageError(
+                _OPTION,
+                self.url,
+                f"refuses the request ({answer.status_code}).",
+                f"Put the server's API key into ${API_KEY_VARIABLE}.",
+            )
+        raise self._not_sglang(f"{path} gives status {answer.status_code}")
+
+    def _not_sglang(self, problem: str) -> UsageError:
+        return UsageError(
+            _OPTION,
+            self.url,
+            f"answers, but not as an SGLang server ({problem}).",
+            "Give the base URL of the server itself, without /v1.",
+        )
+
+
+@dataclass
+class AttachedServer:
+    """A server of somebody else's: `stop` leaves it alone, its processes are unknown."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    ready_s: float | None = None
+    server_args: list[str] = field(default_factory=list)
+    log_path: Path | None = None
+
+    def pids(self) -> set[int]:
+        return set()
+
+    def describe(self) -> ServerDescription:
+        return describe_server(self.base_url, _INFO_PATHS, versions={}, api_key=self.api_key)
+
+    def check_alive(self) -> None:
+        """Raises ServerDiedError if it does not answer its cheapest endpoint."""
+        try:
+            with _client(self.base_url, self.api_key) as client:
+                answers = any(client.get(path).is_success for path in _MODEL_PATHS)
+        except httpx.HTTPError as error:
+            raise ServerDiedError(
+                f"{self.base_url} no longer answers ({type(error).__name__})", "", "not ours"
+            ) from error
+        if not answers:
+            raise ServerDiedError(f"{self.base_url} answers with an error", "", "not ours")
+
+    def stop(self) -> None:
+        """Leaves it running: it is not the suite's to end."""
+
+
+def _client(url: str, api_key: str | None) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=_TIMEOUT_S)

@@ -1,0 +1,94 @@
+"""What every engine gives: a server that can be started, described, watched and stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a server runs. `id` is `GPU-<uuid>`, `MIG-<uuid>` or `cpu`; memory in bytes."""
+
+    kind: Literal["cuda", "cpu"]
+    id: str
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ServerDescription:
+    """What a server resolved, read from its own endpoints; None is unknown, never a guess.
+
+    `versions` has the keys sglang, torch, kernels, flashinfer, transformers, cuda and python.
+    `prefill_graph` is `off` or the name of the backend (`breakable`, `tc_piecewise`, ...).
+    `raw` is the server's whole answer without the fields that may hold a secret.
+    """
+
+    versions: dict[str, str | None]
+    page_size_tokens: int
+    chunked_prefill_tokens: int | None
+    kv_capacity_tokens: int | None
+    context_length_tokens: int | None
+    attention_backend: str | None
+    prefill_graph: str | None
+    radix_cache: bool | None
+    raw: dict[str, Any]
+
+
+class RunningServer(Protocol):
+    """A server that answers. `ready_s` is None for one the suite did not start."""
+
+    base_url: str
+    api_key: str | None
+    ready_s: float | None
+    server_args: list[str]
+    log_path: Path | None
+
+    def pids(self) -> set[int]:
+        """Every process of this server, on this machine; empty for one that is attached to."""
+        ...
+
+    def describe(self) -> ServerDescription:
+        """Ask the server what it resolved. Raises InfrastructureError if it does not say."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
+        ...
+
+    def stop(self) -> None:
+        """End it and wait until nothing of it is left; may be called twice."""
+        ...
+
+
+class Engine(Protocol):
+    """A way to get a server. `label` is what reports call it (`0.5.23`, `planted`, a URL).
+
+    `replicable` is False where a start cannot be repeated (a server that is already running).
+    """
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def version(self) -> str | None: ...
+
+    @property
+    def replicable(self) -> bool: ...
+
+    def check(self) -> None:
+        """Raises UsageError for all that can be known to be wrong before a server starts."""
+        ...
+
+    def model_identity(self) -> dict[str, Any]:
+        """`name`, `config_sha256`, `dtype` and `weights` (`dummy` or `real`) of the model."""
+        ...
+
+    def start(self, device: Device, log_path: Path) -> RunningServer:
+        """Start on `device`, log to `log_path`, return once it answers.
+
+        Raises ServerDiedError if the process ends or is not ready within the profile's limit.
+        """
+        ...

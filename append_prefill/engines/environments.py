@@ -1,0 +1,122 @@
+"""Interpreters that hold an SGLang: the tox environments, and any other one by its path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from append_prefill.errors import UsageError
+
+_PREFIX = "sglang-"
+_LIMIT_S = 60.0
+# Metadata only: importing SGLang or torch takes seconds. torch's CUDA is read off a file of its
+# own. The kernel package was renamed in 0.5.10.
+_QUERY = """
+import importlib.metadata as metadata, importlib.util as util, json, pathlib, platform, re
+def version(*names):
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+cuda = None
+spec = util.find_spec("torch")
+if spec and spec.origin:
+    file = pathlib.Path(spec.origin).parent / "version.py"
+    found = re.search(r"^cuda.*=\\s*'([^']+)'", file.read_text(), re.M) if file.is_file() else None
+    cuda = found.group(1) if found else None
+print(json.dumps({
+    "sglang": version("sglang"),
+    "torch": version("torch"),
+    "kernels": version("sglang-kernel", "sgl-kernel"),
+    "flashinfer": version("flashinfer-python"),
+    "transformers": version("transformers"),
+    "cuda": cuda,
+    "python": platform.python_version(),
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python interpreter and the versions of what matters in it (None: not there)."""
+
+    path: Path
+    versions: dict[str, str | None]
+
+    @property
+    def sglang(self) -> str | None:
+        return self.versions["sglang"]
+
+
+def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
+    """Ask an interpreter which versions it holds, without importing any of them (0.1 s).
+
+    Raises UsageError, in the name of `option` and `value`, if it is not there, does not run, or
+    has no SGLang.
+    """
+    if path.is_dir():
+        raise UsageError(
+            option, value, "is a directory.", f"Did you mean {path / 'bin' / 'python'}?"
+        )
+    if not path.is_file():
+        raise UsageError(
+            option, value, "no such interpreter.", "Give the path of a Python that has SGLang."
+        )
+    try:
+        answer = subprocess.run(
+            [str(path), "-c", _QUERY],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_LIMIT_S,
+            cwd=tempfile.gettempdir(),  # not where a folder `torch` or `sglang` may lie
+        )
+        versions = json.loads(answer.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        said = getattr(error, "stderr", None) or repr(error)
+        raise UsageError(
+            option,
+            value,
+            f"does not run as a Python interpreter ({said.strip().splitlines()[-1]}).",
+            "Give the path of a Python that has SGLang.",
+        ) from error
+    found = Interpreter(path, versions)
+    if found.sglang is None:
+        raise UsageError(
+            option,
+            value,
+            f"this interpreter (Python {versions['python']}) has no SGLang.",
+            f"Install it there (`{path} -m pip install sglang`), or name a version, as in "
+            f"{option} 0.5.23.",
+        )
+    return found
+
+
+def version_environments(root: Path) -> dict[str, Path]:
+    """Interpreters of the tox environments `sglang-VERSION` under `root`, oldest version first.
+
+    An environment whose installation did not finish is in it too: its interpreter tells.
+    """
+    work = Path(os.environ.get("TOX_WORK_DIR") or root / ".tox")
+    found: dict[str, Path] = {}
+    for folder in work.glob(f"{_PREFIX}*"):
+        python = folder / "bin" / "python"
+        version = folder.name.removeprefix(_PREFIX)
+        if python.is_file() and parse_version(version) is not None:
+            found[version] = python
+    return dict(sorted(found.items(), key=lambda item: Version(item[0])))
+
+
+def parse_version(text: str) -> Version | None:
+    """The version that `text` is, or None."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None

@@ -1,0 +1,82 @@
+"""The command line and environment of `sglang.launch_server`, by device."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from append_prefill.engines.base import Device
+
+# What makes SGLang run at all without a GPU or AMX. First in the line, so that a profile or
+# --server-arg can say otherwise: the last one counts.
+_CPU_ARGS = (
+    *("--device", "cpu"),
+    *("--attention-backend", "torch_native"),
+    *("--sampling-backend", "pytorch"),
+    *("--grammar-backend", "none"),
+    # An idle scheduler otherwise spins at a full core and starves whatever else runs.
+    "--sleep-on-idle",
+    # The share that SGLang works out for itself from GPU memory is negative without a GPU.
+    *("--mem-fraction-static", "0.3"),
+)
+# The suite warms up every shape itself; SGLang's one request costs 1-2 s a start.
+_COMMON_ARGS = ("--skip-server-warmup",)
+STAND_INS = Path(__file__).parent / "standins"
+
+
+def chosen_args(device: Device, model_args: Sequence[str], server_args: Sequence[str]) -> list[str]:
+    """What is chosen for a server and the same at every start: what a record holds.
+
+    `server_args`: the profile's, then the user's.
+    """
+    device_args = _CPU_ARGS if device.kind == "cpu" else ()
+    return [*_COMMON_ARGS, *device_args, *model_args, *server_args]
+
+
+def launch_argv(python: Path, *, model: Path, port: int, chosen: Sequence[str]) -> list[str]:
+    """The command line of one server: the chosen arguments, and what differs by machine."""
+    return [
+        *(str(python), "-m", "sglang.launch_server"),
+        *("--model-path", str(model)),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *chosen,
+    ]
+
+
+def launch_env(
+    *,
+    device: Device,
+    stand_ins: Sequence[str],
+    profile_env: Mapping[str, str],
+    inherited: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The environment of one server: the caller's own, plus what the device needs.
+
+    Compilation caches stay where they are between starts. `profile_env` wins over all of it.
+    """
+    env = dict(os.environ if inherited is None else inherited)
+    # pytest's and coverage's hooks into child processes have no business in the server.
+    for name in [n for n in env if n.startswith(("PYTEST_", "COV_CORE_", "COVERAGE_"))]:
+        del env[name]
+    env["HF_HUB_OFFLINE"] = "1"
+    # A folder called torch or sglang in the working directory must not be imported.
+    env["PYTHONSAFEPATH"] = "1"
+    env["PYTHONUNBUFFERED"] = "1"
+    # Its default is under TMPDIR, which is each server's own: without this every start would
+    # compile again.
+    env.setdefault(
+        "TORCHINDUCTOR_CACHE_DIR",
+        str(Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"),
+    )
+    if device.kind == "cpu":
+        env["SGLANG_USE_CPU_ENGINE"] = "1"
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        env["CUDA_VISIBLE_DEVICES"] = device.id
+    if stand_ins:
+        trees = [str(STAND_INS / name) for name in stand_ins]
+        env["PYTHONPATH"] = os.pathsep.join([*filter(None, [env.get("PYTHONPATH")]), *trees])
+    return env | dict(profile_env)

@@ -1,0 +1,195 @@
+"""Engines that the suite starts itself: a real SGLang, and the planted server."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from append_prefill.engines.base import Device, RunningServer
+from append_prefill.engines.describe import VERSION_KEYS
+from append_prefill.engines.environments import Interpreter
+from append_prefill.engines.launch import chosen_args, launch_argv, launch_env
+from append_prefill.engines.model import ResolvedModel, config_digest
+from append_prefill.engines.process import free_port, start_server
+from append_prefill.engines.versions import VersionTraits, traits_of
+from append_prefill.errors import UsageError
+from append_prefill.workload.profile import Profile
+
+# Chosen by the suite, once a server; a user's own would break the run or leave loopback.
+_RESERVED = ("--port", "--host", "--model-path", "--model", "--api-key")
+
+
+@dataclass(frozen=True)
+class SglangEngine:
+    """SGLang in an interpreter of its own; every start is a fresh replicate.
+
+    Not tied to a device until `start`. `warnings` are for the record: a version the suite does
+    not know.
+    """
+
+    option: str
+    interpreter: Interpreter
+    profile: Profile
+    model: ResolvedModel
+    extra_args: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return self.version
+
+    @property
+    def version(self) -> str:
+        return str(self.interpreter.sglang)
+
+    @property
+    def replicable(self) -> bool:
+        return True
+
+    @property
+    def traits(self) -> VersionTraits:
+        return traits_of(self.version)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [self.traits.warning] if self.traits.warning else []
+
+    def check(self) -> None:
+        """Raises UsageError for arguments the suite sets itself and a Python that is too old."""
+        _check_reserved(self.extra_args)
+        python = str(self.interpreter.versions["python"])
+        if not self.traits.requires_python.contains(python):
+            raise UsageError(
+                self.option,
+                self.interpreter.path,
+                f"holds Python {python}; SGLang {self.version} needs "
+                f"{self.traits.requires_python}.",
+                "Give an interpreter that fits.",
+            )
+
+    def model_identity(self) -> dict[str, Any]:
+        return self.model.identity()
+
+    def start(self, device: Device, log_path: Path) -> RunningServer:
+        traits = self.traits
+        port = free_port()
+        chosen = chosen_args(
+            device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
+        )
+        argv = launch_argv(self.interpreter.path, model=self.model.path, port=port, chosen=chosen)
+        env = launch_env(
+            device=device,
+            stand_ins=self._stand_ins(device),
+            profile_env=self.profile.server.env,
+        )
+        return start_server(
+            argv,
+            env,
+            port=port,
+            server_args=chosen,
+            log_path=log_path,
+            device=device,
+            ready_path=traits.model_info_path,
+            info_paths=(traits.server_info_path,),
+            versions=self.interpreter.versions,
+            start_limit_s=self.profile.server.start_limit_s,
+            # What the version does after the warm-up that was skipped; older ones never do.
+            freeze_gc=traits.freezes_gc,
+        )
+
+    def _stand_ins(self, device: Device) -> tuple[str, ...]:
+        # A CPU build of the kernels, where somebody made one, is better than a stand-in.
+        if device.kind == "cuda" or self.interpreter.versions["kernels"] is not None:
+            return ()
+        return self.traits.stand_ins
+
+
+@dataclass(frozen=True)
+class PlantedEngine:
+    """The server of `append_prefill.planted`: SGLang's protocol, a known cost model."""
+
+    options: dict[str, str]
+    profile: Profile
+    extra_args: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return "planted"
+
+    @property
+    def version(self) -> str | None:
+        """What it is told to report as SGLang's version."""
+        return self.options.get("sglang-version")
+
+    @property
+    def devices(self) -> int:
+        """How many may run at once: the pretended devices, `planted:devices=8`."""
+        return int(self.options.get(_DEVICES, "1"))
+
+    @property
+    def replicable(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Raises UsageError: it takes no argument of SGLang's."""
+        if self.extra_args:
+            raise UsageError(
+                "--server-arg",
+                " ".join(self.extra_args),
+                "the planted server takes no argument of SGLang's.",
+                "Write its options as --sglang planted:key=value,key=value.",
+            )
+
+    def model_identity(self) -> dict[str, Any]:
+        model = self.profile.model
+        config = model.config or {}
+        return {
+            "name": model.name,
+            "config_sha256": config_digest(config),
+            "dtype": config.get("dtype") or config.get("torch_dtype"),
+            "weights": "planted",
+        }
+
+    def start(self, device: Device, log_path: Path) -> RunningServer:  # noqa: ARG002
+        port = free_port()
+        server_args = [
+            part for k, v in self.options.items() if k != _DEVICES for part in (f"--{k}", v)
+        ]
+        argv = [
+            *(sys.executable, "-m", "append_prefill.planted"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *server_args,
+        ]
+        # It uses no GPU, so it neither waits for one nor hides it.
+        env = launch_env(device=_NO_GPU, stand_ins=(), profile_env={})
+        versions = dict.fromkeys(VERSION_KEYS) | {"python": platform.python_version()}
+        return start_server(
+            argv,
+            env,
+            port=port,
+            server_args=server_args,
+            log_path=log_path,
+            device=_NO_GPU,
+            ready_path="/model_info",
+            info_paths=("/server_info",),
+            versions=versions,
+            start_limit_s=self.profile.server.start_limit_s,
+        )
+
+
+_NO_GPU = Device("cpu", "cpu", "planted", 0)
+_DEVICES = "devices"
+
+
+def _check_reserved(arguments: list[str]) -> None:
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name in _RESERVED:
+            raise UsageError(
+                "--server-arg",
+                argument,
+                f"the suite sets {name} itself.",
+                "Use --model for the model; ports and addresses are chosen for each start.",
+            )

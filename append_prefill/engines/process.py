@@ -1,0 +1,250 @@
+"""A server process of the suite's own: start, wait until it answers, watch, stop for certain."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from append_prefill.engines import _supervisor
+from append_prefill.engines.base import Device, ServerDescription
+from append_prefill.engines.describe import describe_server
+from append_prefill.engines.devices import memory_used_bytes
+from append_prefill.errors import InfrastructureError, ServerDiedError
+
+_LOG_TAIL_LINES = 40
+_LOG_LINE_CHARACTERS = 400  # SGLang logs all its arguments in one line of many thousands
+_POLL_S = 0.1
+# SGLang's workers go within a second of SIGTERM on a CPU; on a GPU they also give back memory
+# and communicators, which takes seconds for a large pool.
+_GRACE_S = {"cpu": 3.0, "cuda": 15.0}
+# The supervisor's own limit for SIGKILL is 20 s after the grace; past it it is stuck itself.
+_STOP_MARGIN_S = 30.0
+_MEMORY_LIMIT_S = 60.0
+# A context of another process may come or go meanwhile; a model or KV pool is far larger.
+_MEMORY_SLACK_BYTES = 512 * 2**20
+# Below Linux's ephemeral ports (32768 on), so that no outgoing connection can take the port
+# between the check and the server's bind.
+_PORTS = range(20000, 32000)
+# Ids of SGLang's own warm-up, which the suite's prompts never use.
+_PROBE_IDS = (10, 11, 12)
+_PROBE_LIMIT_S = 120.0
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nothing listens on."""
+    draw = random.SystemRandom()
+    for _ in range(200):
+        port = draw.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise InfrastructureError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+
+
+class ServerProcess:
+    """A running server that the suite started. Made by `start_server`."""
+
+    def __init__(
+        self,
+        supervisor: subprocess.Popen[bytes],
+        *,
+        base_url: str,
+        server_args: Sequence[str],
+        log_path: Path,
+        device: Device,
+        info_paths: Sequence[str],
+        versions: Mapping[str, str | None],
+        memory_before_bytes: int | None,
+    ) -> None:
+        self.base_url = base_url
+        self.api_key: str | None = None
+        self.ready_s: float | None = None
+        self.server_args = list(server_args)
+        self.log_path: Path | None = log_path
+        self.device = device
+        self._log = log_path
+        self._supervisor = supervisor
+        self._info_paths = info_paths
+        self._versions = versions
+        self._memory_before_bytes = memory_before_bytes
+        atexit.register(self.stop)
+
+    def pids(self) -> set[int]:
+        """The supervisor and every process below it; empty once stopped."""
+        if self._supervisor.poll() is not None:
+            return set()
+        return {self._supervisor.pid} | _supervisor.descendants(self._supervisor.pid)
+
+    def describe(self) -> ServerDescription:
+        """What the server resolved. Raises InfrastructureError if it does not say."""
+        return describe_server(self.base_url, self._info_paths, versions=self._versions)
+
+    def check_alive(self) -> None:
+        """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
+        status = self._supervisor.poll()
+        if status is not None:
+            raise self._died(f"the server ended with status {status}")
+
+    def stop(self) -> None:
+        """SIGTERM, bounded wait, SIGKILL; returns when no process of it is left.
+
+        On a GPU it also waits for the memory to come back. Raises InfrastructureError if either
+        does not happen.
+        """
+        atexit.unregister(self.stop)
+        if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
+            self._supervisor.stdin.close()
+        limit_s = _GRACE_S[self.device.kind] + _STOP_MARGIN_S
+        try:
+            self._supervisor.wait(limit_s)
+        except subprocess.TimeoutExpired as error:
+            left = sorted(self.pids())
+            raise InfrastructureError(
+                f"the server is still there {limit_s:g} s after it was told to stop: "
+                f"processes {left}"
+            ) from error
+        self._await_memory()
+
+    def await_ready(self, probe: Callable[[httpx.Client], bool], limit_s: float) -> None:
+        """Poll until `probe` is True; sets `ready_s` (seconds since this call).
+
+        Stops the server and raises ServerDiedError if it ends or takes longer than `limit_s`.
+        """
+        begun = time.monotonic()
+        try:
+            with httpx.Client(base_url=self.base_url, trust_env=False, timeout=5.0) as client:
+                while not probe(client):
+                    self.check_alive()
+                    self._check_limit(begun, limit_s)
+                    time.sleep(_POLL_S)
+        except BaseException:
+            self.stop()
+            raise
+        self.ready_s = time.monotonic() - begun
+
+    def _check_limit(self, begun: float, limit_s: float) -> None:
+        if time.monotonic() - begun > limit_s:
+            raise self._died(f"the server was not ready within {limit_s:g} s")
+
+    def _died(self, problem: str) -> ServerDiedError:
+        return ServerDiedError(problem, log_tail(self._log), str(self._log))
+
+    def _await_memory(self) -> None:
+        before = self._memory_before_bytes
+        if before is None:
+            return
+        limit = time.monotonic() + _MEMORY_LIMIT_S
+        while (used := memory_used_bytes(self.device) or 0) > before + _MEMORY_SLACK_BYTES:
+            if time.monotonic() > limit:
+                raise InfrastructureError(
+                    f"{self.device.name}: {used / 2**30:.1f} GiB in use {_MEMORY_LIMIT_S:g} s "
+                    f"after the server was stopped, {before / 2**30:.1f} GiB before it was started"
+                )
+            time.sleep(_POLL_S)
+
+
+def start_server(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    port: int,
+    server_args: Sequence[str],
+    log_path: Path,
+    device: Device,
+    ready_path: str,
+    info_paths: Sequence[str],
+    versions: Mapping[str, str | None],
+    start_limit_s: float,
+    freeze_gc: bool = False,
+) -> ServerProcess:
+    """Run `argv` under a supervisor with its own TMPDIR, and return once it has generated.
+
+    `ready_path` is the cheap endpoint that is polled; then one request of three tokens proves
+    that the scheduler works. `info_paths` are for `describe`. Raises ServerDiedError.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    # Short: sockets are made in it, and their paths are limited to 107 bytes.
+    scratch = tempfile.mkdtemp(prefix="append-prefill-")
+    before = memory_used_bytes(device)
+    with log_path.open("wb") as log:
+        supervisor = subprocess.Popen(
+            [
+                *(sys.executable, "-I", _supervisor.__file__),
+                *(str(_GRACE_S[device.kind]), scratch),
+                *argv,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**env, "TMPDIR": scratch},
+            # Ctrl-C goes to the terminal's group: the suite decides, not the keyboard.
+            start_new_session=True,
+        )
+    server = ServerProcess(
+        supervisor,
+        base_url=f"http://127.0.0.1:{port}",
+        server_args=server_args,
+        log_path=log_path,
+        device=device,
+        info_paths=info_paths,
+        versions=versions,
+        memory_before_bytes=before,
+    )
+
+    def ready(client: httpx.Client) -> bool:
+        return (
+            _answers(client, ready_path)
+            and _generates(client)
+            and (not freeze_gc or _freezes(client))
+        )
+
+    server.await_ready(ready, start_limit_s)
+    return server
+
+
+def log_tail(path: Path) -> str:
+    """The last lines of a log, each shortened; empty if there is none."""
+    if not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+    return "\n".join(
+        line if len(line) <= _LOG_LINE_CHARACTERS else line[:_LOG_LINE_CHARACTERS] + " …"
+        for line in lines
+    )
+
+
+def _answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False  # not listening yet
+
+
+def _generates(client: httpx.Client) -> bool:
+    # Not /health: it sleeps a second for every try, and holds no more than this does.
+    body = {
+        "input_ids": _PROBE_IDS,
+        "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
+    }
+    try:
+        answer = client.post("/generate", json=body, timeout=_PROBE_LIMIT_S)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == httpx.codes.OK
+
+
+def _freezes(client: httpx.Client) -> bool:
+    try:
+        return client.post("/freeze_gc", timeout=_PROBE_LIMIT_S).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,146 @@
+"""From `--sglang`, `--against` or `--sglang-url` to an engine, or to a UsageError that helps."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from append_prefill.engines.attach import AttachedEngine
+from append_prefill.engines.base import Engine
+from append_prefill.engines.environments import (
+    Interpreter,
+    parse_version,
+    query_interpreter,
+    version_environments,
+)
+from append_prefill.engines.local import PlantedEngine, SglangEngine
+from append_prefill.engines.model import resolve_model
+from append_prefill.errors import UsageError
+from append_prefill.workload.profile import Profile
+
+VARIABLE = "APPEND_PREFILL_SGLANG"
+_PLANTED = "planted"
+_PLANTED_KEY = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def resolve_engine(
+    option: str,
+    value: str | None,
+    *,
+    profile: Profile,
+    server_args: Sequence[str],
+    model: str | None,
+    dummy_weights: bool | None,
+    root: Path,
+) -> Engine:
+    """The engine that an option names; starts nothing.
+
+    `value` is a version (an environment `.tox/sglang-VERSION` under `root`), the path of an
+    interpreter, or `planted[:key=value,...]`. None means the default: $APPEND_PREFILL_SGLANG,
+    the running interpreter if it has SGLang, the newest version environment. Raises UsageError,
+    naming `option`, the value and what would be right.
+    """
+    if value is None:
+        value = os.environ.get(VARIABLE) or None
+        option = f"${VARIABLE}" if value else option
+    if value is not None and value.partition(":")[0] == _PLANTED:
+        return PlantedEngine(_planted_options(option, value), profile, list(server_args))
+    interpreter = _default(option, root) if value is None else _interpreter(option, value, root)
+    return SglangEngine(
+        option=option,
+        interpreter=interpreter,
+        profile=profile,
+        model=resolve_model(profile.model, model=model, dummy_weights=dummy_weights),
+        extra_args=list(server_args),
+    )
+
+
+def resolve_url(url: str, api_key: str | None) -> Engine:
+    """An engine for a server that is already running. Raises UsageError for what is no URL."""
+    if not re.fullmatch(r"https?://[^/\s]+(/.*)?", url):
+        raise UsageError(
+            "--sglang-url", url, "is not a URL.", "Give one, as in http://127.0.0.1:30000."
+        )
+    return AttachedEngine(url.rstrip("/"), api_key)
+
+
+def _interpreter(option: str, value: str, root: Path) -> Interpreter:
+    path = Path(value).expanduser()
+    if parse_version(value) is None and (os.sep in value or path.exists()):
+        return query_interpreter(option, value, path)
+    if parse_version(value) is None:
+        raise UsageError(
+            option,
+            value,
+            "is neither a version, nor a path, nor `planted`.",
+            f"{_there(root)} Any other version: `tox -e sglang-VERSION`.",
+        )
+    python = version_environments(root).get(value)
+    if python is None:
+        raise UsageError(
+            option,
+            value,
+            "there is no environment with that version.",
+            f"Make it with `tox -e sglang-{value}`. {_there(root)}",
+        )
+    found = query_interpreter(option, value, python)
+    if found.sglang is not None and parse_version(found.sglang) != parse_version(value):
+        raise UsageError(
+            option,
+            value,
+            f"its environment holds SGLang {found.sglang}.",
+            f"Make it anew with `tox -r -e sglang-{value}`.",
+        )
+    return found
+
+
+def _default(option: str, root: Path) -> Interpreter:
+    # find_spec of a top-level name imports nothing.
+    if importlib.util.find_spec("sglang") and _has_metadata("sglang"):
+        return query_interpreter(option, sys.executable, Path(sys.executable))
+    environments = version_environments(root)
+    if not environments:
+        raise UsageError(
+            option,
+            "(not given)",
+            "no SGLang was found: not in this interpreter, and no environment holds a version.",
+            f"Make one with `tox -e sglang-VERSION`, as in `tox -e sglang-0.5.23`, or name an "
+            f"interpreter that has SGLang with {option} PATH or ${VARIABLE}.",
+        )
+    newest, python = list(environments.items())[-1]
+    return query_interpreter(option, newest, python)
+
+
+def _has_metadata(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _there(root: Path) -> str:
+    names = ", ".join(version_environments(root))
+    return f"Environments there are: {names}." if names else "There is no environment yet."
+
+
+def _planted_options(option: str, value: str) -> dict[str, str]:
+    """`planted:floor-ms=20,slow=m>512` as {"floor-ms": "20", "slow": "m>512"}; order is kept."""
+    options: dict[str, str] = {}
+    for part in filter(None, value.partition(":")[2].split(",")):
+        key, equals, setting = part.partition("=")
+        if not equals or not _PLANTED_KEY.fullmatch(key):
+            raise UsageError(
+                option,
+                value,
+                f"{part!r} is not key=value.",
+                "Write planted:key=value,key=value; `python -m append_prefill.planted --help` "
+                "lists the keys.",
+            )
+        options[key.replace("_", "-")] = setting
+    return options

@@ -1,0 +1,171 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from append_prefill.engines import process as module
+from append_prefill.engines.process import free_port, log_tail, start_server
+from append_prefill.errors import ServerDiedError
+
+LIMIT_S = 15
+
+
+def start(argv, cpu, tmp_path, limit_s=LIMIT_S, **more):
+    port = more.pop("port", free_port())
+    return start_server(
+        [*argv, str(port)],
+        dict(os.environ),
+        port=port,
+        server_args=["--a"],
+        log_path=tmp_path / "logs" / "server.log",
+        device=cpu,
+        ready_path="/model_info",
+        info_paths=("/server_info",),
+        versions={},
+        start_limit_s=limit_s,
+        **more,
+    )
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def await_gone(pids):
+    limit = time.monotonic() + LIMIT_S
+    while any(map(alive, pids)):
+        assert time.monotonic() < limit, f"left: {[p for p in pids if alive(p)]}"
+        time.sleep(0.02)
+
+
+def scratch_of(pids):
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if entry.startswith(b"TMPDIR=") and b"append-prefill-" in entry:
+                return Path(entry.decode().partition("=")[2])
+    raise AssertionError("no TMPDIR of its own")
+
+
+def test_a_server_starts_describes_itself_and_leaves_nothing(cpu, tmp_path, fake_server):
+    server = start(fake_server, cpu, tmp_path, freeze_gc=True)
+    pids = server.pids()
+    scratch = scratch_of(pids)
+    assert len(pids) == 2
+    assert server.ready_s > 0
+    assert scratch.is_dir()
+    server.check_alive()
+    assert server.describe().page_size_tokens == 1
+    server.stop()
+    server.stop()
+    assert not any(map(alive, pids))
+    assert not scratch.exists()
+    assert server.pids() == set()
+
+
+def test_a_server_that_ends_at_once_is_refused_with_its_last_lines(cpu, tmp_path):
+    argv = [
+        sys.executable,
+        "-S",
+        "-c",
+        "print('x' * 9999); print('no such flag'); raise SystemExit(3)",
+    ]
+    with pytest.raises(ServerDiedError, match="status 3") as caught:
+        start(argv, cpu, tmp_path, limit_s=60)
+    assert "no such flag" in caught.value.log_tail
+    assert len(caught.value.log_tail) < 1000
+
+
+def test_a_server_that_never_answers_is_stopped_at_the_limit(cpu, tmp_path):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(99)"
+    with pytest.raises(ServerDiedError, match=r"not ready within 0\.7 s"):
+        start([sys.executable, "-S", "-c", code], cpu, tmp_path, limit_s=0.7)
+    pid = int((tmp_path / "logs" / "server.log").read_text())
+    assert not alive(pid)
+
+
+def test_a_death_while_serving_is_noticed(cpu, tmp_path, fake_server):
+    server = start(fake_server, cpu, tmp_path)
+    (child,) = server.pids() - {server._supervisor.pid}
+    os.kill(child, signal.SIGKILL)
+    await_gone([child, server._supervisor.pid])
+    with pytest.raises(ServerDiedError, match="status 137"):
+        server.check_alive()
+    server.stop()
+
+
+# A child in a group of its own, deaf to SIGTERM, as the worst of servers would leave one.
+STUBBORN = """
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-S", "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(99)"],
+    start_new_session=True)
+"""
+
+
+def test_a_stubborn_tree_is_killed(cpu, tmp_path, fake_server, monkeypatch):
+    monkeypatch.setitem(module._GRACE_S, "cpu", 0.3)
+    argv = [*fake_server[:-1], STUBBORN + fake_server[-1]]
+    server = start(argv, cpu, tmp_path)
+    pids = server.pids()
+    assert len(pids) == 3
+    server.stop()
+    assert not any(map(alive, pids))
+
+
+def test_shared_memory_of_a_killed_server_is_removed(cpu, tmp_path, fake_server):
+    name = f"sglang_test_{os.getpid()}.shm"
+    code = textwrap.dedent(
+        f"""
+        import mmap
+        kept = open("/dev/shm/{name}", "w+b"); kept.truncate(4096)
+        view = mmap.mmap(kept.fileno(), 4096)
+        """
+    )
+    server = start([*fake_server[:-1], code + fake_server[-1]], cpu, tmp_path)
+    assert Path("/dev/shm", name).exists()
+    server.stop()
+    assert not Path("/dev/shm", name).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_survives_the_suite(cpu, tmp_path, fake_server, number):
+    """A killed worker runs no handler, and Ctrl-C may come at any time: both leave nothing."""
+    code = textwrap.dedent(
+        f"""
+        import os, time
+        from pathlib import Path
+        from append_prefill.engines.base import Device
+        from append_prefill.engines.process import free_port, start_server
+        port = free_port()
+        server = start_server({fake_server!r} + [str(port)], dict(os.environ), port=port,
+            server_args=[], log_path=Path({str(tmp_path)!r}) / "log", versions={{}},
+            device=Device("cpu", "cpu", "test", 1), ready_path="/model_info", info_paths=(),
+            start_limit_s=20)
+        print(*server.pids(), flush=True)
+        time.sleep(99)
+        """
+    )
+    suite = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    pids = [int(pid) for pid in suite.stdout.readline().split()]
+    assert len(pids) == 2
+    scratch = scratch_of(pids)
+    suite.send_signal(number)
+    suite.communicate(timeout=LIMIT_S)
+    await_gone(pids)
+    assert not scratch.exists()
+
+
+def test_log_tail_of_nothing(tmp_path):
+    assert log_tail(tmp_path / "none") == ""

@@ -1,0 +1,139 @@
+import sys
+
+import pytest
+
+from append_prefill.engines import resolve as module
+from append_prefill.engines.local import PlantedEngine, SglangEngine
+from append_prefill.engines.resolve import resolve_engine, resolve_url
+from append_prefill.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_sglang(monkeypatch, tmp_path):
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    monkeypatch.delenv("TOX_WORK_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_has_metadata", lambda _: False)
+
+
+@pytest.fixture
+def resolve(profile, tmp_path):
+    def call(value, option="--sglang", **more):
+        arguments = {"server_args": [], "model": None, "dummy_weights": None} | more
+        return resolve_engine(option, value, profile=profile, root=tmp_path, **arguments)
+
+    return call
+
+
+@pytest.fixture
+def environment(make_interpreter, tmp_path):
+    def make(version, holds=None, **more):
+        python = tmp_path / ".tox" / f"sglang-{version}" / "bin" / "python"
+        return make_interpreter(python, sglang=holds or version, **more)
+
+    return make
+
+
+def test_a_version_is_its_tox_environment(resolve, environment):
+    python = environment("0.5.5.post3", torch="2.13.0")
+    engine = resolve("0.5.5.post3")
+    assert isinstance(engine, SglangEngine)
+    assert engine.interpreter.path == python
+    assert engine.interpreter.versions["torch"] == "2.13.0"
+    assert (engine.label, engine.version, engine.replicable) == ("0.5.5.post3",) * 2 + (True,)
+    engine.check()
+
+
+def test_a_version_that_is_not_there_lists_what_is_and_the_command(resolve, environment):
+    environment("0.5.23")
+    environment("0.5.9")
+    with pytest.raises(UsageError) as caught:
+        resolve("0.5.22", option="--against")
+    text = str(caught.value)
+    assert text.startswith("--against 0.5.22: ")
+    assert "tox -e sglang-0.5.22" in text
+    assert "0.5.9, 0.5.23" in text
+
+
+def test_an_environment_that_holds_another_version_is_refused(resolve, environment):
+    environment("0.5.23", holds="0.5.22")
+    with pytest.raises(UsageError, match=r"holds SGLang 0\.5\.22.*tox -r -e sglang-0\.5\.23"):
+        resolve("0.5.23")
+
+
+def test_neither_version_nor_path(resolve):
+    with pytest.raises(UsageError, match="neither a version, nor a path"):
+        resolve("latest")
+
+
+def test_an_interpreter_by_its_path(resolve, make_interpreter, tmp_path):
+    python = make_interpreter(tmp_path / "python", sglang="0.5.15")
+    assert resolve(str(python)).label == "0.5.15"
+
+
+def test_interpreters_that_will_not_do(resolve, tmp_path):
+    with pytest.raises(UsageError, match="no such interpreter"):
+        resolve("/nowhere/bin/python")
+    with pytest.raises(UsageError, match=r"is a directory.*bin/python"):
+        resolve(str(tmp_path))
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho oh dear >&2; exit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(UsageError, match="does not run as a Python interpreter .oh dear"):
+        resolve(str(broken))
+
+
+def test_an_interpreter_without_sglang(resolve):
+    # The suite's own: the query itself runs for real here.
+    with pytest.raises(UsageError, match="has no SGLang"):
+        resolve(sys.executable)
+
+
+def test_the_default_is_the_variable_then_the_newest_environment(resolve, environment, monkeypatch):
+    for version in ("0.5.9", "0.5.10", "0.5.5.post3"):
+        environment(version)
+    assert resolve(None).version == "0.5.10"
+    monkeypatch.setenv(module.VARIABLE, "0.5.9")
+    assert resolve(None).version == "0.5.9"
+    monkeypatch.setenv(module.VARIABLE, "0.5.1")
+    with pytest.raises(UsageError, match=r"\$APPEND_PREFILL_SGLANG 0\.5\.1: "):
+        resolve(None)
+
+
+def test_no_sglang_anywhere_says_how_to_make_one(resolve):
+    with pytest.raises(UsageError, match="tox -e sglang-VERSION"):
+        resolve(None)
+
+
+def test_planted_options_are_handed_on(resolve):
+    engine = resolve("planted:floor-ms=20,slow=1.1")
+    assert isinstance(engine, PlantedEngine)
+    assert engine.options == {"floor-ms": "20", "slow": "1.1"}
+    engine.check()
+    assert resolve("planted").options == {}
+    with pytest.raises(UsageError, match="'floor' is not key=value"):
+        resolve("planted:floor")
+    with pytest.raises(UsageError, match="planted:key=value"):
+        resolve("planted", server_args=["--page-size", "16"]).check()
+
+
+def test_arguments_the_suite_sets_itself_are_refused(resolve, environment):
+    environment("0.5.23")
+    with pytest.raises(UsageError, match="--port"):
+        resolve("0.5.23", server_args=["--port=80"]).check()
+
+
+def test_a_python_too_old_for_its_sglang_is_refused(resolve, environment):
+    environment("0.5.23", python="3.10.2")
+    with pytest.raises(UsageError, match=r"needs.*3\.11"):
+        resolve("0.5.23").check()
+
+
+def test_a_version_newer_than_the_table_warns(resolve, environment):
+    environment("0.9.0")
+    assert "newer" in resolve("0.9.0").warnings[0]
+
+
+def test_a_url_that_is_none():
+    with pytest.raises(UsageError, match="--sglang-url localhost:3000"):
+        resolve_url("localhost:3000", None)
