@@ -1,0 +1,272 @@
+"""The timed streaming client of SGLang's native `/generate`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from append_prefill.errors import InfrastructureError, UsageError
+from append_prefill.probe.sse import parse_events
+from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
+
+# A server answers 400 to a flush while anything runs, and the look-ahead step of its overlap
+# scheduler still runs when the last event is out: some ms, so a retry soon succeeds. What is
+# still busy after ten seconds serves somebody else.
+_FLUSH_RETRY_S = 0.02
+_FLUSH_LIMIT_S = 10.0
+_ERROR_TEXT_CHARS = 300  # enough for a server's sentence, too little for its traceback
+
+
+class RequestRefusedError(InfrastructureError):
+    """The server answered, and would not do it. `status` is HTTP's, or the in-stream error's."""
+
+    def __init__(self, what: str, status: int | None, answer: str) -> None:
+        self.status, self.answer = status, answer
+        super().__init__(f"{what}: {answer}")
+
+
+class PrimeRefusedError(RequestRefusedError):
+    """The server would not prefill with `max_new_tokens` 0; `prime` with 1 is what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One request as the client saw it; a figure that did not come is None.
+
+    All times are ms since just before the request's first byte was sent. `ttft_ms`: the arrival
+    of the first event with `completion_tokens` >= 1; `e2e_ms`: that of the last event with
+    `meta_info`; `token_times_ms`: (completion_tokens, ms) of every event that brought a token.
+    Events that one read brought together share its time. The token counts and `retractions` are
+    the server's words in its last event that says them. `error` says why the request proves
+    nothing, or is None.
+    """
+
+    ttft_ms: float | None
+    e2e_ms: float | None
+    token_times_ms: list[tuple[int, float]]
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    retractions: int | None
+    error: str | None
+
+
+class TimedClient:
+    """Times one request after another on one warm connection. One thread at a time.
+
+    `timeout_s` bounds the wait for each next byte, not a whole answer. Raises UsageError for a
+    `base_url` that is not plain http; every method raises InfrastructureError when the server
+    cannot be reached, drops the connection or stays silent for `timeout_s`.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None = None, timeout_s: float = 120) -> None:
+        if httpx.URL(base_url).scheme != "http":
+            raise UsageError(
+                "--sglang-url",
+                base_url,
+                "is not a plain http address, and TLS would add its own time to every figure.",
+                "Give an http:// address that reaches the server directly.",
+            )
+        # The answer must come as the server wrote it: no compression between token and clock.
+        headers = {"Accept-Encoding": "identity"}
+        if api_key is not None:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._client = httpx.Client(
+            base_url=base_url,
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            transport=TimingTransport(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def generate(self, input_ids: Sequence[int], *, max_new_tokens: int) -> Timing:
+        """Send token ids, read `max_new_tokens` (>= 1) greedy tokens. A refusal is in `error`.
+
+        Raises ValueError for `max_new_tokens` below 1: without a token there is no first one.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}; see prime")
+        return self._generate(input_ids, max_new_tokens)[0]
+
+    def prime(self, input_ids: Sequence[int], *, max_new_tokens: int = 0) -> Timing:
+        """Put `input_ids` into the prefix cache; the Timing needs no first token.
+
+        With `max_new_tokens` 0 the cache holds exactly these ids. Raises PrimeRefusedError when
+        the server will not do that; with 1, which every server accepts, the generated token may
+        be cached too. Any other refusal is in `error`.
+        """
+        timing, status = self._generate(input_ids, max_new_tokens)
+        if max_new_tokens == 0 and status == httpx.codes.BAD_REQUEST and timing.error is not None:
+            raise PrimeRefusedError(
+                "priming with max_new_tokens 0 was refused", status, timing.error
+            )
+        return timing
+
+    def get_json(self, path: str) -> Any:
+        """The JSON at `path`. Raises RequestRefusedError for any status but 200, or no JSON."""
+        response = self._send(self._client.build_request("GET", path))
+        if response.status_code != httpx.codes.OK:
+            raise RequestRefusedError(f"GET {path}", response.status_code, _http_error(response))
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            raise RequestRefusedError(f"GET {path}", 200, f"no JSON: {error}") from error
+
+    def flush_cache(self) -> None:
+        """Empty the prefix cache, waiting while the server is busy (it answers 400).
+
+        Releases before 0.5.10 cannot wait themselves, so the waiting is done here for all. Raises
+        RequestRefusedError for any other status, and for a server still busy after 10 s.
+        """
+        deadline_s = time.monotonic() + _FLUSH_LIMIT_S
+        while True:
+            response = self._send(self._client.build_request("POST", "/flush_cache"))
+            if response.status_code == httpx.codes.OK:
+                return
+            busy = response.status_code == httpx.codes.BAD_REQUEST
+            if not busy or time.monotonic() > deadline_s:
+                raise RequestRefusedError(
+                    "POST /flush_cache", response.status_code, _http_error(response)
+                )
+            time.sleep(_FLUSH_RETRY_S)
+
+    def _generate(self, input_ids: Sequence[int], max_new_tokens: int) -> tuple[Timing, int | None]:
+        """The Timing, and the HTTP status of its error where the server named one."""
+        body = generate_body(input_ids, max_new_tokens=max_new_tokens)
+        request = self._client.build_request(
+            "POST", "/generate", content=body, headers={"Content-Type": "application/json"}
+        )
+        response = self._send(request)
+        exchange: Exchange = response.extensions[EXCHANGE]
+        if response.status_code != httpx.codes.OK:
+            return _failed(_http_error(response)), response.status_code
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            return _failed(f"not an event stream: {_http_error(response)}"), None
+        return _read_stream(exchange, first_token=max_new_tokens > 0)
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return self._client.send(request)
+        except httpx.TransportError as error:
+            raise InfrastructureError(
+                f"{request.method} {request.url}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def generate_body(input_ids: Sequence[int], *, max_new_tokens: int) -> bytes:
+    """The JSON body of a streaming greedy `/generate` of exactly `max_new_tokens` tokens."""
+    return orjson.dumps(
+        {
+            "input_ids": list(input_ids),
+            "sampling_params": {
+                "temperature": 0,
+                "max_new_tokens": max_new_tokens,
+                "ignore_eos": True,
+            },
+            "stream": True,
+        }
+    )
+
+
+def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int | None]:
+    token_times_ms: list[tuple[int, float]] = []
+    e2e_ms: float | None = None
+    meta: dict[str, Any] = {}
+    error: str | None = None
+    status: int | None = None
+    done = False
+    for event in parse_events(exchange.body):
+        if event.data == b"[DONE]":
+            done = True
+            break
+        try:
+            payload = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            payload = None
+        if not isinstance(payload, dict):
+            error = f"an event that is no JSON object: {_shorten(event.data)}"
+            break
+        if "error" in payload:
+            error, status = _in_stream_error(payload["error"])
+            break
+        # An event says what it knows; one that omits a count does not unsay it.
+        meta |= payload.get("meta_info", {})
+        e2e_ms = (event.stamp_ns - exchange.sent_ns) / 1e6
+        tokens = meta.get("completion_tokens") or 0
+        if tokens > (token_times_ms[-1][0] if token_times_ms else 0):
+            token_times_ms.append((tokens, e2e_ms))
+    finish = meta.get("finish_reason")
+    if error is None and isinstance(finish, dict) and finish.get("type") == "abort":
+        error = f"aborted: {_shorten(str(finish.get('message')))}"
+        status = finish.get("status_code")
+    elif error is None and first_token and not token_times_ms:
+        error = "no event with completion_tokens >= 1"
+    elif error is None and not done:
+        error = "the stream ended before [DONE]"
+    # num_retractions since 0.5.12, total_retractions before
+    retractions = meta.get("num_retractions", meta.get("total_retractions"))
+    timing = Timing(
+        ttft_ms=token_times_ms[0][1] if token_times_ms else None,
+        e2e_ms=e2e_ms,
+        token_times_ms=token_times_ms,
+        prompt_tokens=meta.get("prompt_tokens"),
+        cached_tokens=meta.get("cached_tokens"),
+        completion_tokens=meta.get("completion_tokens"),
+        retractions=retractions,
+        error=error,
+    )
+    return timing, status
+
+
+def _failed(error: str) -> Timing:
+    return Timing(
+        ttft_ms=None,
+        e2e_ms=None,
+        token_times_ms=[],
+        prompt_tokens=None,
+        cached_tokens=None,
+        completion_tokens=None,
+        retractions=None,
+        error=error,
+    )
+
+
+def _in_stream_error(problem: Any) -> tuple[str, int]:
+    """Text and status of `{"error": …}`.
+
+    Releases that give no code send only their ValueErrors this way, which later ones call 400.
+    """
+    if isinstance(problem, dict):
+        return _shorten(str(problem.get("message", problem))), problem.get("code", 400)
+    return _shorten(str(problem)), 400
+
+
+def _http_error(response: httpx.Response) -> str:
+    return f"HTTP {response.status_code}: {_shorten(response.content)}"
+
+
+def _shorten(text: str | bytes) -> str:
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    text = text.strip()
+    return text if len(text) <= _ERROR_TEXT_CHARS else text[:_ERROR_TEXT_CHARS] + "…"

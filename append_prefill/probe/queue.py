@@ -1,0 +1,119 @@
+"""Pairs of starts, shared out among the workers of one run.
+
+Every worker of a run (one without xdist, K with `-n K`) claims pairs from the same folder until
+none is left, then waits for the pairs of the others. A claim is a file lock, which the system
+drops when its holder dies: the pair of a killed worker is simply claimed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from append_prefill.records.run import Look
+
+POLL_S = 0.2
+
+
+class QueueState(BaseModel):
+    """What the workers agree on. `closed` says why no further pair will be added.
+
+    Pairs from `confirm_from` on have both sides, to confirm what a stored baseline suspects.
+    """
+
+    planned: int
+    confirm_from: int | None = None
+    done: list[int] = []
+    looks: list[Look] = []
+    closed: str | None = None
+    failed: str | None = None
+
+
+class PairQueue:
+    """The queue of one run, kept in `folder` (created if missing).
+
+    `decide` is called with the state, by one worker at a time, when all planned pairs are done:
+    it returns the state with more pairs planned, or with `closed` set.
+    """
+
+    def __init__(
+        self, folder: Path, planned: int, decide: Callable[[QueueState], QueueState]
+    ) -> None:
+        self._folder = folder
+        self._decide = decide
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "queue.json"
+        self._lock = FileLock(folder / "queue.lock")
+        with self._lock:
+            if not self._path.exists():
+                self._write(QueueState(planned=planned))
+
+    def state(self) -> QueueState:
+        """The state as it is now."""
+        with self._lock:
+            return self._read()
+
+    def work(self, measure: Callable[[int], None]) -> QueueState:
+        """Measure pairs until the queue is closed or failed; returns the last state.
+
+        An exception of `measure` marks the queue failed, which ends the other workers' work
+        too, and is raised again.
+        """
+        while True:
+            claim = self._claim()
+            if claim is None:
+                state = self.state()
+                if state.closed is not None or state.failed is not None:
+                    return state
+                time.sleep(POLL_S)
+                continue
+            index, lock = claim
+            try:
+                measure(index)
+            except BaseException as error:
+                self._update(failed=f"{type(error).__name__}: {error}")
+                raise
+            else:
+                self._update(done=index)
+            finally:
+                lock.release()
+
+    def _claim(self) -> tuple[int, FileLock] | None:
+        with self._lock:
+            state = self._read()
+            if state.failed is not None:
+                return None
+            if state.closed is None and len(state.done) == state.planned:
+                state = self._decide(state)
+                self._write(state)
+            for index in range(state.planned):
+                if index in state.done:
+                    continue
+                lock = FileLock(self._folder / f"pair-{index}.lock")
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    continue
+                return index, lock
+        return None
+
+    def _update(self, *, done: int | None = None, failed: str | None = None) -> None:
+        with self._lock:
+            state = self._read()
+            if done is not None:
+                state.done = sorted({*state.done, done})
+            if failed is not None and state.failed is None:
+                state.failed = failed
+            self._write(state)
+
+    def _read(self) -> QueueState:
+        return QueueState.model_validate_json(self._path.read_bytes())
+
+    def _write(self, state: QueueState) -> None:
+        fresh = self._path.with_suffix(".tmp")
+        fresh.write_text(state.model_dump_json(), encoding="utf-8")
+        fresh.replace(self._path)

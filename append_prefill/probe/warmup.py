@@ -1,0 +1,65 @@
+"""Warm-up until stationary: detected, bounded, recorded."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+import numpy as np
+
+from append_prefill.records.run import Warmup
+from append_prefill.workload.points import Point
+
+# Rounds a window: three is the least that has a median which ignores one outlier.
+WINDOW = 3
+# A drift below 0.5 % a window is a sixth of the 3 % a pass must not hide, and the blocks'
+# random order spreads what is left evenly over the points.
+TOLERANCE = 0.005
+
+
+def drift(rounds: Sequence[Mapping[Point, float]]) -> tuple[float, float] | None:
+    """Change between the last window and the one before: (mean log ratio, its standard error).
+
+    `rounds` maps each point to a TTFT in ms. None while there are fewer than two windows or
+    fewer than two points common to all of their rounds.
+    """
+    if len(rounds) < 2 * WINDOW:
+        return None
+    before, last = rounds[-2 * WINDOW : -WINDOW], rounds[-WINDOW:]
+    common = set.intersection(*(set(r) for r in (*before, *last)))
+    if len(common) < 2:
+        return None
+    changes = np.array(
+        [
+            math.log(median(r[point] for r in last)) - math.log(median(r[point] for r in before))
+            for point in sorted(common)
+        ]
+    )
+    return float(changes.mean()), float(changes.std(ddof=1) / math.sqrt(len(changes)))
+
+
+def is_stationary(rounds: Sequence[Mapping[Point, float]]) -> bool:
+    """Whether the last two windows differ by no more than the tolerance or their own noise."""
+    change = drift(rounds)
+    if change is None:
+        return False
+    mean, error = change
+    # Two standard errors: of what is stationary already, one look in twenty asks for another
+    # round, which costs a second; a real decline is several errors until it has died out.
+    return abs(mean) <= max(TOLERANCE, 2 * error)
+
+
+def warm_up(one_round: Callable[[], Mapping[Point, float]], *, rounds_max: int) -> Warmup:
+    """Run rounds over all shapes until stationary, or `rounds_max` of them.
+
+    `one_round` takes one sample a point and returns the TTFTs in ms of the valid ones.
+    """
+    started = time.monotonic()
+    rounds: list[Mapping[Point, float]] = []
+    stationary = False
+    while len(rounds) < rounds_max and not stationary:
+        rounds.append(one_round())
+        stationary = is_stationary(rounds)
+    return Warmup(rounds=len(rounds), stationary=stationary, seconds_s=time.monotonic() - started)

@@ -1,0 +1,86 @@
+import pytest
+
+from append_prefill.probe.client import Timing
+from append_prefill.probe.sample import inter_token_ms, take_sample, void_reason
+from append_prefill.workload.points import Point
+from append_prefill.workload.prompts import PromptSource
+
+POINT = Point(100, 10)
+
+
+def timing(**changes):
+    good = {
+        "ttft_ms": 5.0,
+        "e2e_ms": 9.0,
+        "token_times_ms": [(1, 5.0), (2, 9.0)],
+        "prompt_tokens": 110,
+        "cached_tokens": 100,
+        "completion_tokens": 2,
+        "retractions": 0,
+        "error": None,
+    }
+    return Timing(**(good | changes))
+
+
+def test_a_proven_sample_is_valid():
+    assert void_reason(timing(), POINT, 1, 2) is None
+    assert void_reason(timing(cached_tokens=96), POINT, 16, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cached_tokens": 99}, "wrong split: cached_tokens 99, planned 100"),
+        ({"cached_tokens": 101}, "wrong split"),
+        ({"cached_tokens": None}, "wrong split"),
+        ({"prompt_tokens": 111}, "prompt_tokens 111, sent 110"),
+        ({"retractions": 1}, "retracted"),
+        ({"ttft_ms": None}, "no first token"),
+        ({"error": "boom"}, "error: boom"),
+        ({"completion_tokens": 1}, "completion_tokens 1, asked 2"),
+    ],
+)
+def test_what_proves_nothing_is_void_with_its_reason(changes, reason):
+    assert reason in void_reason(timing(**changes), POINT, 1, 2)
+
+
+def test_a_version_without_a_retraction_count_is_not_void():
+    assert void_reason(timing(retractions=None), POINT, 1, 2) is None
+
+
+def test_inter_token_time_counts_tokens_not_events():
+    assert inter_token_ms(timing(token_times_ms=[(1, 5.0), (2, 7.0), (4, 13.0)])) == 2.5
+    assert inter_token_ms(timing()) is None
+
+
+class Fake:
+    def __init__(self, primed):
+        self.primed, self.sent = primed, []
+
+    def prime(self, ids):
+        self.sent.append(ids)
+        return self.primed
+
+    def generate(self, ids, *, max_new_tokens):
+        self.sent.append(ids)
+        return timing()
+
+
+def sample(client):
+    prompts = PromptSource((1,), 1000)
+    return take_sample(client, prompts, POINT, page_tokens=1, output_tokens=2)
+
+
+def test_the_context_is_primed_and_then_sent_with_the_suffix():
+    client = Fake(timing(ttft_ms=None, completion_tokens=0))
+    assert sample(client).void is None
+    primed, sent = client.sent
+    assert len(primed) == 100
+    assert sent[:100] == primed
+    assert len(sent) == 110
+
+
+def test_a_failed_prime_sends_nothing_more():
+    client = Fake(timing(error="no room"))
+    assert sample(client).void == "prime failed: no room"
+    assert len(client.sent) == 1
