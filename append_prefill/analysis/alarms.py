@@ -1,0 +1,99 @@
+"""When the parts of the joint test raise an alarm, and when a night passes.
+
+The night's false-alarm rate is split over the four parts by `joint.SHARES` (Bonferroni, so it holds
+whatever their dependence), and among the points by Benjamini & Hochberg's step-up rule, which
+rejects something exactly when Simes' global test does.
+
+A contrast alone is no regression: where the floor sank, the far end has an excess and is no
+slower. So the place of a contrast also has to be slower in absolute terms, by `min_effect` at least
+and significantly: at a nominal 5 % (one-sided), at the whole rate if the level leans the other way,
+and at a third of it, stepped up over the points, if the level has moved the other way (at 5 %).
+Simulated with the study's points, start sd 1 %: where nothing differs 0.5 % of nights alarm; where
+some points sank and none rose, 0.2 to 2 %, and 4 % at worst (every other point 3 % faster, which
+one night's level cannot tell from the other half being slower). Without the three steps: 10 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from append_prefill.analysis.joint import Design, Joint, Part
+from append_prefill.analysis.moderation import FloatArray
+
+BoolArray = NDArray[np.bool_]
+
+NOMINAL = 0.05
+"""One-sided level at which a contrast's place must be slower in absolute terms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Which parts say that the candidate is slower (or faster).
+
+    Bool arrays of the batch's shape, `points` with one more axis.
+    """
+
+    level: BoolArray
+    slopes: dict[str, BoolArray]
+    points: BoolArray
+
+    @property
+    def any(self) -> BoolArray:
+        """Whether the joint test rejects."""
+        found = self.level | self.points.any(axis=-1)
+        for slope in self.slopes.values():
+            found = found | slope
+        return np.asarray(found)
+
+
+def step_up(p: FloatArray, rate: float) -> BoolArray:
+    """Benjamini & Hochberg's rejections along the last axis."""
+    return np.asarray(stats.false_discovery_control(p, axis=-1) <= rate)
+
+
+def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign: int) -> Alarm:
+    """The joint test in one direction, at a false-alarm rate of at most `alpha`.
+
+    `min_effect` is relative; `sign` +1 looks for a slower candidate, -1 for a faster one, for
+    which the effect worth a name is its reciprocal.
+    """
+    least = float(np.log1p(min_effect))
+    shares = design.shares
+
+    level = joint.level
+    # Shapes (..., 1), as the ends' are; they broadcast over points.
+    leaning, opposed = sign * level.estimate < 0, level.p(-sign) <= NOMINAL
+
+    def there(part: Part) -> BoolArray:
+        p = part.p(sign)
+        shown = np.where(
+            opposed, step_up(p, alpha / 3), np.where(leaning, p <= alpha, p <= NOMINAL)
+        )
+        return np.asarray((sign * part.estimate >= least) & shown)
+
+    by_level = (level.p(sign) <= alpha * shares["level"]) & (sign * level.estimate >= least)
+    slopes = {
+        axis: ((part.p(sign) <= alpha * shares[axis]) & there(joint.ends[axis]))[..., 0]
+        for axis, part in joint.slopes.items()
+    }
+    points = np.zeros(joint.absolute.estimate.shape, dtype=np.bool_)
+    if "points" in shares:
+        points = step_up(joint.excess.p(sign), alpha * shares["points"]) & there(joint.absolute)
+    return Alarm(by_level[..., 0], slopes, points)
+
+
+def passes(joint: Joint, *, must_catch: float) -> BoolArray:
+    """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided 95 % intervals
+    of the level and of both far ends are below it.
+
+    Single points are no part of the promise: five starts cannot give it, and each shows its own
+    minimum detectable effect.
+    """
+    most = float(np.log1p(must_catch))
+    parts = [joint.level, *joint.far.values()]
+    uppers = [(part.estimate + part.spread.half_width())[..., 0] for part in parts]
+    return np.asarray(np.all(np.stack(uppers) < most, axis=0))

@@ -1,0 +1,287 @@
+"""Candidate against reference: is it slower, where, by how much, and how sure are we?
+
+`joint.py` holds the statistics; this module brings records into arrays and back. The order is
+fixed: the joint test gates. Unless it rejects in a direction, nothing is called a regression (or
+an improvement); where it rejects, points are named at the policy's false-discovery rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from append_prefill.analysis.effects import LEVEL, bare_point, point_effects, surface_effects
+from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.judgement import Judged, Sides, complete, geometric, judge
+from append_prefill.analysis.power import starts_needed
+from append_prefill.analysis.summary import log_matrix, usable
+from append_prefill.analysis.where import describe, percent
+from append_prefill.records.run import (
+    Comparison,
+    ComparisonVerdict,
+    Effect,
+    NoiseRecord,
+    PointEffect,
+    PointSummary,
+    Run,
+    Start,
+)
+from append_prefill.workload.profile import Noise, Policy
+
+Kind = Literal["baseline", "side-by-side"]
+
+METHOD = (
+    "log medians per server start; unpaired moderated t over starts; joint test of level, growth "
+    "with m, growth with L and single points at a one-sided false-alarm rate of {alpha:.3g}; "
+    "variance from this run and {source}"
+)
+
+
+def _without_verdict(
+    points: Sequence[PointEffect],
+    *,
+    kind: Kind,
+    label: str,
+    provenance: str,
+    reason: str,
+    verdict: ComparisonVerdict = "inconclusive",
+    needed: int | None = None,
+) -> Comparison:
+    logs = [np.log(p.ratio) for p in points if p.ratio is not None]
+    surface = []
+    if logs:
+        surface.append(
+            Effect(
+                name=LEVEL,
+                reference=None,
+                candidate=None,
+                ratio=float(np.exp(np.mean(logs))),
+                low=None,
+                high=None,
+                p=None,
+                mde=None,
+                verdict=verdict,
+            )
+        )
+    return Comparison(
+        reference=label,
+        kind=kind,
+        provenance=provenance,
+        confirmed=False,
+        method="effect sizes only",
+        points=list(points),
+        surface=surface,
+        mde=None,
+        starts_needed=needed,
+        verdict=verdict,
+        where="cannot tell",
+        reason=reason,
+    )
+
+
+def compare(
+    candidate: Sequence[Start],
+    reference: Sequence[Start],
+    *,
+    policy: Policy,
+    noise: Noise | NoiseRecord,
+    kind: Kind,
+    reference_label: str,
+    provenance: str,
+    alpha: float | None = None,
+) -> Comparison:
+    """Judge the candidate's starts against the reference's; their `side` is not looked at.
+
+    Points are those both measured. `alpha` is the one-sided false-alarm rate of this look, by
+    default the whole of `policy.false_alarm_rate`; an adaptive run passes what `sequential.plan`
+    gives the look. `improvement` is symmetric, with a false-alarm rate of its own.
+
+    Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
+    intervals of the level and of the effects at the largest m and L are below `must_catch`;
+    `not-comparable` without a common point; else `inconclusive`, so always with fewer than two
+    starts on a side, with the study's table as the reference (one value a point) and, across
+    nights, without a known between-nights noise.
+    """
+    alpha = policy.false_alarm_rate if alpha is None else alpha
+    a_starts, b_starts = usable(candidate, None), usable(reference, None)
+    points = sorted(
+        {s.point for start in a_starts for s in start.series if s.ttft_ms}
+        & {s.point for start in b_starts for s in start.series if s.ttft_ms}
+    )
+    a, b = log_matrix(a_starts, points), log_matrix(b_starts, points)
+    bare = [
+        bare_point(point, geometric(b[:, i]), geometric(a[:, i])) for i, point in enumerate(points)
+    ]
+
+    def cannot(reason: str, verdict: ComparisonVerdict = "inconclusive") -> Comparison:
+        return _without_verdict(
+            bare,
+            kind=kind,
+            label=reference_label,
+            provenance=provenance,
+            reason=reason,
+            verdict=verdict,
+        )
+
+    if not points:
+        return cannot("No point was measured on both sides.", "not-comparable")
+    if provenance == "study":
+        return cannot("The study's table holds one value a point and no spread: effect sizes only.")
+    prior = prior_of(noise)
+    nights = kind == "baseline"
+    if nights and (prior.night_sd is None or prior.night_df < 1):
+        return cannot(
+            "The between-nights noise is not known, so nights cannot be told from versions; "
+            "measure both side by side (--against)."
+        )
+    rows_a, rows_b, columns = complete(a, b)
+    if min(len(rows_a), len(rows_b)) < 2 or not columns:
+        return cannot(
+            f"{len(rows_a)} start(s) of the candidate and {len(rows_b)} of the reference measured "
+            "the same points; the spread between starts takes two a side."
+        )
+    sides = Sides(
+        a[np.ix_(rows_a, columns)], b[np.ix_(rows_b, columns)], tuple(points[c] for c in columns)
+    )
+    judged = judge(sides, prior, policy, alpha, nights=nights)
+    surface = surface_effects(sides, judged, policy)
+    level = surface[0]
+    needed = _starts_needed(sides, judged, prior, policy, nights=nights)
+    left_out = len(a_starts) + len(b_starts) - len(rows_a) - len(rows_b), len(points) - len(columns)
+    return Comparison(
+        reference=reference_label,
+        kind=kind,
+        provenance=provenance,
+        confirmed=kind == "side-by-side",
+        method=METHOD.format(alpha=alpha, source=prior.source),
+        points=point_effects(points, a, b, judged, policy),
+        surface=surface,
+        mde=level.mde,
+        starts_needed=needed,
+        verdict=judged.verdict,
+        where=_where(sides, judged, policy),
+        reason=_reason(
+            judged, level, needed, policy, kind=kind, label=reference_label, left_out=left_out
+        ),
+    )
+
+
+def _where(sides: Sides, judged: Judged, policy: Policy) -> str:
+    if judged.verdict not in {"regression", "improvement"}:
+        return "nowhere" if judged.verdict == "pass" else "cannot tell"
+    per_start = 1 / len(sides.candidate) + 1 / len(sides.reference)
+    joint = judged.joint
+    return describe(
+        sides.points,
+        joint.absolute.estimate,
+        level_variance=float(joint.level.spread.variance[0]),
+        residual_variance=float(joint.residual_variance) * per_start,
+        min_effect=policy.min_effect,
+    )
+
+
+def _starts_needed(
+    sides: Sides, judged: Judged, prior: Prior, policy: Policy, *, nights: bool
+) -> int | None:
+    """Starts a side for `must_catch` to be caught 95 times in 100.
+
+    More than there are if the verdict is inconclusive, since those did not settle it.
+    """
+    na, nb = len(sides.candidate), len(sides.reference)
+    night_sd = (prior.night_sd or 0.0) if nights else 0.0
+    variance = float(judged.joint.level.spread.variance[0]) - 2 * night_sd**2
+    needed = starts_needed(
+        policy.must_catch,
+        float(np.sqrt(max(variance, 0.0) / (1 / na + 1 / nb))),
+        judged.alpha * judged.design.shares["level"],
+        prior_df=prior.start_df if prior.start_sd is not None else 0.0,
+        night_sd=night_sd,
+        night_df=prior.night_df if nights else None,
+        min_effect=policy.min_effect,
+    )
+    if needed is not None and judged.verdict == "inconclusive":
+        return max(needed, min(na, nb) + 1)
+    return needed
+
+
+def _reason(
+    judged: Judged,
+    level: Effect,
+    needed: int | None,
+    policy: Policy,
+    *,
+    kind: Kind,
+    label: str,
+    left_out: tuple[int, int],
+) -> str:
+    mde = f"{100 * level.mde:.1f} %" if level.mde is not None else "unknown"
+    catch = f"{100 * policy.must_catch:g} %"
+    match judged.verdict:
+        case "regression" | "improvement":
+            active = judged.slower if judged.verdict == "regression" else judged.faster
+            parts = ["the level"] if active.level else []
+            letters = {"append": "growth with m", "context": "growth with L"}
+            parts += [letters[axis] for axis, said in active.slopes.items() if said]
+            parts += ["single points"] if active.points.any() else []
+            words = f"The joint test rejects by {', '.join(parts)}."
+            if kind == "baseline":
+                words = (
+                    f"Suspected, not confirmed: {words[0].lower()}{words[1:]} Nights differ more "
+                    f"than starts do; --against {label} would confirm it side by side."
+                )
+        case "pass":
+            words = f"No slow-down of {catch} can hide in the level, at the largest m or L."
+        case _:
+            effort = (
+                "more starts than a night holds" if needed is None else f"{needed} starts a side"
+            )
+            estimate_words = percent((level.ratio or 1.0) - 1)
+            words = (
+                f"Neither a regression nor a slow-down below {catch} is shown (level "
+                f"{estimate_words}); detectable is {mde}, and {catch} would take {effort}."
+            )
+    starts, points = left_out
+    if starts or points:
+        words += f" Left out of the joint test as incomplete: {starts} start(s), {points} point(s)."
+    return words
+
+
+def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Policy) -> Comparison:
+    """Effect sizes of the candidate's points against the study's table, never a verdict.
+
+    `points` of `study` are used if it has any, else the medians of its starts. Points with a ratio
+    below `min_effect` from 1 are no different from any other here: one value has no spread.
+    """
+    table = {p.point: p.median_ms for p in study.points}
+    if not table:
+        starts = usable(study.starts, None)
+        every = sorted({series.point for start in starts for series in start.series})
+        matrix = log_matrix(starts, every)
+        table = {point: geometric(matrix[:, i]) for i, point in enumerate(every)}
+    effects = [
+        bare_point(p.point, table[p.point], p.median_ms)
+        for p in points
+        if p.median_ms is not None and table.get(p.point) is not None
+    ]
+    if not effects:
+        return _without_verdict(
+            effects,
+            kind="baseline",
+            label="the study",
+            provenance="study",
+            reason="No point was measured on both sides.",
+            verdict="not-comparable",
+        )
+    beyond = sum(p.ratio is not None and p.ratio >= 1 + policy.min_effect for p in effects)
+    return _without_verdict(
+        effects,
+        kind="baseline",
+        label="the study",
+        provenance="study",
+        reason=(
+            "The study's table holds one value a point and no spread: effect sizes only. "
+            f"{beyond} of {len(effects)} points are at least {100 * policy.min_effect:g} % slower."
+        ),
+    )

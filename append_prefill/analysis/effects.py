@@ -1,0 +1,225 @@
+"""The joint test's arrays as the record's effects: one a joint quantity, one a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from append_prefill.analysis.alarms import NOMINAL, step_up
+from append_prefill.analysis.joint import Part
+from append_prefill.analysis.judgement import Judged, Sides, geometric
+from append_prefill.analysis.moderation import FloatArray, own_spread
+from append_prefill.analysis.power import PRIOR_WORTH, detectable
+from append_prefill.analysis.surface import fit_starts
+from append_prefill.records.run import ComparisonVerdict, Effect, PointEffect
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Policy
+
+LEVEL = "overall level"
+
+
+def _ratio(log: float | None) -> float | None:
+    return None if log is None else float(np.exp(log))
+
+
+def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0) -> float:
+    se, df = float(part.spread.se[at]), float(part.spread.df[at])
+    # Degrees of freedom beyond this run's own come from a prior, and count in part: see power.
+    if df > own_df:
+        df = own_df + PRIOR_WORTH * (df - own_df)
+    return detectable(se, df, alpha, min_effect=min_effect)
+
+
+def _two_sided(part: Part, at: int = 0) -> float:
+    return float(min(1.0, 2 * min(part.p(1)[at], part.p(-1)[at])))
+
+
+def _effect(
+    name: str,
+    part: Part,
+    *,
+    mde: float | None,
+    verdict: ComparisonVerdict,
+    reference: float | None = None,
+    candidate: float | None = None,
+) -> Effect:
+    value, half = float(part.estimate[0]), float(part.spread.half_width()[0])
+    return Effect(
+        name=name,
+        reference=reference,
+        candidate=candidate,
+        ratio=_ratio(value),
+        low=_ratio(value - half),
+        high=_ratio(value + half),
+        p=_two_sided(part),
+        mde=mde,
+        verdict=verdict,
+    )
+
+
+def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
+    """Floor, cost per new and per cached token of both sides in one form, ratio by a t over starts.
+
+    They explain; the joint test decides. So they are named only in the direction it rejects.
+    """
+    both = np.concatenate([sides.candidate, sides.reference])
+    fitted = fit_starts(sides.points, both)
+    if fitted is None:
+        return []
+    _, fits = fitted
+    count = len(sides.candidate)
+    quantities = {
+        "floor": [fit.floor for fit in fits],
+        "per new token": [1e3 * fit.new for fit in fits],
+        "per cached token": [1e3 * fit.cached for fit in fits],
+    }
+    effects = []
+    for name, values in quantities.items():
+        a, b = np.array(values[:count])[:, None], np.array(values[count:])[:, None]
+        if (a > 0).all() and (b > 0).all():
+            part = Part(
+                np.log(a).mean(axis=0) - np.log(b).mean(axis=0), own_spread(np.log(a), np.log(b))
+            )
+            low = float(part.estimate[0] - part.spread.half_width()[0])
+            high = float(part.estimate[0] + part.spread.half_width()[0])
+            verdict: ComparisonVerdict = "inconclusive"
+            if (overall == "regression" and low > 0) or (overall == "improvement" and high < 0):
+                verdict = overall
+            elif overall == "pass":
+                verdict = "pass"
+            effects.append(
+                _effect(
+                    name,
+                    part,
+                    mde=None,
+                    verdict=verdict,
+                    reference=float(b.mean()),
+                    candidate=float(a.mean()),
+                )
+            )
+        else:
+            # Some start shows no such cost at all: there is no ratio to speak of.
+            effects.append(
+                Effect(
+                    name=name,
+                    reference=float(b.mean()),
+                    candidate=float(a.mean()),
+                    ratio=None,
+                    low=None,
+                    high=None,
+                    p=None,
+                    mde=None,
+                    verdict="inconclusive",
+                )
+            )
+    return effects
+
+
+def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect]:
+    joint, shares = judged.joint, judged.design.shares
+    active = judged.faster if judged.verdict == "improvement" else judged.slower
+    alpha, least = judged.alpha, policy.min_effect
+    own_df = float(judged.starts - 2)
+    effects = [
+        _effect(
+            LEVEL,
+            joint.level,
+            mde=_mde(joint.level, alpha * shares["level"], least, own_df),
+            verdict=judged.part_verdict(bool(active.level), joint.level, policy.must_catch),
+            reference=float(np.exp(sides.reference.mean())),
+            candidate=float(np.exp(sides.candidate.mean())),
+        )
+    ]
+    for slope in judged.design.slopes:
+        letter = "m" if slope.axis == "append" else "L"
+        excess, far = joint.slopes[slope.axis], joint.far[slope.axis]
+        rejected = bool(active.slopes[slope.axis])
+        mde = _mde(excess, alpha * shares[slope.axis], 0.0, own_df)
+        # An effect in proportion to the tokens shows only `lever` of itself as excess; and a
+        # place must be slower in absolute terms as well.
+        mde_far = max(
+            float(np.expm1(np.log1p(mde) / slope.lever)),
+            _mde(joint.ends[slope.axis], NOMINAL, least, own_df),
+        )
+        effects.append(
+            _effect(
+                f"growth with {letter}",
+                excess,
+                mde=mde,
+                verdict=judged.part_verdict(rejected, excess, policy.must_catch),
+            )
+        )
+        effects.append(
+            _effect(
+                f"at {letter} = {slope.tokens}",
+                far,
+                mde=mde_far,
+                verdict=judged.part_verdict(rejected, far, policy.must_catch),
+            )
+        )
+    return effects + _fitted_effects(sides, judged.verdict)
+
+
+def point_effects(
+    points: Sequence[Point], a: FloatArray, b: FloatArray, judged: Judged, policy: Policy
+) -> list[PointEffect]:
+    """All common points; those left out of the joint test get an effect and no verdict."""
+    joint = judged.joint
+    share = judged.alpha * judged.design.shares.get("points", 1.0) / len(judged.design.points)
+    active = judged.faster if judged.verdict == "improvement" else judged.slower
+    sign = judged.sign
+    own_df = float(judged.starts - 2)
+    named = step_up(joint.absolute.p(sign), policy.fdr) & (
+        sign * joint.absolute.estimate >= np.log1p(policy.min_effect)
+    )
+    named = (named | active.points) & bool(active.any)
+    half = joint.absolute.spread.half_width()
+    effects = []
+    for column, point in enumerate(points):
+        reference, candidate = geometric(b[:, column]), geometric(a[:, column])
+        if point not in judged.design.points:
+            effects.append(bare_point(point, reference, candidate))
+            continue
+        at = judged.design.points.index(point)
+        value = float(joint.absolute.estimate[at])
+        low, high = value - float(half[at]), value + float(half[at])
+        verdict: ComparisonVerdict = "inconclusive"
+        if named[at]:
+            verdict = judged.verdict
+        elif high < np.log1p(policy.must_catch):
+            verdict = "pass"
+        effects.append(
+            PointEffect(
+                context_tokens=point.context_tokens,
+                append_tokens=point.append_tokens,
+                reference_ms=reference,
+                candidate_ms=candidate,
+                ratio=_ratio(value),
+                low=_ratio(low),
+                high=_ratio(high),
+                p=_two_sided(joint.absolute, at),
+                mde=max(
+                    _mde(joint.excess, share, policy.min_effect, own_df, at),
+                    _mde(joint.absolute, NOMINAL, policy.min_effect, own_df, at),
+                ),
+                verdict=verdict,
+            )
+        )
+    return effects
+
+
+def bare_point(point: Point, reference: float | None, candidate: float | None) -> PointEffect:
+    known = reference is not None and candidate is not None
+    return PointEffect(
+        context_tokens=point.context_tokens,
+        append_tokens=point.append_tokens,
+        reference_ms=reference,
+        candidate_ms=candidate,
+        ratio=candidate / reference if known and candidate and reference else None,
+        low=None,
+        high=None,
+        p=None,
+        mde=None,
+        verdict="inconclusive",
+    )

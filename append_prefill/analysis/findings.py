@@ -1,0 +1,329 @@
+"""The study's findings as claims that a run can break.
+
+`FINDINGS` is the registry: a finding is its words, its formula, the figure in the study's tables
+and a function from `Inputs` to `Measured`. To add one, append a `Spec`; its bound comes from the
+profile's table of bounds under the same id. Formulas are those of the study's audit, with T the
+median TTFT in ms, L, m and N = L + m in tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from append_prefill.analysis.gates import gate
+from append_prefill.analysis.measures import (
+    Axis,
+    Cells,
+    Measured,
+    MissingError,
+    band_of,
+    elasticity,
+    grouped_spread_of,
+    log_table,
+    ratio_of,
+    share_of,
+)
+from append_prefill.analysis.summary import start_medians, usable, valid_rows
+from append_prefill.analysis.transfer import STUDY_TRANSFER_MS, transfer_ms
+from append_prefill.records.run import Finding, FindingVerdict, Start
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile
+
+STUDY_KV_BYTES_PER_TOKEN = 131_072  # Llama-3.1-8B, bf16: 2 * 32 layers * 8 heads * 128 * 2 bytes
+STUDY_KV_BYTES = 2**20  # "about 1 MB per 1024 tokens", which is off by 128
+STUDY_LINK_GB_PER_S = 25.0
+TRANSFER_CONTEXT_TOKENS = 1024
+
+STUDY_EXPERIMENTS = ("cache_rate", "scale", "append", "context")
+
+# Boundaries of the cache rate between low, mid and high, as in the study's table.
+RANGES = {"low": (0.0, 0.3), "mid": (0.3, 0.7), "high": (0.7, 1.01)}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a finding may look at: the candidate's starts and medians, and the profile."""
+
+    starts: Sequence[Start]
+    cells: Cells
+    profile: Profile
+    kv_bytes_per_token: int | None
+    link_gb_per_s: float
+
+
+class NotApplicableError(ValueError):
+    """The profile does not plan what the finding needs; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One finding. `measure` raises NotApplicableError (unplanned) or MissingError (no sample)."""
+
+    id: str
+    claim: str
+    formula: str
+    study_value: float | None
+    measure: Callable[[Inputs], Measured]
+
+
+def context(point: Point) -> float:
+    """The L of a point."""
+    return float(point.context_tokens)
+
+
+def append(point: Point) -> float:
+    """The m of a point."""
+    return float(point.append_tokens)
+
+
+def total(point: Point) -> float:
+    """The N = L + m of a point."""
+    return float(point.total_tokens)
+
+
+def planned(profile: Profile, experiment_id: str) -> tuple[Point, ...]:
+    """The experiment's points. Raises NotApplicableError where the profile has none by that id."""
+    try:
+        return profile.experiment(experiment_id).as_points
+    except KeyError as error:
+        raise NotApplicableError(str(error.args[0])) from error
+
+
+def _with_details(
+    measured: Measured, cells: Cells, points: Sequence[Point], axes: Mapping[str, Axis]
+) -> Measured:
+    table = log_table(cells, points)
+    means = table.mean(axis=0)
+    extra: dict[str, float | None] = {
+        f"elasticity_over_{name}": elasticity(table, [axis(p) for p in points])
+        for name, axis in axes.items()
+    }
+    extra["max_over_min"] = float(np.exp(means.max() - means.min()))
+    return replace(measured, details={**extra, **measured.details})
+
+
+def ends(
+    experiment_id: str, axis: Axis, details: Mapping[str, Axis], *, over: Axis | None = None
+) -> Callable[[Inputs], Measured]:
+    """A finding about T at the two ends of an experiment, with elasticities as details."""
+
+    def measure(inputs: Inputs) -> Measured:
+        points = planned(inputs.profile, experiment_id)
+        if len({axis(point) for point in points}) < 2:
+            raise NotApplicableError(f"{experiment_id} has fewer than two different points")
+        measured = ratio_of(inputs.cells, points, axis, over=over)
+        return _with_details(measured, inputs.cells, points, details)
+
+    return measure
+
+
+def _band(inputs: Inputs) -> Measured:
+    points = planned(inputs.profile, "cache_rate")
+    if len(points) < 2:
+        raise NotApplicableError("cache_rate has fewer than two points")
+    return band_of(inputs.cells, points)
+
+
+def ranges_of(profile: Profile) -> dict[str, list[Point]]:
+    """The points of the study's four experiments by range of cache rate, r to 2 decimals.
+
+    A point of several experiments is listed once for each, as in the study's tables; experiments
+    a profile adds, say beyond the launch-bound regime, are no part of the claim.
+    """
+    rows = [
+        point
+        for experiment in profile.experiments
+        if experiment.id in STUDY_EXPERIMENTS
+        for point in experiment.as_points
+    ]
+    return {
+        name: [point for point in rows if low <= round(point.cache_rate, 2) < high]
+        for name, (low, high) in RANGES.items()
+    }
+
+
+def _ranges(inputs: Inputs) -> Measured:
+    for experiment_id in STUDY_EXPERIMENTS:
+        planned(inputs.profile, experiment_id)
+    groups = ranges_of(inputs.profile)
+    if sum(bool(points) for points in groups.values()) < 2:
+        raise NotApplicableError("all planned points lie in one range of the cache rate")
+    return grouped_spread_of(inputs.cells, groups)
+
+
+def _ttft_share(inputs: Inputs) -> Measured:
+    wanted = inputs.profile.plan.share_output_tokens
+    shares = []
+    for start in usable(inputs.starts, "candidate"):
+        values = [
+            series.ttft_ms[row] / series.e2e_ms[row]
+            for series in start.series
+            for row in valid_rows(start, series)
+            if series.output_tokens[row] == wanted
+        ]
+        if values:
+            shares.append(float(np.median(values)))
+    if not shares:
+        raise MissingError(f"no valid sample has {wanted} output tokens")
+    return share_of(shares)
+
+
+def _kv_transfer(inputs: Inputs) -> Measured:
+    size = inputs.kv_bytes_per_token
+    if size is None:
+        raise NotApplicableError("the model's geometry is not known, so neither is its KV size")
+    # The study argues at L = 1024; the nearest L by ratio stands in for it, the shortest m
+    # there being nearest to the floor the claim speaks of.
+    point = min(
+        inputs.profile.points,
+        key=lambda p: (abs(np.log(p.context_tokens / TRANSFER_CONTEXT_TOKENS)), p.append_tokens),
+    )
+    took_ms = transfer_ms(size * point.context_tokens, inputs.link_gb_per_s)
+    ttft_ms = np.exp(log_table(inputs.cells, (point,))[:, 0])
+    measured = share_of([took_ms / float(t) for t in ttft_ms], (point,))
+    corrected = transfer_ms(STUDY_KV_BYTES_PER_TOKEN * TRANSFER_CONTEXT_TOKENS, STUDY_LINK_GB_PER_S)
+    return replace(
+        measured,
+        details={
+            "kv_bytes_per_token": float(size),
+            "link_gb_per_s": inputs.link_gb_per_s,
+            "context_tokens": float(point.context_tokens),
+            "append_tokens": float(point.append_tokens),
+            "transfer_ms": took_ms,
+            "ttft_ms": float(np.exp(np.log(ttft_ms).mean())),
+            "study_transfer_ms": STUDY_TRANSFER_MS,
+            "corrected_study_transfer_ms": corrected,
+            "study_off_by": STUDY_KV_BYTES_PER_TOKEN * TRANSFER_CONTEXT_TOKENS / STUDY_KV_BYTES,
+        },
+        note=(
+            f"Refuted as the study states it: {STUDY_TRANSFER_MS:g} ms for 1024 tokens at "
+            f"{STUDY_LINK_GB_PER_S:g} GB/s is {corrected:.2f} ms by the model's geometry."
+        ),
+    )
+
+
+FINDINGS: tuple[Spec, ...] = (
+    Spec(
+        "cache_rate_band",
+        "At a fixed total length, TTFT hardly depends on the cache rate",
+        "(max T - min T) / max T over the points of cache_rate",
+        0.15,
+        _band,
+    ),
+    Spec(
+        "scale_factor",
+        "At a cache rate of one half, TTFT grows far less than the input does",
+        "(T(N_max) / T(N_min)) / (N_max / N_min) over the points of scale",
+        0.143,
+        ends("scale", total, {"total": total}, over=total),
+    ),
+    Spec(
+        "append_flatness",
+        "At a fixed context, TTFT is nearly constant in the number of appended tokens",
+        "T(m_max) / T(m_min) over the points of append",
+        1.019,
+        ends("append", append, {"append": append}),
+    ),
+    Spec(
+        "context_flatness",
+        "At a fixed append, TTFT is nearly constant in the length of the cached context",
+        "T(L_max) / T(L_min) over the points of context",
+        1.260,
+        ends("context", context, {"context": context, "total": total}),
+    ),
+    Spec(
+        "context_factor",
+        "At a fixed append, TTFT grows far less than the total input does",
+        "(T(L_max) / T(L_min)) / (N at L_max / N at L_min) over the points of context",
+        0.111,
+        ends("context", context, {"context": context, "total": total}, over=total),
+    ),
+    Spec(
+        "cache_range_consistency",
+        "Low, mid and high cache rates have the same mean TTFT",
+        "max / min of the mean T in r < 0.3, 0.3 <= r < 0.7, r >= 0.7 (r to 2 decimals)",
+        1.111,
+        _ranges,
+    ),
+    Spec(
+        "ttft_share",
+        "TTFT is a small part of the whole latency of a short answer",
+        "median TTFT / end-to-end latency at plan.share_output_tokens output tokens",
+        0.091,
+        _ttft_share,
+    ),
+    Spec(
+        "kv_transfer_time",
+        "Moving the cached context's KV is cheap beside the TTFT floor",
+        "L * KV bytes a token / link speed / T, at the planned L nearest to 1024",
+        0.002,
+        _kv_transfer,
+    ),
+)
+
+
+def judge_finding(spec: Spec, inputs: Inputs, reference: Mapping[Point, float] | None) -> Finding:
+    """One finding: measured, held against the profile's bound, worded.
+
+    Verdicts: `holds` and `broken` need the whole interval on one side; `regime-shift` is broken
+    with a reference that shows the far end not slower (within must_catch) and the near end faster
+    (by min_effect); `not-applicable` if the profile gives no bound, no limit or no points, or says
+    that the claim has no meaning; `inconclusive` otherwise, so also where planned points yielded
+    nothing valid.
+    """
+    profile = inputs.profile
+    bound = profile.bounds.get(spec.id)
+    medians = {p: float(np.exp(np.log(list(v.values())).mean())) for p, v in inputs.cells.items()}
+    measured: Measured | None = None
+    verdict: FindingVerdict
+    try:
+        measured = spec.measure(inputs)
+    except NotApplicableError as error:
+        verdict, reason = "not-applicable", f"Not planned: {error}."
+    except MissingError as error:
+        verdict, reason = "inconclusive", f"Not measured: {error}."
+    if bound is None:
+        verdict, reason = "not-applicable", f"Profile {profile.name} sets no bound for it."
+    elif not bound.meaningful:
+        verdict, reason = "not-applicable", bound.argument
+    elif measured is not None:
+        verdict, reason = gate(measured, bound, medians, reference, profile.policy)
+    elif bound.limit is None:
+        verdict, reason = "not-applicable", f"Reported, not gated. {reason}"
+    if measured is not None and measured.note:
+        reason = f"{reason} {measured.note}"
+    return Finding(
+        id=spec.id,
+        claim=spec.claim,
+        formula=spec.formula,
+        study_value=spec.study_value,
+        measured=measured.value if measured else None,
+        low=measured.low if measured else None,
+        high=measured.high if measured else None,
+        bound=bound.limit if bound else None,
+        argument=bound.argument if bound else "",
+        verdict=verdict,
+        reason=reason,
+        details=measured.details if measured else {},
+    )
+
+
+def judge_findings(
+    starts: Sequence[Start],
+    profile: Profile,
+    *,
+    reference: Mapping[Point, float] | None,
+    kv_bytes_per_token: int | None,
+    link_gb_per_s: float,
+) -> list[Finding]:
+    """Every finding of the registry, judged on the candidate's starts.
+
+    `reference`: median TTFT in ms by point of the run compared with, or None; it only serves to
+    tell a regime shift from a broken finding. `link_gb_per_s`: the measured link, else the
+    profile's.
+    """
+    inputs = Inputs(starts, start_medians(starts), profile, kv_bytes_per_token, link_gb_per_s)
+    return [judge_finding(spec, inputs, reference) for spec in FINDINGS]

@@ -1,0 +1,66 @@
+"""A measured finding against its bound: holds, broken, a shifted regime, or cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from append_prefill.analysis.measures import Measured
+from append_prefill.records.run import FindingVerdict
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Bound, Policy
+
+
+def _mean_ratio(
+    medians: Mapping[Point, float], reference: Mapping[Point, float], points: Sequence[Point]
+) -> float | None:
+    if not points or any(p not in medians or p not in reference for p in points):
+        return None
+    return float(np.mean([medians[p] for p in points]) / np.mean([reference[p] for p in points]))
+
+
+def _regime(
+    measured: Measured,
+    medians: Mapping[Point, float],
+    reference: Mapping[Point, float] | None,
+    policy: Policy,
+) -> tuple[bool, str]:
+    """Whether a broken finding broke because the cheap end got cheaper, and the words for it."""
+    if reference is None:
+        return False, "No reference tells a lower floor from a slower far end."
+    near = _mean_ratio(medians, reference, measured.near)
+    far = _mean_ratio(medians, reference, measured.far) if measured.far else 1.0
+    if near is None or far is None:
+        return False, "The reference lacks the points that would tell a lower floor."
+    words = f"Against the reference the near end is at {near:.3f}"
+    words += f" and the far end at {far:.3f} times." if measured.far else " times."
+    shifted = near <= 1 - policy.min_effect and far <= 1 + policy.must_catch
+    return shifted, words
+
+
+def gate(
+    measured: Measured,
+    bound: Bound,
+    medians: Mapping[Point, float],
+    reference: Mapping[Point, float] | None,
+    policy: Policy,
+) -> tuple[FindingVerdict, str]:
+    """Verdict and reason of a measured finding under a bound that has a meaning.
+
+    `medians` and `reference`: median TTFT in ms by point, of the candidate and of the run compared
+    with.
+    """
+    limit = bound.limit
+    if limit is None:
+        return "not-applicable", "Reported, not gated."
+    if measured.low is None or measured.high is None:
+        return "inconclusive", "One start gives no interval; two or more give a verdict."
+    span = f"[{measured.low:.4g}, {measured.high:.4g}]"
+    if measured.high <= limit:
+        return "holds", f"The whole 95 % interval {span} is within the bound {limit:g}."
+    if measured.low <= limit:
+        return "inconclusive", f"The 95 % interval {span} holds the bound {limit:g}."
+    shifted, words = _regime(measured, medians, reference, policy)
+    verdict: FindingVerdict = "regime-shift" if shifted else "broken"
+    return verdict, f"The whole 95 % interval {span} is beyond the bound {limit:g}. {words}"

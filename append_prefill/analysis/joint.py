@@ -1,0 +1,284 @@
+"""The parts of a night's joint test: overall level, growth with m, growth with L, single points.
+
+Model: the log figure of start s at point p is mu_p + delta_p (candidate only) + u_s + e_sp. The
+start's common level u_s is by far the largest noise, and a mean over points does not shrink it;
+differences between points are free of it. So delta is taken apart into the mean over points (the
+level) and contrasts that sum to zero: the regression on m and on L, each adjusted for the other
+and scaled to "excess at the largest value over the average", and each point against all others.
+
+Every contrast is computed per start and its variance taken over starts, so starts that differ in
+more than a common level cannot fool it. Its prior is the pooled residual of the two-way layout.
+
+Pairs: a start is compared with the other side's mean, not with its ABBA partner. The estimate is
+the same either way, and ABBA order has removed linear drift from it; pairing would halve the
+degrees of freedom (five pairs at a level of 0.7 %: t = 4.2 in place of 3.1). Drift that is left in
+makes the unpaired variance too large, never too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from append_prefill.analysis.moderation import (
+    PRIOR_DF_MAX,
+    VARIANCE_FLOOR,
+    FloatArray,
+    Spread,
+    add,
+    moderate,
+    moderate_family,
+    own_spread,
+    scaled,
+)
+from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Noise
+
+SHARES = {"level": 0.76, "append": 0.08, "context": 0.08, "points": 0.08}
+"""Parts of the false-alarm rate. The level carries the start noise and needs most of it; the
+contrasts are free of it and keep their power at a twelfth (a z of 3.2, and 3.9 for one point of 18
+at one in a hundred nights)."""
+
+ASSUMED_DF = 4.0
+"""Degrees of freedom of a profile's assumed noise: an educated guess counts like five starts."""
+
+CONTRAST_PRIOR_DF_MAX = 16.0
+"""Weight of the pooled residual in a contrast's variance. It has far more degrees of freedom, but
+rests on all points being alike; twice the own 8 of five starts a side is what it may claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of the noise beforehand, relative standard deviations; None: nothing.
+
+    `night_error` is the variance that the starts of a stored night give to that night's mean. It
+    was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
+    """
+
+    start_sd: float | None
+    start_df: float
+    night_sd: float | None
+    night_df: float
+    source: str
+    night_error: float = 0.0
+
+
+def prior_of(noise: Noise | NoiseRecord) -> Prior:
+    """A profile's assumption or a stored A/A record, with the degrees of freedom it is worth."""
+    if isinstance(noise, Noise):
+        return Prior(noise.start_sd, ASSUMED_DF, noise.night_sd, ASSUMED_DF, "the profile's noise")
+    df = float(noise.starts - noise.nights)
+    return Prior(
+        noise.start_sd if df >= 1 else None,
+        min(df, PRIOR_DF_MAX),
+        noise.night_sd if noise.nights >= 2 else None,
+        float(noise.nights - 1),
+        f"stored noise ({noise.starts} starts, {noise.nights} nights)",
+        (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Growth along one axis. `row` gives the excess at `tokens` over the average of all points.
+
+    `end` averages the points that lie at `tokens`. `lever` is the part of an effect at `tokens`
+    that shows as excess if the effect is in proportion to the tokens: 1 - mean / largest.
+    """
+
+    axis: str
+    tokens: int
+    row: FloatArray
+    end: FloatArray
+    lever: float
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The points and the contrasts that they allow."""
+
+    points: tuple[Point, ...]
+    slopes: tuple[Slope, ...]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """`SHARES` of the parts there are, summing to 1."""
+        parts = {"level"} | {slope.axis for slope in self.slopes}
+        if len(self.points) > 2:
+            parts.add("points")
+        whole = sum(SHARES[part] for part in parts)
+        return {part: SHARES[part] / whole for part in SHARES if part in parts}
+
+
+def design_of(points: Sequence[Point]) -> Design:
+    """Contrasts for `points` (at least one). An axis that does not vary, or cannot be told from the
+    other, has no slope.
+
+    m and L enter linearly, over their largest value: a dearer token adds in proportion to tokens.
+    """
+    append = np.array([p.append_tokens for p in points], dtype=np.float64)
+    context = np.array([p.context_tokens for p in points], dtype=np.float64)
+    columns = {"append": append / append.max(), "context": context / context.max()}
+    matrix = np.ones((len(points), 1))
+    kept: list[str] = []
+    for name, column in columns.items():
+        wider = np.column_stack([matrix, column - column.mean()])
+        if int(np.linalg.matrix_rank(wider)) == wider.shape[1]:
+            matrix = wider
+            kept.append(name)
+    rows = np.linalg.pinv(matrix)
+    slopes = tuple(
+        Slope(
+            axis=name,
+            tokens=int((append if name == "append" else context).max()),
+            row=rows[1 + position] * float(1 - columns[name].mean()),
+            end=(columns[name] == 1) / float((columns[name] == 1).sum()),
+            lever=float(1 - columns[name].mean()),
+        )
+        for position, name in enumerate(kept)
+    )
+    return Design(tuple(points), slopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Estimated log ratios and their spread; scalars (shape ()) or one a point, after any batch."""
+
+    estimate: FloatArray
+    spread: Spread
+
+    def p(self, sign: int) -> FloatArray:
+        """One-sided p for an effect of that sign (+1: the candidate is slower)."""
+        return self.spread.p_slower(sign * self.estimate)
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Everything the verdict rests on, by axis where there are two.
+
+    `slopes`: the excess at the far end; `far`: the absolute effect there as fitted, level plus
+    excess; `ends`: the absolute effect as measured, the mean of the points that lie there.
+    """
+
+    level: Part
+    slopes: dict[str, Part]
+    far: dict[str, Part]
+    ends: dict[str, Part]
+    excess: Part
+    absolute: Part
+    residual_variance: FloatArray
+
+
+def _residual_variance(a: FloatArray, b: FloatArray) -> tuple[FloatArray, float]:
+    squares = np.zeros(a.shape[:-2])
+    for side in (a, b):
+        rows = side.mean(axis=-1, keepdims=True)
+        columns = side.mean(axis=-2, keepdims=True)
+        residual = side - rows - columns + side.mean(axis=(-2, -1), keepdims=True)
+        squares = squares + (residual**2).sum(axis=(-2, -1))
+    df = float((a.shape[-2] + b.shape[-2] - 2) * (a.shape[-1] - 1))
+    return np.maximum(squares / max(df, 1.0), VARIANCE_FLOOR), df
+
+
+def estimate(a: FloatArray, b: FloatArray, design: Design, prior: Prior, *, nights: bool) -> Joint:
+    """All parts for log figures of candidate `a` and reference `b`.
+
+    Shapes (..., starts, points) without NaN, at least two starts a side. `nights`: the sides were
+    measured on different nights; every variance is then larger by the factor by which the
+    level's is, 2 night_sd^2 being added to that (nights are known by their level only; that they
+    scatter the shape as much is assumed). Raises ValueError if `nights` and no night_sd is known.
+    """
+    if nights and prior.night_sd is None:
+        raise ValueError("a comparison across nights needs the between-nights noise")
+    per_start = 1 / a.shape[-2] + 1 / b.shape[-2]
+    count = a.shape[-1]
+    residual, residual_df = _residual_variance(a, b)
+    level_a, level_b = a.mean(axis=-1, keepdims=True), b.mean(axis=-1, keepdims=True)
+    level_spread = own_spread(level_a, level_b)
+    if prior.start_sd is not None and prior.start_df >= 1:
+        known = Spread(
+            (prior.start_sd**2 + residual[..., None] / count) * per_start,
+            np.full(level_spread.df.shape, prior.start_df),
+        )
+        level_spread = moderate(level_spread, known)
+    level_estimate = level_a.mean(axis=-2) - level_b.mean(axis=-2)
+
+    def contrast(row: FloatArray) -> Part:
+        values_a, values_b = (a @ row)[..., None], (b @ row)[..., None]
+        spread = own_spread(values_a, values_b)
+        if residual_df >= 1:
+            known = Spread(
+                residual[..., None] * float(row @ row) * per_start,
+                np.full(spread.df.shape, min(residual_df, CONTRAST_PRIOR_DF_MAX)),
+            )
+            spread = moderate(spread, known)
+        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+
+    def place(values_a: FloatArray, values_b: FloatArray, terms: Spread) -> Part:
+        # Level and contrast may vary together over starts: the sum of their variances is the
+        # prior, the place's own variance speaks up where it is larger.
+        spread = moderate(own_spread(values_a, values_b), terms)
+        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+
+    slopes, far, ends = {}, {}, {}
+    for slope in design.slopes:
+        part = contrast(slope.row)
+        slopes[slope.axis] = part
+        row = slope.row + 1 / count
+        terms = add(level_spread, part.spread)
+        far[slope.axis] = place((a @ row)[..., None], (b @ row)[..., None], terms)
+        there = slope.end - 1 / count
+        terms = add(level_spread, contrast(there).spread)
+        ends[slope.axis] = place((a @ slope.end)[..., None], (b @ slope.end)[..., None], terms)
+
+    if count > 1:
+        # Each point against the mean of the others.
+        factor = count / (count - 1)
+        excess_a, excess_b = (a - level_a) * factor, (b - level_b) * factor
+        excess = Part(
+            excess_a.mean(axis=-2) - excess_b.mean(axis=-2),
+            moderate_family(own_spread(excess_a, excess_b)),
+        )
+        level_terms = Spread(
+            level_spread.variance + 0 * excess.estimate, level_spread.df + 0 * excess.estimate
+        )
+        absolute = place(a, b, add(level_terms, scaled(excess.spread, factor**-2)))
+    else:
+        absolute = Part(level_estimate, level_spread)
+        excess = Part(0 * level_estimate, level_spread)
+
+    joint = Joint(Part(level_estimate, level_spread), slopes, far, ends, excess, absolute, residual)
+    return _across_nights(joint, prior) if nights else joint
+
+
+def _across_nights(joint: Joint, prior: Prior) -> Joint:
+    """Every spread with the nights' part added, degrees of freedom after Satterthwaite.
+
+    The between-nights variance is a difference of mean squares, cut at 0, from few nights. Taken
+    with the degrees of freedom of a variance of its own size, a record that happened to find none
+    would vouch for nights it has not seen (4 % false alarms for 1, with four nights stored); its
+    true uncertainty is that of the nights' mean square.
+    """
+    night_sd = prior.night_sd
+    assert night_sd is not None  # estimate() has refused
+    inflation = 2 * night_sd**2 / joint.level.spread.variance
+    doubt = 2 * (night_sd**2 + prior.night_error) / joint.level.spread.variance
+
+    def wider(part: Part) -> Part:
+        variance, df = part.spread.variance, part.spread.df
+        total = variance * (1 + inflation)
+        terms = variance**2 / df + (variance * doubt) ** 2 / prior.night_df
+        return Part(part.estimate, Spread(total, total**2 / terms))
+
+    return Joint(
+        wider(joint.level),
+        {axis: wider(part) for axis, part in joint.slopes.items()},
+        {axis: wider(part) for axis, part in joint.far.items()},
+        {axis: wider(part) for axis, part in joint.ends.items()},
+        wider(joint.excess),
+        wider(joint.absolute),
+        joint.residual_variance,
+    )

@@ -1,0 +1,167 @@
+"""The A/A noise of a site: how starts of one version scatter, within a night and between nights.
+
+Variance components by moments, on log figures: night (random) / start within night (random) /
+sample within start. With unequal numbers the between-nights component is the unbiased estimator of
+Searle, Casella & McCulloch, Variance Components (1992), section 3.6; it is cut at 0.
+
+How little few nights say: a standard deviation from n nights has n - 1 degrees of freedom. The
+95 % interval of the true one runs from 0.45 to 31.9 times the estimate with two nights, 0.57 to
+3.7 times with four, 0.69 to 1.83 times with ten. `compare` takes those degrees of freedom into its
+intervals, so few nights make wide ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from append_prefill.analysis.judgement import complete
+from append_prefill.analysis.summary import FloatArray, log_matrix, usable, valid_rows
+from append_prefill.records.run import NoisePoint, NoiseRecord, Start
+from append_prefill.workload.points import Point
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Variances, None where too little was measured: within a night, between nights."""
+
+    within: float | None
+    between: float | None
+
+
+def components(groups: Sequence[FloatArray]) -> Components:
+    """One-way random effects by moments; each group holds one night's values, shape (starts,)."""
+    groups = [group for group in groups if group.size]
+    count = sum(group.size for group in groups)
+    nights = len(groups)
+    if count - nights < 1:
+        return Components(None, None)
+    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (count - nights)
+    if nights < 2:
+        return Components(within, None)
+    grand = float(np.concatenate(groups).mean())
+    mean_square = sum(g.size * (float(g.mean()) - grand) ** 2 for g in groups) / (nights - 1)
+    size = (count - sum(g.size**2 for g in groups) / count) / (nights - 1)
+    return Components(within, max(0.0, (mean_square - within) / size))
+
+
+def _root(variance: float | None) -> float | None:
+    return None if variance is None else float(np.sqrt(variance))
+
+
+def robust_sd(residuals: FloatArray) -> float:
+    """Sd from the median absolute deviation, scaled for the normal: outliers hardly count."""
+    return float(stats.median_abs_deviation(residuals, scale="normal"))
+
+
+def lag1(sequences: Sequence[FloatArray]) -> float | None:
+    """Lag-1 autocorrelation of samples in time order, pooled over starts after centring each.
+
+    Corrected for the bias of -1/n that centring brings (Kendall & Stuart, volume 3, section 48.3).
+    None where no start has at least four samples or none varies.
+    """
+    usable_ones = [s - s.mean() for s in sequences if s.size >= 4]
+    power = sum(float((s**2).sum()) for s in usable_ones)
+    if not usable_ones or power == 0:
+        return None
+    raw = sum(float((s[1:] * s[:-1]).sum()) for s in usable_ones) / power
+    mean_size = float(np.mean([s.size for s in usable_ones]))
+    return float(np.clip(raw + 1 / mean_size, -1.0, 1.0))
+
+
+def effective_n(samples: float, correlation: float | None) -> float | None:
+    """Independent samples that `samples` correlated ones are worth: n (1 - r) / (1 + r), AR(1).
+
+    Never more than `samples`: a negative correlation is not relied upon.
+    """
+    if correlation is None:
+        return None
+    correlation = max(correlation, 0.0)
+    return samples * (1 - correlation) / (1 + correlation)
+
+
+def _point_noise(point: Point, nights: Sequence[Sequence[Start]]) -> NoisePoint:
+    sequences: list[FloatArray] = []
+    for starts in nights:
+        for start in usable(starts, None):
+            for series in start.series:
+                if series.point == point:
+                    rows = valid_rows(start, series)
+                    sequences.append(np.log([series.ttft_ms[row] for row in rows]))
+    sequences = [s for s in sequences if s.size >= 2]
+    figures = [log_matrix(starts, [point])[:, 0] for starts in nights]
+    spread = components([f[~np.isnan(f)] for f in figures])
+    within = correlation = None
+    if sequences:
+        # A median takes one degree of freedom from each start, as a mean would.
+        size = sum(s.size for s in sequences)
+        residuals = np.concatenate([s - np.median(s) for s in sequences])
+        within = robust_sd(residuals) * float(np.sqrt(size / (size - len(sequences))))
+        correlation = lag1(sequences)
+    mean_size = float(np.mean([s.size for s in sequences])) if sequences else 0.0
+    return NoisePoint(
+        context_tokens=point.context_tokens,
+        append_tokens=point.append_tokens,
+        start_sd=_root(spread.within),
+        within_sd=within,
+        lag1=correlation,
+        effective_n=effective_n(mean_size, correlation),
+    )
+
+
+def _common_levels(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -> list[FloatArray]:
+    """Each night's starts' levels, shape (starts,), over the points that all of them measured."""
+    tables = [log_matrix(starts, points) for starts in nights]
+    whole = np.concatenate(tables) if tables else np.empty((0, len(points)))
+    kept, _, columns = complete(whole, np.empty((0, len(points))))
+    levels, offset = [], 0
+    for table in tables:
+        rows = [row - offset for row in kept if offset <= row < offset + len(table)]
+        levels.append(table[np.ix_(rows, columns)])
+        offset += len(table)
+    return levels if columns else []
+
+
+def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
+    """The noise of starts of one and the same version, grouped by night.
+
+    `start_sd`: sd of a start's common level within a night (the mean over points of its log
+    figures, less what the points' own scatter contributes to that mean). `night_sd`: of a night's
+    level; None with fewer than two nights, or no night with two starts. `within_sd`: median over
+    points of the robust sd of samples inside a start. Per point: sd of the start's figure within
+    nights, robust within-start sd, lag-1 autocorrelation and effective number of samples.
+
+    Both sides of a side-by-side run of one version are starts of one night.
+    """
+    points = sorted(
+        {s.point for starts in nights for start in usable(starts, None) for s in start.series}
+    )
+    tables = [table for table in _common_levels(nights, points) if table.size]
+    rows = [_point_noise(point, nights) for point in points]
+    spread = components([table.mean(axis=1) for table in tables])
+    start_variance = spread.within
+    if start_variance is not None:
+        start_variance = max(0.0, start_variance - _level_error(tables))
+    within = [row.within_sd for row in rows if row.within_sd is not None]
+    return NoiseRecord(
+        starts=sum(len(table) for table in tables),
+        nights=len(tables),
+        start_sd=_root(start_variance),
+        within_sd=float(np.median(within)) if within else None,
+        night_sd=_root(spread.between),
+        points=rows,
+    )
+
+
+def _level_error(tables: Sequence[FloatArray]) -> float:
+    """Variance that the points' own scatter gives to a start's mean over points."""
+    squares = df = 0.0
+    count = tables[0].shape[1]
+    for table in tables:
+        residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        squares += float((residual**2).sum())
+        df += (len(table) - 1) * (count - 1)
+    return squares / df / count if df else 0.0

@@ -1,0 +1,120 @@
+"""What a plan can see: minimum detectable effects and the starts they take.
+
+All effects are relative (0.03 is +3 %); the arithmetic is that of the one-sided t test on logs.
+The alternative's distribution is the noncentral t (Johnson, Kotz & Balakrishnan, Continuous
+Univariate Distributions 2, chapter 31), not the normal: with 8 degrees of freedom the difference
+is a tenth of the effect.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy import optimize, special, stats
+
+MAX_STARTS = 200
+"""More starts a side than any night holds; beyond, `starts_needed` says None."""
+
+PRIOR_WORTH = 0.4
+"""Part of a stored noise's degrees of freedom that a plan may count on. `moderation.moderate` takes
+a prior's weight back on nights that look noisier, and those are the nights that decide the power:
+counted in full the promised effect was caught 93 to 94 times in 100 (simulated with 4, 16 and 30
+degrees of freedom, start sd 1 % and 5 %), counted at 0.4 at least 95 times."""
+
+
+def level_sd(start_sd: float, within_sd: float, samples: int, points: int) -> float:
+    """Sd of a start's level, the mean over `points` of its medians of `samples`.
+
+    The common part does not shrink with points; a median's variance is pi / 2 times a mean's.
+    """
+    return math.sqrt(start_sd**2 + math.pi / 2 * within_sd**2 / (samples * points))
+
+
+def detectable(
+    se: float, df: float, alpha: float, *, power: float = 0.95, min_effect: float = 0.0
+) -> float:
+    """Relative effect that is found with probability `power`, for a log effect's `se` and `df`.
+
+    Found means: p <= alpha (one-sided) and estimate >= min_effect. Raises ValueError unless se is
+    nonnegative, df positive and alpha and power inside (0, 1), power above alpha.
+    """
+    if se < 0 or df <= 0 or not 0 < alpha < power < 1:
+        raise ValueError("needs se >= 0, df > 0 and 0 < alpha < power < 1")
+    threshold = float(stats.t.isf(alpha, df))
+
+    def missing(shift: float) -> float:
+        # nctdtr is the distribution function alone: far faster than scipy.stats.nct.
+        return power - (1 - float(special.nctdtr(df, shift, threshold)))
+
+    upper = 2 * threshold + 10
+    shift = float(optimize.brentq(missing, 0.0, upper, xtol=1e-6)) if missing(upper) < 0 else upper
+    named = math.log1p(min_effect) + float(stats.norm.ppf(power)) * se
+    return math.expm1(max(shift * se, named))
+
+
+def mde(
+    start_sd: float,
+    starts_a: int,
+    starts_b: int,
+    alpha: float,
+    power: float = 0.95,
+    *,
+    prior_df: float = 0.0,
+    night_sd: float = 0.0,
+    night_df: float | None = None,
+    min_effect: float = 0.0,
+) -> float | None:
+    """Minimum detectable relative effect between `starts_a` and `starts_b` starts.
+
+    `start_sd`: relative sd of a start's figure (for the level see `level_sd`). `prior_df`: degrees
+    of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them count. `night_sd`:
+    between-nights sd, for a comparison across nights, resting on `night_df` degrees of freedom
+    (None: known for certain). None with fewer than two starts on a side, where nothing can be told.
+    """
+    if starts_a < 2 or starts_b < 2:
+        return None
+    of_starts, of_nights = start_sd**2 * (1 / starts_a + 1 / starts_b), 2 * night_sd**2
+    df = starts_a + starts_b - 2 + PRIOR_WORTH * prior_df
+    variance = of_starts + of_nights
+    if night_df is not None and of_nights > 0:  # Satterthwaite, as the comparison does
+        df = variance**2 / (of_starts**2 / df + of_nights**2 / night_df)
+    return detectable(math.sqrt(variance), df, alpha, power=power, min_effect=min_effect)
+
+
+def starts_needed(
+    effect: float,
+    start_sd: float,
+    alpha: float,
+    power: float = 0.95,
+    *,
+    prior_df: float = 0.0,
+    night_sd: float = 0.0,
+    night_df: float | None = None,
+    min_effect: float = 0.0,
+) -> int | None:
+    """Fewest starts a side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
+
+    Between-nights variance does not shrink with starts, so across nights None is common.
+    """
+
+    def enough(starts: int) -> bool:
+        found = mde(
+            start_sd,
+            starts,
+            starts,
+            alpha,
+            power,
+            prior_df=prior_df,
+            night_sd=night_sd,
+            night_df=night_df,
+            min_effect=min_effect,
+        )
+        return found is not None and found <= effect
+
+    if not enough(MAX_STARTS):
+        return None
+    low, high = 1, MAX_STARTS  # `low` is never enough: one start a side tells nothing
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,283 @@
+import numpy as np
+import pytest
+
+from append_prefill.analysis.comparison import compare, compare_with_study
+from append_prefill.analysis.judgement import complete
+from append_prefill.analysis.summary import summarise_points
+from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
+from append_prefill.workload.points import Point
+from tests.analysis.factory import NOISE, POINTS, POLICY, profile, start, starts_of
+
+M = np.array([p.append_tokens for p in POINTS], dtype=float)
+CONTEXT = np.array([p.context_tokens for p in POINTS], dtype=float)
+P = len(POINTS)
+RECORD = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
+
+
+def side(seed: int, starts: int = 5, effect=0.0) -> list[Start]:
+    """Starts around 20 ms whose noise averages out exactly, so that effects are exact."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(starts, 1))
+    cells = rng.normal(size=(starts, P))
+    if starts > 1:
+        common -= common.mean(axis=0)
+        common /= common.std(axis=0, ddof=1)
+        cells -= cells.mean(axis=0)
+    table = np.log(20) + 0.01 * common + 0.008 * cells + effect
+    return starts_of(table)
+
+
+def judged(a, b, kind="side-by-side", noise=RECORD, provenance="suite", **options) -> Comparison:
+    return compare(
+        a,
+        b,
+        policy=POLICY,
+        noise=noise,
+        kind=kind,
+        reference_label="0.5.21",
+        provenance=provenance,
+        **options,
+    )
+
+
+def effect_of(comparison: Comparison, name: str):
+    return next(effect for effect in comparison.surface if effect.name == name)
+
+
+def test_nothing_differs() -> None:
+    found = judged(side(1), side(2))
+    assert found.verdict == "pass"
+    assert found.where == "nowhere"
+    assert found.confirmed is True
+    level = effect_of(found, "overall level")
+    assert level.ratio == pytest.approx(1.0, abs=1e-9)
+    assert level.low < 1 < level.high
+    assert level.p == pytest.approx(1.0)
+    assert found.mde == level.mde
+    assert 0.02 < found.mde < 0.04
+    assert {p.verdict for p in found.points} <= {"pass", "inconclusive"}
+    assert len(found.points) == P
+    assert "stored noise (20 starts, 4 nights)" in found.method
+
+
+@pytest.mark.parametrize(
+    ("effect", "where", "rejected"),
+    [
+        (np.full(P, 0.05), "everywhere (+5.1 %)", {"overall level"}),
+        (np.log1p(0.08 * M / 1024), "grows with m: +8.", {"growth with m", "at m = 1024"}),
+        (
+            np.log1p(0.06 * CONTEXT / 2048),
+            "long contexts (L >= 1024): +6.",
+            {"growth with L", "at L = 2048"},
+        ),
+        (0.05 * np.eye(P)[POINTS.index(Point(512, 128))], "only at L512-m128 (+5.", set()),
+    ],
+)
+def test_a_regression_is_placed(effect, where, rejected) -> None:
+    found = judged(side(1, effect=effect), side(2))
+    assert found.verdict == "regression"
+    assert found.where.startswith(where)
+    named = {e.name for e in found.surface if e.verdict == "regression"}
+    assert rejected <= named
+    worst = max(found.points, key=lambda p: p.ratio)
+    assert worst.verdict == "regression"
+    assert worst.low > 1
+    assert found.reason.startswith("The joint test rejects by")
+    # Swapped, the same is an improvement, point by point.
+    back = judged(side(2), side(1, effect=effect))
+    assert back.verdict == "improvement"
+    assert {p.point for p in back.points if p.verdict == "improvement"} == {
+        p.point for p in found.points if p.verdict == "regression"
+    }
+
+
+def test_a_lone_point_is_named_alone() -> None:
+    at = POINTS.index(Point(512, 128))
+    found = judged(side(1, effect=0.06 * np.eye(P)[at]), side(2))
+    assert [p.point.label for p in found.points if p.verdict == "regression"] == ["L512-m128"]
+
+
+def test_below_the_least_effect_nothing_is_named() -> None:
+    # Many starts make +1 % certain; it is still below what is worth a name.
+    found = judged(side(1, starts=40, effect=0.01), side(2, starts=40))
+    assert effect_of(found, "overall level").p < 1e-4
+    assert found.verdict == "pass"
+    assert "regression" not in {p.verdict for p in found.points}
+
+
+def test_undecided_says_what_it_would_take() -> None:
+    found = judged(side(1, effect=0.016), side(2))
+    assert found.verdict == "inconclusive"
+    assert found.where == "cannot tell"
+    assert found.starts_needed is not None
+    assert found.starts_needed > 5
+    assert "starts a side" in found.reason
+    assert "%" in found.reason
+
+
+def test_a_slower_look_alpha_is_stricter() -> None:
+    a, b = side(1, effect=0.022), side(2)
+    assert judged(a, b).verdict == "regression"
+    assert judged(a, b, alpha=1e-4).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("na", "nb"), [(0, 0), (0, 5), (1, 1), (1, 5), (5, 1)])
+def test_fewer_than_two_starts_reach_no_verdict(na: int, nb: int) -> None:
+    a, b = side(1, na, 0.5) if na else [], side(2, nb) if nb else []
+    found = judged(a, b)
+    if min(na, nb) == 0:
+        assert found.verdict == "not-comparable"
+        assert found.points == []
+        return
+    assert found.verdict == "inconclusive"
+    assert found.mde is None
+    assert found.confirmed is False
+    assert all(p.low is None and p.p is None and p.ratio > 1 for p in found.points)
+    assert effect_of(found, "overall level").ratio == pytest.approx(np.exp(0.5), rel=0.05)
+
+
+@pytest.mark.parametrize(("na", "nb"), [(2, 2), (2, 5), (3, 7)])
+def test_unequal_numbers(na: int, nb: int) -> None:
+    found = judged(side(1, na, 0.2), side(2, nb), noise=NOISE)
+    assert found.verdict == "regression"
+    assert found.where == "everywhere (+22.1 %)"
+    assert judged(side(1, na), side(2, nb), noise=NOISE).verdict in {"pass", "inconclusive"}
+
+
+def test_failed_starts_and_other_sides_do_not_matter() -> None:
+    a, b = side(1), side(2)
+    dead = [s.model_copy(update={"failure": "died"}) for s in side(3, effect=1.0)]
+    marked = [s.model_copy(update={"side": "reference"}) for s in b]
+    assert judged([*a, *dead], marked) == judged(a, b)
+
+
+def test_points_of_one_side_alone_are_left_out() -> None:
+    a = [start(i, {Point(512, 128): [20.0 + i], Point(9, 9): [1.0]}) for i in range(3)]
+    b = [start(i, {Point(512, 128): [20.5 + i], Point(8, 8): [1.0]}) for i in range(3)]
+    found = judged(a, b)
+    assert [p.point for p in found.points] == [Point(512, 128)]
+    assert [e.name for e in found.surface] == ["overall level"]
+    assert judged(a, [start(0, {Point(8, 8): [1.0]})]).verdict == "not-comparable"
+
+
+def test_holes_are_cut_out_of_the_joint_test_and_said() -> None:
+    a, b = side(1), side(2)
+    a[0].series[3].ttft_ms.clear()
+    found = judged(a, b)
+    assert found.verdict == "pass"
+    assert "1 point(s)" in found.reason
+    bare = found.points[3]
+    assert bare.ratio is not None
+    assert (bare.low, bare.verdict) == (None, "inconclusive")
+
+
+def test_complete_cuts_the_worst_first() -> None:
+    a, b = np.zeros((3, 4)), np.zeros((2, 4))
+    assert complete(a, b) == ([0, 1, 2], [0, 1], [0, 1, 2, 3])
+    a[1, :3] = np.nan
+    assert complete(a, b) == ([0, 2], [0, 1], [0, 1, 2, 3])
+    a[1] = 0
+    b[:, 2] = np.nan
+    assert complete(a, b) == ([0, 1, 2], [0, 1], [0, 1, 3])
+    assert complete(np.full((2, 2), np.nan), np.zeros((2, 2)))[0] == []
+
+
+def test_noiseless_sides_do_not_divide_by_zero() -> None:
+    table = np.full((3, P), np.log(20.0))
+    assert judged(starts_of(table), starts_of(table)).verdict == "pass"
+    assert judged(starts_of(table + 0.05), starts_of(table), noise=NOISE).verdict == "regression"
+
+
+def test_across_nights_suspects_and_says_what_would_confirm() -> None:
+    found = judged(side(1, effect=0.3), side(2), kind="baseline")
+    assert found.verdict == "regression"
+    assert found.confirmed is False
+    assert found.reason.startswith("Suspected, not confirmed")
+    assert "--against 0.5.21" in found.reason
+    near = judged(side(1, effect=0.03), side(2), kind="baseline")
+    assert near.verdict == "inconclusive"
+    assert near.mde > judged(side(1), side(2)).mde
+
+
+@pytest.mark.parametrize("nights", [0, 1])
+def test_unknown_nights_cannot_tell(nights: int) -> None:
+    record = NoiseRecord(
+        starts=5 * nights, nights=nights, start_sd=0.01, within_sd=0.02, night_sd=None, points=[]
+    )
+    found = judged(side(1, effect=0.3), side(2), kind="baseline", noise=record)
+    assert found.verdict == "inconclusive"
+    assert "between-nights" in found.reason
+
+
+def test_an_empty_record_leaves_the_runs_own_spread() -> None:
+    record = NoiseRecord(
+        starts=0, nights=0, start_sd=None, within_sd=None, night_sd=None, points=[]
+    )
+    assert judged(side(1, effect=0.05), side(2), noise=record).verdict == "regression"
+
+
+def test_a_noisier_run_than_the_store_says_is_judged_by_itself() -> None:
+    rng = np.random.default_rng(4)
+    loud = [starts_of(0.2 * rng.normal(size=(5, 1)) + np.zeros(P)) for _ in range(2)]
+    level = effect_of(judged(*loud), "overall level")
+    assert level.high / level.low > 1.5
+
+
+def test_fitted_costs_are_named_in_the_direction_of_the_verdict() -> None:
+    truth = np.maximum(19.0, 0.03 * M) + 0.002 * CONTEXT
+    dearer = np.maximum(19.0, 0.033 * M) + 0.002 * CONTEXT
+    rng = np.random.default_rng(5)
+
+    def noisy(values):
+        return starts_of(
+            np.log(values) + 0.01 * rng.normal(size=(5, 1)) + 0.004 * rng.normal(size=(5, P))
+        )
+
+    found = judged(noisy(dearer), noisy(truth))
+    assert found.verdict == "regression"
+    cost = effect_of(found, "per new token")
+    assert cost.reference == pytest.approx(30, rel=0.02)
+    assert cost.ratio == pytest.approx(1.1, rel=0.03)
+    assert cost.verdict == "regression"
+    assert effect_of(found, "floor").verdict == "inconclusive"
+
+
+def study_run(**changes) -> Run:
+    data = {
+        "created_at": "2025-11-26T00:00:00Z",
+        "suite": {},
+        "definition": "",
+        "profile": "llama-3.1-8b",
+        "seed": 0,
+        "identity": {},
+        "subject": {},
+        "state": {},
+        "plan": {
+            "sides": ["candidate"],
+            "starts": 1,
+            "samples": 1,
+            "points": [],
+            "drawn": [],
+            "pairs": [],
+            "budget_minutes": 1,
+            "link_gb_per_s": 25,
+        },
+        "starts": [],
+        "provenance": "study",
+    }
+    return Run.model_validate(data | changes)
+
+
+def test_the_study_gives_effects_and_never_a_verdict() -> None:
+    points = summarise_points(side(1, effect=0.3), profile())
+    study = study_run(starts=[start(0, {p: [20.0] for p in POINTS})])
+    found = compare_with_study(points, study, POLICY)
+    assert (found.verdict, found.provenance, found.confirmed) == ("inconclusive", "study", False)
+    assert "one value a point" in found.reason
+    assert f"{P} of {P} points" in found.reason
+    assert all(p.ratio == pytest.approx(np.exp(0.3)) and p.low is None for p in found.points)
+    from_points = study_run(points=[p.model_dump() for p in summarise_points(side(2), profile())])
+    assert len(compare_with_study(points, from_points, POLICY).points) == P
+    assert compare_with_study([], study, POLICY).verdict == "not-comparable"
+    # Through `compare`, too, even where someone gives it several starts.
+    assert judged(side(1, effect=0.3), side(2), provenance="study").verdict == "inconclusive"

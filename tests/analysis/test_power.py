@@ -1,0 +1,88 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from append_prefill.analysis.alarms import alarm
+from append_prefill.analysis.joint import Prior, design_of, estimate
+from append_prefill.analysis.power import MAX_STARTS, detectable, level_sd, mde, starts_needed
+from tests.analysis.factory import POINTS
+
+
+def test_detectable_is_the_noncentral_ts() -> None:
+    effect = math.log1p(detectable(0.01, 8, 0.01, power=0.9))
+    threshold = stats.t.isf(0.01, 8)
+    assert stats.nct.sf(threshold, 8, effect / 0.01) == pytest.approx(0.9, abs=1e-4)
+
+
+def test_the_least_effect_has_to_be_seen_too() -> None:
+    assert detectable(1e-6, 8, 0.01, min_effect=0.015) == pytest.approx(0.015, abs=1e-4)
+    assert detectable(0.0, 8, 0.01) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("se", "df", "alpha"), [(-1, 8, 0.01), (1, 0, 0.01), (1, 8, 0), (1, 8, 0.96)]
+)
+def test_nonsense_is_refused(se: float, df: float, alpha: float) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        detectable(se, df, alpha)
+
+
+def test_one_start_detects_nothing() -> None:
+    assert mde(0.01, 1, 5, 0.01) is None
+    assert mde(0.01, 5, 0, 0.01) is None
+    assert mde(0.01, 2, 2, 0.01) is not None
+
+
+def test_more_of_everything_detects_less() -> None:
+    base = mde(0.01, 5, 5, 0.01)
+    assert base is not None
+    for better in (
+        mde(0.01, 6, 6, 0.01),
+        mde(0.005, 5, 5, 0.01),
+        mde(0.01, 5, 5, 0.01, prior_df=16),
+    ):
+        assert better is not None
+        assert better < base
+    worse = mde(0.01, 5, 5, 0.01, night_sd=0.01)
+    unsure = mde(0.01, 5, 5, 0.01, night_sd=0.01, night_df=3)
+    assert worse is not None
+    assert unsure is not None
+    assert base < worse < unsure
+
+
+def test_starts_needed_turns_mde_round() -> None:
+    needed = starts_needed(0.03, 0.01, 0.007, prior_df=16, min_effect=0.015)
+    assert needed is not None
+    assert mde(0.01, needed, needed, 0.007, prior_df=16, min_effect=0.015) <= 0.03
+    assert mde(0.01, needed - 1, needed - 1, 0.007, prior_df=16, min_effect=0.015) > 0.03
+    assert starts_needed(10.0, 0.01, 0.01) == 2
+    assert starts_needed(0.03, 1.0, 0.01) is None
+    assert starts_needed(0.03, 0.01, 0.01, night_sd=0.02) is None
+    assert MAX_STARTS >= 100
+
+
+def test_level_sd() -> None:
+    assert level_sd(0.01, 0.0, 10, 18) == 0.01
+    assert level_sd(0.0, 0.02, 10, 1) == pytest.approx(0.00793, abs=1e-5)
+
+
+def test_the_promise_is_kept() -> None:
+    """The planned effect, stored noise of 16 df itself estimated: caught in 95 % of 4000 nights
+    (93.9 % is three standard errors less)."""
+    rng = np.random.default_rng(1)
+    design, count = design_of(POINTS), len(POINTS)
+    sd = math.hypot(0.01, 0.008 / math.sqrt(count))
+    effect = mde(sd, 5, 5, 0.01 * design.shares["level"], prior_df=16, min_effect=0.015)
+    assert effect is not None
+    caught = 0
+    for _ in range(200):
+        prior = Prior(float(0.01 * np.sqrt(rng.chisquare(16) / 16)), 16, None, 0, "")
+        a, b = (
+            0.01 * rng.normal(size=(20, 5, 1)) + 0.008 * rng.normal(size=(20, 5, count))
+            for _ in range(2)
+        )
+        joint = estimate(a + np.log1p(effect), b, design, prior, nights=False)
+        caught += int(alarm(joint, design, alpha=0.01, min_effect=0.015, sign=1).any.sum())
+    assert caught / 4000 >= 0.939

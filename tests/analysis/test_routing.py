@@ -1,0 +1,63 @@
+import pytest
+
+from append_prefill.analysis.routing import route, transfer_limit_tokens
+from append_prefill.records.run import Estimate, Surface
+
+
+def surface(form="max", floor=20.0, new=20.0, cached=0.0, crossover=1000.0) -> Surface:
+    def known(value):
+        return Estimate(value=value, low=None, high=None)
+
+    return Surface(
+        form=form,
+        floor_ms=known(floor),
+        new_token_us=known(new),
+        cached_token_us=known(cached),
+        crossover_tokens=known(crossover),
+        residual=None,
+        starts=1,
+    )
+
+
+def limit(of: Surface, link=25.0, share=0.2, append=128):
+    return transfer_limit_tokens(
+        of, append_tokens=append, kv_bytes_per_token=131_072, link_gb_per_s=link, share=share
+    )
+
+
+def test_the_audits_figure() -> None:
+    # A fifth of a 20 ms TTFT on 25 GB/s: about 760 tokens.
+    assert limit(surface()) == pytest.approx(763, abs=1)
+
+
+def test_the_limit_is_where_the_share_is_met() -> None:
+    for form in ("sum", "max"):
+        of = surface(form, cached=1.5)
+        tokens = limit(of, append=1500)
+        work = 0.02 * 1500
+        base = 20 + work if form == "sum" else max(20, work)
+        ttft = base + 0.0015 * tokens
+        assert tokens * 131_072 / 25e6 == pytest.approx(0.2 * ttft)
+
+
+def test_a_fast_link_never_gets_there_when_ttft_grows_faster() -> None:
+    assert limit(surface(cached=2.0), link=450.0) is None
+    found = route(surface(cached=2.0), kv_bytes_per_token=131_072, link_gb_per_s=450.0)
+    assert "never" in found.rule
+    assert found.transfer_tokens is None
+
+
+def test_the_rule_has_numbers() -> None:
+    found = route(surface(), kv_bytes_per_token=131_072, link_gb_per_s=25.0)
+    assert found.transfer_us_per_token == pytest.approx(5.24, abs=0.01)
+    assert "from L = 763" in found.rule
+    assert "below m = 1000" in found.rule
+    none = route(surface(crossover=None), kv_bytes_per_token=131_072, link_gb_per_s=25.0)
+    assert "no cost per new token" in none.rule
+
+
+def test_what_cannot_be_reckoned_is_refused() -> None:
+    with pytest.raises(ValueError, match="not fitted"):
+        limit(surface(floor=None))
+    with pytest.raises(ValueError, match="part of TTFT"):
+        limit(surface(), share=0)

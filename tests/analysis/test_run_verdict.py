@@ -1,0 +1,74 @@
+import itertools
+
+import pytest
+
+from append_prefill.analysis.verdict import ORDER, run_verdict, worst
+from append_prefill.records.run import Comparison, Finding
+
+
+def finding(verdict) -> Finding:
+    return Finding(
+        id="x",
+        claim="",
+        formula="",
+        study_value=None,
+        measured=None,
+        low=None,
+        high=None,
+        bound=None,
+        argument="",
+        verdict=verdict,
+        reason="",
+    )
+
+
+def comparison(verdict, provenance="suite") -> Comparison:
+    return Comparison(
+        reference="x",
+        kind="baseline",
+        provenance=provenance,
+        confirmed=False,
+        method="",
+        points=[],
+        surface=[],
+        mde=None,
+        starts_needed=None,
+        verdict=verdict,
+        where="",
+        reason="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "compared", "expected"),
+    [
+        ([], None, "infrastructure"),
+        (["not-applicable"], None, "infrastructure"),
+        (["holds", "not-applicable"], None, "pass"),
+        (["holds", "broken"], None, "broken"),
+        (["holds", "regime-shift"], None, "improvement"),
+        (["holds", "inconclusive"], None, "inconclusive"),
+        (["holds"], "pass", "pass"),
+        (["holds"], "regression", "regression"),
+        (["broken"], "regression", "regression"),
+        (["broken"], "improvement", "broken"),
+        (["holds"], "improvement", "improvement"),
+        (["holds"], "not-comparable", "not-comparable"),
+        (["inconclusive"], "not-comparable", "inconclusive"),
+        ([], "pass", "pass"),
+    ],
+)
+def test_the_worst_counts(findings, compared, expected) -> None:
+    found = run_verdict([finding(v) for v in findings], comparison(compared) if compared else None)
+    assert found == expected
+
+
+def test_the_study_does_not_hold_a_run_at_inconclusive() -> None:
+    study = comparison("inconclusive", "study")
+    assert run_verdict([finding("holds")], study) == "pass"
+    assert run_verdict([], study) == "inconclusive"
+
+
+def test_order_of_the_given_does_not_matter() -> None:
+    for pair in itertools.permutations(ORDER, 2):
+        assert worst(pair) == worst(pair[::-1])

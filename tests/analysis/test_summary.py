@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from append_prefill.analysis.summary import (
+    geometric_interval,
+    log_matrix,
+    start_medians,
+    summarise_points,
+    t_interval,
+)
+from append_prefill.records.run import BlockState
+from append_prefill.workload.points import Point
+from tests.analysis.factory import POINTS, profile, start, starts_of
+
+A, B = Point(512, 128), Point(512, 512)
+
+
+def test_interval_of_none_one_and_two() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        t_interval([])
+    one = t_interval([3.0])
+    assert (one.value, one.low, one.high) == (3.0, None, None)
+    two = t_interval([1.0, 2.0])
+    half = stats.t.ppf(0.975, 1) * 0.5
+    assert two.value == 1.5
+    assert two.low == pytest.approx(1.5 - half)
+    assert two.high == pytest.approx(1.5 + half)
+
+
+def test_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(0).normal(size=7)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    found = t_interval(values)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_geometric_interval_refuses_what_has_no_logarithm() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        geometric_interval([1.0, 0.0])
+    assert geometric_interval([2.0, 8.0]).value == pytest.approx(4.0)
+
+
+def test_medians_by_point_and_start() -> None:
+    starts = [start(0, {A: [3.0, 1.0, 2.0], B: [9.0]}), start(1, {A: [5.0, 7.0], B: []})]
+    assert start_medians(starts) == {A: {0: 2.0, 1: 6.0}, B: {0: 9.0}}
+
+
+def test_sides_and_failed_starts_do_not_mix() -> None:
+    starts = [
+        start(0, {A: [1.0]}),
+        start(1, {A: [2.0]}, side="reference"),
+        start(2, {A: [3.0]}, failure="died"),
+    ]
+    assert start_medians(starts) == {A: {0: 1.0}}
+    assert start_medians(starts, "reference") == {A: {1: 2.0}}
+    assert start_medians(starts, None) == {A: {0: 1.0, 1: 2.0}}
+    assert start_medians([]) == {}
+
+
+def test_two_starts_of_one_index_are_refused() -> None:
+    with pytest.raises(ValueError, match="share an index"):
+        start_medians([start(0, {A: [1.0]}), start(0, {A: [2.0]})])
+
+
+def test_a_void_block_does_not_count() -> None:
+    state = [
+        BlockState(block=1, side="candidate", void="throttled", readings={}),
+        BlockState(block=0, side="reference", void="throttled", readings={}),
+    ]
+    one = start(0, {A: [1.0, 100.0, 3.0]}, state=state)
+    assert start_medians([one]) == {A: {0: 2.0}}
+    row = next(r for r in summarise_points([one], profile()) if r.point == A)
+    assert (row.samples, row.void, row.starts) == (2, 1, 1)
+
+
+def test_matrix_has_holes_where_nothing_was_measured() -> None:
+    table = log_matrix([start(0, {A: [np.e]}), start(1, {B: [1.0]})], [A, B])
+    np.testing.assert_allclose(table, [[1.0, np.nan], [np.nan, 0.0]])
+    assert log_matrix([], [A, B]).shape == (0, 2)
+
+
+def test_summary_lists_every_planned_and_drawn_point() -> None:
+    drawn = Point(77, 33)
+    starts = [start(i, {A: [20.0 + i], drawn: [30.0]}) for i in range(3)]
+    table = {row.point: row for row in summarise_points(starts, profile())}
+    assert set(table) == {*POINTS, drawn}
+    assert list(table) == sorted(table)
+    assert table[drawn].experiment == []
+    assert table[A].experiment == ["append", "context"]
+    assert table[A].median_ms == pytest.approx((20 * 21 * 22) ** (1 / 3))
+    assert table[A].low_ms is not None
+    assert table[A].high_ms is not None
+    assert table[A].low_ms < 21 < table[A].high_ms
+    missing = table[B]
+    assert (missing.median_ms, missing.low_ms, missing.starts, missing.samples) == (
+        None,
+        None,
+        0,
+        0,
+    )
+
+
+def test_one_start_has_a_median_and_no_interval() -> None:
+    row = summarise_points(starts_of(np.zeros((1, len(POINTS)))), profile())[0]
+    assert (row.median_ms, row.low_ms, row.high_ms) == (1.0, None, None)

@@ -1,0 +1,86 @@
+"""The simulation behind the table of rules: it runs, and judges as `compare` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from append_prefill.analysis.comparison import compare
+from append_prefill.analysis.noise import noise_of
+from append_prefill.records.run import NoiseRecord
+from benchmarks import verdicts
+from tests.analysis.factory import starts_of
+
+
+def test_the_table_has_every_rule_and_meets_the_goals_roughly() -> None:
+    """100 nights of one seed: at most 4 false alarms, at least 85 caught (true: 0.5 and 96)."""
+    table = verdicts.table(verdicts.quiet(), 100, 5, across=False)
+    assert {"suite", "asv", "benchstat", "pytest-benchmark", "sglang monitor"} <= set(table)
+    assert table["suite"]["none"] <= 4
+    assert table["suite"]["floor +3 %"] >= 85
+    assert table["benchstat"]["none"] > 20
+    assert table["asv"]["floor +5 %"] <= 5
+
+
+def test_the_batch_judges_as_compare_does() -> None:
+    rng = np.random.default_rng(0)
+    setting = verdicts.quiet()
+    drawn = verdicts.draw(rng, setting, 12, 5, across=False)
+    a = np.median(drawn.candidate, axis=-1) + 0.025
+    b = np.median(drawn.reference, axis=-1)
+    record = NoiseRecord(
+        starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[]
+    )
+    prior = verdicts.prior_of(record)
+    batch = verdicts.suite(a, b, prior, across=False, alpha=0.01)
+    points = list(verdicts.POINTS)
+    one_by_one = [
+        compare(
+            starts_of(x, points),
+            starts_of(y, points),
+            policy=verdicts.POLICY,
+            noise=record,
+            kind="side-by-side",
+            reference_label="x",
+            provenance="suite",
+        ).verdict
+        == "regression"
+        for x, y in zip(a, b, strict=True)
+    ]
+    assert batch.tolist() == one_by_one
+    assert 0 < sum(one_by_one) < 12
+
+
+def test_mann_whitney_is_scipys() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(5, 20)), rng.normal(size=(5, 30))
+    theirs = stats.mannwhitneyu(x, y, axis=-1, method="asymptotic").pvalue
+    np.testing.assert_allclose(verdicts.mann_whitney(x, y), theirs)
+
+
+def test_a_missing_or_empty_record_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such file"):
+        verdicts.measured("cpu", tmp_path / "noise_cpu.json")
+    empty = tmp_path / "noise.json"
+    empty.write_text(noise_of([]).model_dump_json(), encoding="utf-8")
+    with pytest.raises(SystemExit, match="lacks"):
+        verdicts.measured("cpu", empty)
+
+
+def test_a_record_becomes_a_setting(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    points = list(verdicts.POINTS)
+    nights = [
+        starts_of(3 + 0.05 * rng.normal(size=(5, 1)) + 0.02 * rng.normal(size=(5, 18)), points)
+        for _ in range(3)
+    ]
+    record = noise_of(nights).model_copy(update={"within_sd": 0.03})
+    path = tmp_path / "noise.json"
+    path.write_text(record.model_dump_json(), encoding="utf-8")
+    setting = verdicts.measured("cpu", path)
+    assert setting.start_sd == record.start_sd
+    assert (setting.within_sd == 0.03).all()
+    assert verdicts.table(setting, 20, 1, across=True)["suite"]["none"] <= 20

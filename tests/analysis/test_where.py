@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from append_prefill.analysis.where import describe, percent
+from append_prefill.workload.points import Point
+from tests.analysis.factory import POINTS
+
+M = np.array([p.append_tokens for p in POINTS], dtype=float)
+CONTEXT = np.array([p.context_tokens for p in POINTS], dtype=float)
+P = len(POINTS)
+AT = POINTS.index(Point(512, 128))
+
+
+def words(effect, points=POINTS) -> str:
+    return describe(
+        points,
+        np.log1p(effect),
+        level_variance=4e-5,
+        residual_variance=1.6e-5,
+        min_effect=0.015,
+    )
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        (np.full(P, 0.031), "everywhere (+3.1 %)"),
+        (np.full(P, -0.05), "everywhere (−5.0 %)"),
+        (np.expm1(0.08 * M / 1024), "grows with m: +8.3 % at m = 1024"),
+        (np.expm1(-0.08 * M / 1024), "shrinks with m: −7.7 % at m = 1024"),
+        (np.expm1(0.06 * CONTEXT / 2048), "long contexts (L >= 1024): +6.2 % at L = 2048"),
+        (0.05 * np.eye(P)[AT], "only at L512-m128 (+5.0 %)"),
+        (
+            np.expm1(0.03 + 0.06 * M / 1024),
+            "everywhere (+3.0 %) and grows with m: +6.2 % at m = 1024",
+        ),
+        (np.zeros(P), "nowhere"),
+    ],
+)
+def test_words(effect, expected) -> None:
+    assert words(effect) == expected
+
+
+def test_few_points() -> None:
+    assert words(np.array([0.05]), [Point(1, 1)]) == "everywhere (+5.0 %)"
+    two = [Point(64, 64), Point(64, 128)]
+    assert words(np.array([0.05, 0.05]), two) == "everywhere (+5.0 %)"
+
+
+def test_percent_uses_a_real_minus() -> None:
+    assert percent(-0.0312) == "−3.1 %"
