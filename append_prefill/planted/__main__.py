@@ -1,0 +1,174 @@
+"""`python -m append_prefill.planted`: the planted server as a process, as an engine starts one."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from types import FrameType
+from typing import NoReturn
+
+from append_prefill.planted.cost import Cost
+from append_prefill.planted.faults import FAULTS, Faults, parse_faults
+from append_prefill.planted.protocol import Settings
+from append_prefill.planted.server import PlantedServer, log
+
+# An orphan ends by itself, so that a test which does not find it leaves nothing for good.
+_ORPHAN_S = 120
+_ORPHAN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    f"print('orphan', flush=True); time.sleep({_ORPHAN_S})"
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: the fields of Cost and Settings, by their names."""
+    faults = "\n".join(
+        f"  {name + ('=' + known.argument if known.argument else ''):36}{known.does}"
+        for name, known in FAULTS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m append_prefill.planted",
+        description="A server that speaks SGLang's protocol and takes the time it is told to.",
+        epilog=f"faults:\n{faults}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    cost, settings = Cost(), Settings()
+    costs = parser.add_argument_group("costs")
+    for name in (
+        "floor_ms",
+        "new_token_us",
+        "cached_token_us",
+        "decode_ms",
+        "start_sd",
+        "within_sd",
+        "lag1",
+        "outlier_rate",
+        "outlier_factor",
+        "drift_per_hour",
+    ):
+        option = "--" + name.replace("_", "-")
+        costs.add_argument(option, type=float, default=getattr(cost, name))
+    costs.add_argument("--form", choices=("sum", "max"), default=cost.form)
+    costs.add_argument("--prefill-graph", action="store_true", help="a staircase in new tokens")
+    costs.add_argument("--start-seed", type=int, help="fixes the noise; default: drawn")
+    costs.add_argument(
+        "--drift-from-unix-s", type=float, help="when the drift was zero; default: at readiness"
+    )
+    server = parser.add_argument_group("server")
+    server.add_argument(
+        "--page-size", type=int, dest="page_size_tokens", default=settings.page_size_tokens
+    )
+    for name in (
+        "kv_capacity_tokens",
+        "context_length_tokens",
+        "chunked_prefill_tokens",
+    ):
+        option = "--" + name.replace("_", "-")
+        server.add_argument(option, type=int, default=getattr(settings, name))
+    server.add_argument("--ready-after-s", type=float, default=settings.ready_after_s)
+    server.add_argument("--api-version", choices=("old", "new"), default=settings.api_version)
+    server.add_argument("--sglang-version", help="the version it reports")
+    server.add_argument("--api-key-env", help="name of the variable that holds the API key")
+    server.add_argument("--fault", action="append", default=[], metavar="NAME[=ARG]")
+    return parser
+
+
+def _api_key(parser: argparse.ArgumentParser, variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        parser.error(f"--api-key-env {variable}: the variable is not set")
+    return key
+
+
+def _refuse(text: str) -> int:
+    log("[TP0] Scheduler hit an exception: Traceback (most recent call last):")
+    log(f"RuntimeError: {text}")
+    log("Received sigquit from a child process. It usually means the child failed.")
+    return 1
+
+
+def _die() -> NoReturn:
+    log("[TP0] Scheduler hit an exception: RuntimeError: planted death")
+    log("Received sigquit from a child process. It usually means the child failed.")
+    os._exit(1)
+
+
+def _leave_orphan(faults: Faults) -> None:
+    if faults.orphan is None:
+        return
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", _ORPHAN],
+        stdout=subprocess.PIPE,
+        start_new_session=faults.orphan == "session",
+    )
+    # Its line says that SIGTERM no longer reaches it.
+    assert child.stdout is not None
+    child.stdout.readline()
+    log(f"left a child behind: pid={child.pid}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Exit status 0, 1 where it cannot start, 2 for bad options."""
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    try:
+        faults = parse_faults(options["fault"])
+        options["api_key"] = _api_key(parser, options["api_key_env"])
+        cost = Cost(**{f.name: options[f.name] for f in fields(Cost)})
+        settings = Settings(**{f.name: options[f.name] for f in fields(Settings)})
+    except ValueError as error:
+        parser.error(str(error))
+
+    stop = threading.Event()
+
+    def on_signal(signum: int, _frame: FrameType | None) -> None:
+        log(f"{signal.Signals(signum).name} received, shutting down")
+        stop.set()
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if faults.ignore_sigterm else on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    log(f"planted {cost} {settings} {faults}")
+    if faults.refuse_start is not None:
+        return _refuse(faults.refuse_start)
+    server = PlantedServer(
+        cost,
+        faults,
+        settings,
+        host=options["host"],
+        port=options["port"],
+        start_seed=options["start_seed"],
+        drift_from_unix_s=options["drift_from_unix_s"],
+        on_death=_die,
+    )
+    try:
+        server.start()
+    except OSError as error:
+        log(f"cannot bind {server.host}:{options['port']}: {error}")
+        return 1
+    try:
+        _leave_orphan(faults)
+        # What is here stays: keep it out of the collector's way while times are kept.
+        gc.freeze()
+        while not server.wait_ready(0.2):
+            if stop.is_set():
+                return 0
+        log("The server is fired up and ready to roll!")
+        stop.wait()
+    finally:
+        server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The planted cost model: how long a prefill and a decode step take. Pure, no clock, no I/O.
+
+The mean is one of the two forms the surface fit knows; noise multiplies it. All spreads are
+standard deviations on the log scale, so a factor has median 1 and never turns negative.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["sum", "max"]
+
+# SGLang captures prefill graphs at these token counts and pads up to the next one (the grid that
+# it builds for a chunk of 8192; cuda_graph_hook.py of 0.5.23).
+GRAPH_BUCKETS: tuple[int, ...] = (
+    *range(4, 33, 4),
+    *range(48, 257, 16),
+    *range(288, 513, 32),
+    *range(576, 1025, 64),
+    *range(1280, 4097, 256),
+    *range(4608, 8193, 512),
+)
+# SGLang runs eagerly what a bucket would more than double (_MAX_PREFILL_CUDA_GRAPH_PADDING_FACTOR).
+MAX_PADDING_FACTOR = 2
+
+
+def padded_tokens(new_tokens: int) -> int:
+    """The tokens a prefill graph computes for `new_tokens`; unchanged where SGLang goes eager."""
+    index = bisect.bisect_left(GRAPH_BUCKETS, new_tokens)
+    if index == len(GRAPH_BUCKETS) or GRAPH_BUCKETS[index] > MAX_PADDING_FACTOR * new_tokens:
+        return new_tokens
+    return GRAPH_BUCKETS[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request costs.
+
+    `form` "sum": floor + new + cached; "max": max(floor, new) + cached, where new is
+    `new_token_us` x new tokens and cached is `cached_token_us` x cached tokens, in µs. With
+    `prefill_graph` the new tokens are padded to SGLang's graph buckets (a staircase in m).
+
+    `start_sd` spreads one factor a server start, `within_sd` one a generating request, the latter
+    with autocorrelation `lag1` from one generating request to the next. A share `outlier_rate` of
+    the generating requests takes `outlier_factor` times as long. `drift_per_hour` is relative
+    and linear. The defaults are of the size the study saw on an H100 with an 8B model, without
+    noise.
+
+    Raises ValueError for a figure that has no meaning (a negative time or spread, |lag1| >= 1).
+    """
+
+    floor_ms: float = 20.0
+    new_token_us: float = 14.5
+    cached_token_us: float = 1.0
+    decode_ms: float = 6.7
+    form: Form = "max"
+    prefill_graph: bool = False
+    start_sd: float = 0.0
+    within_sd: float = 0.0
+    lag1: float = 0.0
+    outlier_rate: float = 0.0
+    outlier_factor: float = 3.0
+    drift_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("floor_ms", "new_token_us", "cached_token_us", "decode_ms"):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"{name} must be a time of at least 0, not {getattr(self, name)}")
+        if self.form not in ("sum", "max"):
+            raise ValueError(f"form must be 'sum' or 'max', not {self.form!r}")
+        if self.start_sd < 0 or self.within_sd < 0:
+            raise ValueError("start_sd and within_sd must be at least 0")
+        if not -1 < self.lag1 < 1:
+            raise ValueError(f"lag1 must lie between -1 and 1, not {self.lag1}")
+        if not 0 <= self.outlier_rate <= 1:
+            raise ValueError(f"outlier_rate must lie between 0 and 1, not {self.outlier_rate}")
+        if self.outlier_factor <= 0:
+            raise ValueError("outlier_factor must be positive")
+
+    def ttft_ms(self, new_tokens: int, cached_tokens: int) -> float:
+        """The noiseless time of a prefill of `new_tokens` over `cached_tokens`, ms."""
+        computed = padded_tokens(new_tokens) if self.prefill_graph else new_tokens
+        new_ms = self.new_token_us * computed / 1000
+        cached_ms = self.cached_token_us * cached_tokens / 1000
+        if self.form == "max":
+            return max(self.floor_ms, new_ms) + cached_ms
+        return self.floor_ms + new_ms + cached_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What noise makes of one request: multiply the prefill and each decode step by these."""
+
+    prefill: float
+    decode: float
+
+
+class Draws:
+    """The random part of a cost, drawn from the start's seed: same seed, same sequence.
+
+    Two streams are kept apart, so that a plan with other primes sees the same noise on what it
+    measures: a prefill-only request (`max_new_tokens` 0) takes a draw of its own stream and does
+    not advance the autocorrelated one.
+    """
+
+    def __init__(self, cost: Cost, seed: int) -> None:
+        self._cost = cost
+        self._samples = random.Random(f"samples {seed}")  # noqa: S311  # noise, not secrets
+        self._primes = random.Random(f"primes {seed}")  # noqa: S311
+        start = random.Random(f"start {seed}")  # noqa: S311
+        self.start_factor: float = math.exp(cost.start_sd * start.gauss(0.0, 1.0))
+        # Drawn from the stationary law, so the first sample is no different from the rest.
+        self._level = self._samples.gauss(0.0, 1.0)
+
+    def drift(self, elapsed_s: float) -> float:
+        """The factor that `elapsed_s` seconds of drift make; never below 0.01."""
+        return max(0.01, 1.0 + self._cost.drift_per_hour * elapsed_s / 3600)
+
+    def next(self, *, elapsed_s: float, generating: bool) -> Factors:
+        """Factors of the next request; `generating` is False for a prefill-only one."""
+        cost = self._cost
+        common = self.start_factor * self.drift(elapsed_s)
+        if not generating:
+            within = math.exp(cost.within_sd * self._primes.gauss(0.0, 1.0))
+            return Factors(prefill=common * within, decode=common)
+        fresh = self._samples.gauss(0.0, 1.0)
+        within = math.exp(cost.within_sd * self._level)
+        self._level = cost.lag1 * self._level + math.sqrt(1 - cost.lag1**2) * fresh
+        if self._samples.random() < cost.outlier_rate:
+            within *= cost.outlier_factor
+        return Factors(prefill=common * within, decode=common)
