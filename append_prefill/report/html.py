@@ -1,0 +1,95 @@
+"""The report as one self-contained HTML page: no font, script or image from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from append_prefill.records.run import Run
+from append_prefill.report import charts, panel, plane, tables
+from append_prefill.report import format as fmt
+from append_prefill.report.headline import headline_of
+from append_prefill.report.names import candidate_name, pytest_command
+from append_prefill.report.words import WORDS, word_of
+from append_prefill.workload.profile import Profile
+
+TRANSFER = "kv_transfer_time"
+_MISSING = Markup('<span class="missing" title="not measured">–</span>')
+
+
+def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | None = None) -> str:
+    """`run` as a page. `profile` adds titles and policy, `baseline` the stored run's intervals."""
+    must_catch = profile.policy.must_catch if profile else None
+    points, forest = tables.point_rows(run, baseline, must_catch)
+    subject, two_sided = tables.subject_rows(run, baseline)
+    floors = [s.client_floor_ms for s in run.starts if s.client_floor_ms is not None]
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        run=run,
+        profile=profile,
+        baseline=baseline,
+        name=candidate_name(run),
+        headline=headline_of(run),
+        words=WORDS,
+        charts=charts.charts_of(run, profile, baseline),
+        chart_size=charts,
+        panel_size=panel,
+        plane=plane.plane_of(run),
+        plane_size=plane,
+        points=points,
+        forest=forest,
+        forest_width=tables.FOREST_WIDTH,
+        surface=tables.surface_rows(run),
+        void_reasons=tables.void_reasons(run),
+        void_blocks=tables.void_blocks(run),
+        starts=tables.start_rows(run),
+        subject=subject,
+        two_sided=two_sided,
+        identity=fmt.flatten(run.identity),
+        state=fmt.flatten(run.state),
+        transfer=next((f for f in run.findings if f.id == TRANSFER), None),
+        client_floors=(min(floors), max(floors)) if floors else None,
+        command=pytest_command(run),
+    )
+
+
+def _shown(formatter: fmt.Formatter) -> Callable[..., Markup | str]:
+    """The formatter as a filter whose missing figures say so to a pointer."""
+
+    def filtered(*args: Any, **kwargs: Any) -> Markup | str:
+        text = formatter(*args, **kwargs)
+        return _MISSING if text == fmt.MISSING else text
+
+    return filtered
+
+
+def _recorded(value: Any) -> Markup | str:
+    text = fmt.scalar(value)
+    return Markup('<span class="missing" title="not recorded">–</span>') if value is None else text
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("append_prefill.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name, formatter in fmt.FORMATTERS.items():
+        environment.filters[name] = _shown(formatter)
+    environment.filters["recorded"] = _recorded
+    environment.filters["plural"] = fmt.plural
+    environment.filters["shorten"] = fmt.shorten
+    environment.globals.update(
+        interval=_shown(fmt.interval),
+        change_interval=_shown(fmt.change_interval),
+        marker_path=panel.marker_path,
+        word_of=word_of,
+    )
+    return environment
+
+
+_ENVIRONMENT = _environment()

@@ -1,0 +1,116 @@
+"""The summary a CI job page shows: GitHub-flavoured Markdown, short, verdict first."""
+
+from __future__ import annotations
+
+import re
+
+from append_prefill.records.run import Run
+from append_prefill.report import format as fmt
+from append_prefill.report.headline import headline_of, worst_first
+from append_prefill.report.words import word_of
+
+WORST_POINTS = 5
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
+
+
+def escape(text: str) -> str:
+    """`text` so that no character of it is Markdown, HTML, a mention or a cell's end."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def render_markdown(run: Run, *, report_path: str | None = None) -> str:
+    """`run` in Markdown; `report_path` is where the full report lies."""
+    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), _reading(report_path)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(run: Run) -> str:
+    headline = headline_of(run)
+    word = headline.verdict
+    certainty = f" – {headline.certainty}" if headline.certainty else ""
+    title = f"## {word.sign} append-prefill: {word.word}{certainty}"
+    lines = [title, "", f"**{escape(headline.sentence)}**"]
+    lines.append("")
+    for fact in headline.facts:
+        detail = f" – {escape(fact.detail)}" if fact.detail else ""
+        lines.append(f"- **{escape(fact.term)}:** {escape(fact.text)}{detail}")
+    for mark in headline.marks:
+        command = f" `{_in_code(mark.command)}`" if mark.command else ""
+        lines.append(f"- **{escape(mark.title)}:** {escape(mark.text)}{command}")
+    lines += ["", escape(headline.exit_meaning)]
+    return "\n".join(lines)
+
+
+def _in_code(text: str) -> str:
+    return text.replace("`", "'").replace("\n", " ")
+
+
+def _warnings(run: Run) -> str:
+    if not run.warnings:
+        return ""
+    return "\n".join(["> [!WARNING]", *(f"> - {escape(w)}" for w in run.warnings)])
+
+
+def _table(header: list[str], right: set[int], rows: list[list[str]]) -> str:
+    rule = ["---:" if i in right else "---" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _findings(run: Run) -> str:
+    if not run.findings:
+        return ""
+    rows = [
+        [
+            f"{word_of(f.verdict).sign} {f.verdict}",
+            f"`{_in_code(f.id)}` {escape(f.claim)}",
+            fmt.exact(f.study_value),
+            fmt.number(f.measured),
+            fmt.interval(f.low, f.high),
+            fmt.exact(f.bound),
+        ]
+        for f in run.findings
+    ]
+    header = ["Verdict", "Finding", "Study", "Measured", "95 % interval", "Bound"]
+    return "### Findings of the study\n\n" + _table(header, {2, 3, 4, 5}, rows)
+
+
+def _points(run: Run) -> str:
+    comparison = run.comparison
+    if comparison is None or not comparison.points:
+        return ""
+    worst = worst_first(comparison.points)[:WORST_POINTS]
+    rows = [
+        [
+            str(e.context_tokens),
+            str(e.append_tokens),
+            fmt.number(e.reference_ms),
+            fmt.number(e.candidate_ms),
+            fmt.change(e.ratio),
+            fmt.change_interval(e.low, e.high),
+            f"{word_of(e.verdict).sign} {e.verdict}",
+        ]
+        for e in worst
+    ]
+    header = ["L", "m", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
+    n = len(comparison.points)
+    title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
+    return (
+        title
+        + escape(fmt.shorten(comparison.reference, 60))
+        + "\n\n"
+        + _table(header, {0, 1, 2, 3, 4, 5}, rows)
+    )
+
+
+def _reading(report_path: str | None) -> str:
+    text = (
+        "<sub>L: context tokens in the prefix cache; m: new tokens appended. TTFT: time to first "
+        "token. Change: candidate over reference, above zero is slower. Intervals are over server "
+        "starts, 95 %. “–” is not measured. *inconclusive* is neither a pass nor a failure."
+    )
+    where = f" Full report: <code>{_html(report_path)}</code>" if report_path else ""
+    return f"{text}{where}</sub>"
+
+
+def _html(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

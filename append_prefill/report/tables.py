@@ -1,0 +1,277 @@
+"""Rows of the report's tables: the record's figures put side by side, tallied, never judged."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from append_prefill.records.run import (
+    BlockState,
+    Effect,
+    Estimate,
+    PointEffect,
+    Run,
+    Series,
+    Side,
+    Start,
+)
+from append_prefill.report import format as fmt
+from append_prefill.report.headline import worst_first
+from append_prefill.report.names import subject_of
+from append_prefill.report.scales import Scale
+from append_prefill.workload.points import Point
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one side measured at one point."""
+
+    starts: int
+    samples: int
+    void: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """An effect and its interval as pixels, on one scale for the whole table."""
+
+    x: float
+    low_x: float | None
+    high_x: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """One point: measured on the candidate, and compared where there is a reference."""
+
+    point: Point
+    experiments: str
+    median_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+    effect: PointEffect | None
+    forest: Forest | None
+    candidate: Tally
+    reference: Tally | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForestScale:
+    """Where no change and the effect to catch lie, and what the ends of the scale are."""
+
+    zero_x: float
+    catch_x: float | None
+    low_text: str
+    high_text: str
+
+
+FOREST_WIDTH = 150.0
+
+
+def tally(starts: Iterable[Start], side: Side) -> dict[Point, Tally]:
+    """Starts with a valid sample, valid samples and void ones, by point."""
+    found: dict[Point, Tally] = {}
+    for start in starts:
+        if start.side != side:
+            continue
+        for series in start.series:
+            old = found.get(series.point, Tally(0, 0, 0))
+            found[series.point] = Tally(
+                old.starts + bool(series.ttft_ms),
+                old.samples + len(series.ttft_ms),
+                old.void + void_in(series),
+            )
+    return found
+
+
+def void_in(series: Series) -> int:
+    """How many samples of one series are void, for whatever reason."""
+    return sum(entry.count for entry in series.void)
+
+
+def point_rows(
+    run: Run, baseline: Run | None, must_catch: float | None
+) -> tuple[list[PointRow], ForestScale | None]:
+    """Every point, worst first (by L and m where nothing was compared), and the forest's scale."""
+    effects = {e.point: e for e in run.comparison.points} if run.comparison else {}
+    summaries = {s.point: s for s in run.points}
+    order = [e.point for e in worst_first(list(effects.values()))]
+    order += sorted(point for point in summaries if point not in effects)
+    scale, marks = _forest_scale(list(effects.values()), must_catch)
+    reference = _reference_tally(run, baseline)
+    candidate = tally(run.starts, "candidate")
+    rows = []
+    for point in order:
+        effect, summary = effects.get(point), summaries.get(point)
+        measured = candidate.get(point)
+        if measured is None and summary is not None:
+            measured = Tally(summary.starts, summary.samples, summary.void)
+        rows.append(
+            PointRow(
+                point=point,
+                experiments=", ".join(summary.experiment) if summary else "",
+                median_ms=summary.median_ms if summary else None,
+                low_ms=summary.low_ms if summary else None,
+                high_ms=summary.high_ms if summary else None,
+                effect=effect,
+                forest=_forest(effect, scale),
+                candidate=measured or Tally(0, 0, 0),
+                reference=reference.get(point),
+            )
+        )
+    return rows, marks
+
+
+def _reference_tally(run: Run, baseline: Run | None) -> dict[Point, Tally]:
+    if run.comparison is None:
+        return {}
+    if run.comparison.kind == "side-by-side":
+        return tally(run.starts, "reference")
+    if baseline is None:
+        return {}
+    return {s.point: Tally(s.starts, s.samples, s.void) for s in baseline.points}
+
+
+def _forest_scale(
+    effects: list[PointEffect], must_catch: float | None
+) -> tuple[Scale | None, ForestScale | None]:
+    ends = [x for e in effects for x in (e.ratio, e.low, e.high) if x is not None]
+    if not ends:
+        return None, None
+    # Past a change of 40 % nothing is gained by showing how far: the rest would shrink to dots.
+    low = max(-0.4, min(x - 1 for x in [*ends, 0.98]) * 1.1)
+    high = min(0.4, max(x - 1 for x in [*ends, 1 + (must_catch or 0.02)]) * 1.1)
+    scale = Scale(1 + low, 1 + high, 6, FOREST_WIDTH - 6)
+    marks = ForestScale(
+        zero_x=scale(1.0),
+        catch_x=scale(1 + must_catch) if must_catch is not None else None,
+        low_text=f"\u2212{-low * 100:.0f}",
+        high_text=f"+{high * 100:.0f}",
+    )
+    return scale, marks
+
+
+def _forest(effect: PointEffect | None, scale: Scale | None) -> Forest | None:
+    if effect is None or scale is None or effect.ratio is None:
+        return None
+    return Forest(
+        scale(effect.ratio),
+        None if effect.low is None else scale(effect.low),
+        None if effect.high is None else scale(effect.high),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceRow:
+    """A quantity of the fitted surface: the candidate's fit, and its comparison if any."""
+
+    name: str
+    unit: str
+    estimate: Estimate | None
+    effect: Effect | None
+
+
+def surface_rows(run: Run) -> list[SurfaceRow]:
+    """The four fitted quantities with their ratio, then what else was compared jointly."""
+    effects = list(run.comparison.surface) if run.comparison else []
+    surface = run.surface
+    rows = []
+    for name, unit, keywords, attribute in (
+        ("Floor T₀", "ms", ("floor",), "floor_ms"),
+        ("Per new token a", "µs", ("new",), "new_token_us"),
+        ("Per cached token b", "µs", ("cached",), "cached_token_us"),
+        ("Crossover m* = T₀ / a", "tokens", ("crossover",), "crossover_tokens"),
+    ):
+        effect = next((e for e in effects if any(k in e.name.lower() for k in keywords)), None)
+        if effect is not None:
+            effects.remove(effect)
+        estimate = getattr(surface, attribute) if surface else None
+        if estimate is not None or effect is not None:
+            rows.append(SurfaceRow(name, unit, estimate, effect))
+    joint = [SurfaceRow(e.name.capitalize(), "", None, e) for e in effects]
+    return joint + rows
+
+
+@dataclass(frozen=True, slots=True)
+class VoidReason:
+    """One reason, how many samples it voided, and at which points."""
+
+    reason: str
+    count: int
+    points: list[tuple[str, int]]
+
+
+def void_reasons(run: Run) -> list[VoidReason]:
+    """Every reason for which samples were void, most frequent first, both sides together."""
+    by_reason: dict[str, Counter[str]] = {}
+    for start in run.starts:
+        for series in start.series:
+            for entry in series.void:
+                name = f"{start.side} {series.point.label}"
+                by_reason.setdefault(entry.reason, Counter())[name] += entry.count
+    reasons = [VoidReason(r, c.total(), c.most_common()) for r, c in by_reason.items()]
+    return sorted(reasons, key=lambda r: -r.count)
+
+
+def void_blocks(run: Run) -> list[tuple[Start, BlockState]]:
+    """Blocks the device's state voided, with their start."""
+    return [(s, b) for s in run.starts for b in s.state if b.void is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class StartRow:
+    """One start, with how many of its samples count and their median over all points, in ms."""
+
+    start: Start
+    valid: int
+    void: int
+    void_blocks: int
+    median_ms: float | None
+
+
+def start_rows(run: Run) -> list[StartRow]:
+    """The starts in the order they ran."""
+    rows = []
+    for start in sorted(run.starts, key=lambda s: s.started_at):
+        values = [v for series in start.series for v in series.ttft_ms]
+        rows.append(
+            StartRow(
+                start=start,
+                valid=len(values),
+                void=sum(void_in(series) for series in start.series),
+                void_blocks=sum(b.void is not None for b in start.state),
+                median_ms=statistics.median(values) if values else None,
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """One field of the subject on both sides."""
+
+    field: str
+    candidate: Any
+    reference: Any
+    differs: bool
+
+
+def subject_rows(run: Run, baseline: Run | None) -> tuple[list[SubjectRow], bool]:
+    """The subject, differing fields first, and whether there is a second side at all."""
+    candidate = fmt.flatten(subject_of(run, "candidate", baseline) or {})
+    other = subject_of(run, "reference", baseline)
+    reference = fmt.flatten(other or {})
+    fields = list(dict.fromkeys([*candidate, *reference]))
+    rows = [
+        SubjectRow(
+            f,
+            candidate.get(f),
+            reference.get(f),
+            other is not None and candidate.get(f) != reference.get(f),
+        )
+        for f in fields
+    ]
+    return sorted(rows, key=lambda r: not r.differs), other is not None

@@ -1,0 +1,52 @@
+"""The few lines a run leaves on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from append_prefill.records.run import Comparison, Finding, Run
+
+WORST = 3
+
+
+def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
+    """Verdict, what broke, the comparison with its worst points, and where the report is."""
+    lines = [f"verdict: {(run.verdict or 'not judged').upper()}"]
+    if problem is not None:
+        lines.append(problem)
+    lines += [_finding_line(f) for f in run.findings]
+    if run.comparison is not None:
+        lines += _comparison_lines(run.comparison)
+    lines += [f"warning: {text}" for text in run.warnings if text != problem]
+    lines.append(f"report: {folder / 'report.html'}")
+    return lines
+
+
+def _finding_line(finding: Finding) -> str:
+    value = _figure(finding.measured)
+    spread = (
+        ""
+        if finding.low is None or finding.high is None
+        else f" [{_figure(finding.low)}, {_figure(finding.high)}]"
+    )
+    bound = "" if finding.bound is None else f" (bound {_figure(finding.bound)})"
+    return f"  {finding.verdict:<15} {finding.id}: {value}{spread}{bound}"
+
+
+def _comparison_lines(comparison: Comparison) -> list[str]:
+    lines = [
+        f"against {comparison.reference} ({comparison.kind}): {comparison.verdict}. "
+        f"{comparison.reason}"
+    ]
+    moved = [e for e in comparison.points if e.verdict in ("regression", "improvement")]
+    moved.sort(key=lambda e: e.ratio or 1, reverse=True)
+    for effect in moved[:WORST]:
+        ratio = "–" if effect.ratio is None else f"x {effect.ratio:.3f}"
+        lines.append(f"  {effect.verdict:<15} {effect.point.label}: {ratio}")
+    if len(moved) > WORST:
+        lines.append(f"  and {len(moved) - WORST} more points, see the report")
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

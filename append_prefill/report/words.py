@@ -1,0 +1,82 @@
+"""How each verdict is said and drawn. Nothing here makes a verdict: it is looked up.
+
+A verdict is told three times over, by word, by sign and by colour, so that it survives a
+black-and-white print and colour-blind eyes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
+
+Tone = Literal["bad", "good", "better", "unsure", "plain", "infra"]
+Shape = Literal["up", "down", "disc", "diamond", "square", "cross"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One verdict: the word, a sign that goes before it, its colour, its marker, its meaning."""
+
+    word: str
+    sign: str
+    tone: Tone
+    shape: Shape
+    meaning: str
+
+
+WORDS: dict[str, Word] = {
+    "pass": Word(
+        "pass", "✓", "good", "disc", "no regression, and none of the size to catch can hide"
+    ),
+    "regression": Word("regression", "▲", "bad", "up", "significantly slower, by enough to matter"),
+    "improvement": Word("improvement", "▼", "better", "down", "significantly faster"),
+    "inconclusive": Word(
+        "inconclusive", "?", "unsure", "diamond", "the measurements cannot tell; not a pass"
+    ),
+    "not-comparable": Word(
+        "not-comparable", "≠", "plain", "square", "the two sides differ in what must be equal"
+    ),
+    "holds": Word("holds", "✓", "good", "disc", "within the bound"),
+    "broken": Word("broken", "✕", "bad", "up", "outside the bound"),
+    "regime-shift": Word(
+        "regime-shift", "⇄", "better", "down", "outside the bound because the floor improved"
+    ),
+    "not-applicable": Word(
+        "not-applicable", "–", "plain", "square", "has no meaning under this profile, or no gate"
+    ),
+    "infrastructure": Word(
+        "infrastructure", "!", "infra", "cross", "nothing valid was measured; no word on speed"
+    ),
+}
+UNJUDGED = Word("not judged", "–", "plain", "cross", "the record was written but not judged")
+
+
+def word_of(verdict: str | None) -> Word:
+    """The word for a verdict of any kind; None is a record that was never judged."""
+    return UNJUDGED if verdict is None else WORDS[verdict]
+
+
+_EXITS: dict[str, str] = {
+    "pass": "Exit status 0: all holds.",
+    "improvement": "Exit status 0: all holds.",
+    "regression": f"Exit status {EXIT_REGRESSION}: a regression or a broken finding.",
+    "broken": f"Exit status {EXIT_REGRESSION}: a regression or a broken finding.",
+    "inconclusive": (
+        f"Exit status 0, or {EXIT_INCONCLUSIVE} under --strict-verdicts: "
+        "inconclusive is neither a pass nor a failure."
+    ),
+    "not-comparable": (
+        f"Exit status 0, or {EXIT_INCONCLUSIVE} under --strict-verdicts: nothing was compared."
+    ),
+    "infrastructure": (
+        f"Exit status {EXIT_INFRASTRUCTURE}: the infrastructure failed, not the candidate. "
+        "Mend it and run again."
+    ),
+}
+
+
+def exit_meaning(verdict: str | None) -> str:
+    """Which exit status the run ended with, and what a CI job may conclude from it."""
+    return "No exit status: the record was not judged." if verdict is None else _EXITS[verdict]

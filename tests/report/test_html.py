@@ -1,0 +1,282 @@
+"""The page: complete, self-contained, escaped, valid SVG, for every kind of record."""
+
+from __future__ import annotations
+
+import functools
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import chain
+
+import pytest
+
+from append_prefill.report.html import render_html
+from append_prefill.report.words import WORDS
+from tests.report import parts, samples
+
+VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Rows by table, text by table cell, attributes of every tag; fails on unbalanced tags."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.rows: dict[str, int] = {}
+        self.text: list[str] = []
+        self.missing_titles: set[str] = set()
+        self._open: list[str] = []
+        self._table = ""
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attrs}
+        self.tags.append((tag, found))
+        if tag not in VOID_TAGS:
+            self._open.append(tag)
+        if tag == "table":
+            self._table = found["aria-label"]
+            self.rows[self._table] = 0
+        if tag == "tr" and "tbody" in self._open:
+            self.rows[self._table] += 1
+        if found.get("class") == "missing":
+            self.missing_titles.add(found["title"])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self._open):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@functools.cache
+def page_of(name: str, *, with_profile: bool = True) -> tuple[str, Page]:
+    run, baseline = samples.SAMPLES[name]()
+    profile = parts.profile() if with_profile else None
+    source = render_html(run, profile=profile, baseline=baseline)
+    return source, Page(source)
+
+
+@pytest.fixture(scope="module", params=sorted(samples.SAMPLES))
+def rendered(request: pytest.FixtureRequest) -> tuple[str, str, Page]:
+    return (request.param, *page_of(request.param))
+
+
+def test_nothing_is_fetched_from_elsewhere(rendered: tuple[str, str, Page]) -> None:
+    _, source, page = rendered
+    for tag, attributes in page.tags:
+        assert tag not in {"link", "img", "iframe", "object", "embed", "base"}
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+        assert not any(name.startswith("on") for name in attributes)
+    style = source[source.index("<style>") : source.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    links = set(re.findall(r"https?://[^\s\"'<]+", source))
+    assert links <= {"http://www.w3.org/2000/svg"}
+
+
+def test_every_chart_is_valid_xml_with_title_and_description(
+    rendered: tuple[str, str, Page],
+) -> None:
+    _, source, _ = rendered
+    charts = re.findall(r'<svg class="(?:chart|plane)".*?</svg>', source, flags=re.DOTALL)
+    for chart in charts:
+        root = ET.fromstring(chart)
+        names = [child.tag.rpartition("}")[2] for child in root]
+        assert names[:2] == ["title", "desc"]
+        assert root.get("role") == "img"
+        assert len(root[1].text or "") > 20
+        numbers = re.findall(r"-?\d+\.?\d*(?:e\d+)?", " ".join(root.itertext()))
+        assert numbers
+        assert "nan" not in chart.lower().replace("finance", "")
+
+
+def test_ids_are_unique_and_every_anchor_leads_somewhere(rendered: tuple[str, str, Page]) -> None:
+    _, _, page = rendered
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    anchors = {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a"}
+    assert anchors <= set(ids)
+    labels = chain.from_iterable(a.get("aria-labelledby", "").split() for _, a in page.tags)
+    assert set(labels) <= set(ids)
+
+
+def test_renders_without_a_profile(rendered: tuple[str, str, Page]) -> None:
+    name, _, _ = rendered
+    _, page = page_of(name, with_profile=False)
+    assert page.rows["Identity"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("regression", "regression"),
+        ("pass", "pass"),
+        ("improvement", "improvement"),
+        ("inconclusive", "inconclusive"),
+        ("not-comparable", "not-comparable"),
+        ("infrastructure", "infrastructure"),
+        ("broken", "broken"),
+        ("unjudged", "not judged"),
+    ],
+)
+def test_the_verdict_comes_first_by_word_tone_and_shape(name: str, verdict: str) -> None:
+    source, page = page_of(name)
+    assert source.index('id="verdict"') < source.index('id="findings"')
+    banner = source[source.index('id="verdict"') : source.index('class="sentence"')]
+    assert verdict in banner
+    assert "<svg" in banner
+    tone = WORDS[verdict].tone if verdict in WORDS else "plain"
+    assert f'class="verdict {tone}"' in source
+    assert verdict in page.words
+
+
+def test_every_verdict_word_appears_somewhere() -> None:
+    seen = " ".join(page_of(name)[1].words for name in samples.SAMPLES)
+    for word in WORDS:
+        assert word in seen, word
+
+
+def test_banner_says_what_where_how_much_how_sure() -> None:
+    _, page = page_of("regression")
+    run = samples.regression()
+    assert run.comparison is not None
+    worst = max(run.comparison.points, key=lambda p: p.ratio or 0)
+    assert f"up to {((worst.ratio or 0) - 1) * 100:.1f}\u00a0% slower than 0.5.22" in "".join(
+        page.text
+    )
+    assert "at long appends, m of 512 and more" in page.words
+    assert "Confirmed, side by side" in page.words
+    assert "95 % interval" in page.words
+    assert "Exit status 1" in page.words
+
+
+def test_a_suspicion_is_marked_with_the_command_that_confirms_it() -> None:
+    _, page = page_of("suspected")
+    assert "not confirmed" in page.words
+    assert "--against 0.5.22" in page.words
+
+
+def test_attached_server_is_marked() -> None:
+    assert "attached server, its starts not replicated" in page_of("attached")[1].words
+
+
+def test_a_pass_on_findings_alone_does_not_speak_for_the_comparison() -> None:
+    _, page = page_of("against-study")
+    assert "not slower" not in page.words
+    assert "Against the study's table: inconclusive" in page.words
+
+
+def test_regime_shift_is_told_apart_from_a_regression() -> None:
+    _, page = page_of("regime-shift")
+    assert "Faster, not slower" in page.words
+
+
+def test_infrastructure_shows_the_servers_last_words_and_no_result() -> None:
+    _, page = page_of("infrastructure")
+    assert "RuntimeError: CUDA error: out of memory <allocator & pool>" in page.words
+    assert "No sample was taken." in page.words
+    assert "Points" not in page.rows
+    assert page.rows["Starts"] == 2
+
+
+def test_not_comparable_lists_the_fields_with_both_values() -> None:
+    _, page = page_of("not-comparable")
+    assert page.rows["Differing fields"] == 2
+    for text in ("device.driver", "580.95.05", "570.133.20", "device.power_limit_w"):
+        assert text in page.words
+
+
+def test_tables_have_a_row_for_everything_in_the_record() -> None:
+    run = samples.regression()
+    assert run.comparison is not None
+    _, page = page_of("regression")
+    assert page.rows["Findings"] == len(run.findings)
+    assert page.rows["Points"] == len(run.comparison.points)
+    assert page.rows["Surface"] == 5  # four fitted quantities and the overall level
+    assert page.rows["Starts"] == len(run.starts)
+    assert page.rows["Looks"] == 2
+    assert page.rows["Void samples"] == 3
+    assert page.rows["Void blocks"] == 2
+    assert page.rows["Superseded comparisons"] == 1
+    assert page.rows["Subject"] == len(run.subject)
+    assert page.rows["Noise"] == len(run.points)
+
+
+def test_sixty_points_are_all_there_worst_first() -> None:
+    source, page = page_of("many-points")
+    assert page.rows["Points"] == 60
+    table = source[source.index('aria-label="Points"') :]
+    ratios = [float(r) for r in re.findall(r'data-sort="([0-9.]+)"><span class="strong">', table)]
+    verdicts = re.findall(r'class="chip (\w+)"', table)[:60]
+    assert verdicts == sorted(verdicts, key=lambda tone: tone != "bad")
+    flagged = verdicts.count("bad")
+    assert ratios[:flagged] == sorted(ratios[:flagged], reverse=True)
+    assert ratios[flagged:60] == sorted(ratios[flagged:60], reverse=True)
+
+
+def test_hostile_text_is_escaped_everywhere() -> None:
+    source, page = page_of("huge-names")
+    assert source.count("<script>") == 1
+    assert "<script>alert" not in source
+    assert '<script>alert("x")</script> & "quoted"' in page.words
+
+
+def test_missing_figures_are_dashes_that_say_so() -> None:
+    _, page = page_of("attached")
+    assert page.missing_titles >= {"not measured"}
+
+
+def test_the_corrected_transfer_figure_is_given() -> None:
+    _, page = page_of("regression")
+    assert "Refuted as stated:" in page.words
+    assert "5.37 ms" in page.words
+    assert "0.298 ms" in page.words
+
+
+def test_differing_subject_fields_are_marked_in_words() -> None:
+    source, page = page_of("regression")
+    assert page.words.count("≠ differs") == 3
+    assert source.count('<tr class="differs">') == 3
+
+
+def _rgb(colour: str) -> list[float]:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.1 contrast ratio of two #rrggbb colours."""
+    lights = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in (_rgb(one), _rgb(other)))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def test_colours_meet_wcag_aa_in_both_schemes() -> None:
+    source, _ = page_of("regression")
+    blocks = re.findall(r":root \{([^}]*--bg:[^}]*)\}", source)
+    assert len(blocks) == 2
+    for block in blocks:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for name in ("ink", "muted", "link", "slower", "faster", "reference", "baseline"):
+            assert contrast(colours[name], colours["bg"]) >= 4.5, name
+        for tone in ("bad", "good", "better", "unsure", "plain", "infra"):
+            for ground in ("bg", f"{tone}-bg"):
+                assert contrast(colours[tone], colours[ground]) >= 4.5, (tone, ground)
+            assert contrast(colours["ink"], colours[f"{tone}-bg"]) >= 7, tone
+
+
+def test_one_page_stays_small_enough_to_mail() -> None:
+    source, _ = page_of("many-points")
+    assert len(source.encode()) < 400_000

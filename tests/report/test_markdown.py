@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from append_prefill.report.markdown import WORST_POINTS, escape, render_markdown
+from append_prefill.report.words import word_of
+from tests.report import samples
+
+
+@pytest.mark.parametrize("name", sorted(samples.SAMPLES))
+def test_verdict_first_and_tables_are_rectangular(name: str) -> None:
+    run, _ = samples.SAMPLES[name]()
+    text = render_markdown(run, report_path="reports/x/report.html")
+    word = word_of(run.verdict)
+    assert text.startswith(f"## {word.sign} append-prefill: {word.word}")
+    assert "reports/x/report.html" in text
+    width = 0
+    for line in text.splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert width in (0, cells) or not cells
+        width = cells
+
+
+def test_worst_points_are_the_five_slowest() -> None:
+    run = samples.regression()
+    assert run.comparison is not None
+    text = render_markdown(run)
+    table = text[text.index("### Worst") :].splitlines()
+    rows = [line for line in table if re.match(r"\| \d", line)]
+    assert len(rows) == WORST_POINTS
+    slowest = sorted(run.comparison.points, key=lambda p: -(p.ratio or 0))[:WORST_POINTS]
+    for row, effect in zip(rows, slowest, strict=True):
+        assert row.startswith(f"| {effect.context_tokens} | {effect.append_tokens} |")
+
+
+def test_findings_table_has_every_finding() -> None:
+    run = samples.regime_shift()
+    text = render_markdown(run)
+    for finding in run.findings:
+        assert f"`{finding.id}`" in text
+    assert "⇄ regime-shift" in text
+
+
+def test_hostile_text_cannot_format_link_mention_or_break_a_table() -> None:
+    text = render_markdown(samples.huge_names())
+    assert "<script>" not in text
+    assert "\\<script\\>" in text
+    assert "[a](b)" not in text
+    assert " @team" not in text
+
+
+def test_suspicion_carries_its_command() -> None:
+    text = render_markdown(samples.suspected())
+    assert text.splitlines()[0].endswith("regression – not confirmed")
+    assert "--against 0.5.22" in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "escaped"),
+    [
+        ("a|b", "a\\|b"),
+        ("two\nlines", "two lines"),
+        ("*x* `y`", "\\*x\\* \\`y\\`"),
+        ("plain 1.5 %", "plain 1.5 %"),
+    ],
+)
+def test_escape(raw: str, escaped: str) -> None:
+    assert escape(raw) == escaped
