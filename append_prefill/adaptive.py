@@ -1,0 +1,150 @@
+"""What to measure next: confirm a suspect side by side, look again while undecided, or stop.
+
+The statistics of going on are `analysis.sequential`; here they meet the clock and the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from append_prefill.analysis.sequential import Plan as Looks
+from append_prefill.analysis.sequential import next_step
+from append_prefill.analysis.sequential import plan as plan_looks
+from append_prefill.engines.base import Engine
+from append_prefill.judge import compare_live, compare_references
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.queue import QueueState
+from append_prefill.records.identity import version_of
+from append_prefill.records.run import Look, Run, Side
+from append_prefill.references import References
+from append_prefill.settings import Settings
+
+
+class Decider:
+    """Decides, whenever all planned pairs are done, whether the queue gets more.
+
+    `elapsed_s` is the run's age, `record` everything measured so far by all workers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        references: References,
+        *,
+        elapsed_s: Callable[[], float],
+        record: Callable[[], Run],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._settings, self._plan, self._references = settings, plan, references
+        self._elapsed_s, self._record, self._tell = elapsed_s, record, tell
+
+    def sides(self, pair: int, state: QueueState) -> tuple[Side, ...]:
+        """The sides of a pair, in the order they are to be measured."""
+        if state.confirm_from is None or pair < state.confirm_from:
+            return self._plan.pair(pair).sides
+        both: tuple[Side, Side] = ("candidate", "reference")
+        return both if pair % 2 == 0 else (both[1], both[0])
+
+    def engine(self, side: Side) -> Engine:
+        """The engine of a side; the baseline's own environment when confirming."""
+        engine = (
+            self._settings.candidate
+            if side == "candidate"
+            else self._settings.reference or self._confirming
+        )
+        if engine is None:
+            raise LookupError("this run has no reference engine")
+        return engine
+
+    @cached_property
+    def _confirming(self) -> Engine | None:
+        chosen = self._references.chosen
+        version = None if chosen is None else version_of(chosen)
+        return None if version is None else self._settings.confirming(version)
+
+    def decide(self, state: QueueState) -> QueueState:
+        """The queue's next state, once all that was planned is done."""
+        side_by_side = "reference" in self._plan.sides or state.confirm_from is not None
+        return self._look(state) if side_by_side else self._confirm(state)
+
+    def _confirm(self, state: QueueState) -> QueueState:
+        """A stored baseline can only suspect: measure both sides now, if that can be done."""
+        done = state.model_copy(update={"closed": "all planned starts are measured"})
+        if self._references.chosen is None or self._confirming is None:
+            return done
+        suspicion = compare_references(
+            self._record(),
+            self._settings.profile,
+            self._references,
+            replicable=self._settings.candidate.replicable,
+        )[0]
+        if suspicion.verdict != "regression":
+            return done
+        pairs = min(self._plan.starts, self._pairs_left(sides=2))
+        if pairs < 2:
+            return state.model_copy(
+                update={"closed": "suspected, but the budget leaves no time to confirm"}
+            )
+        self._tell(
+            f"the stored {suspicion.reference} suspects a regression: measuring "
+            f"{self._confirming.label} side by side, {pairs} pairs"
+        )
+        return state.model_copy(
+            update={"confirm_from": state.planned, "planned": state.planned + pairs}
+        )
+
+    def _look(self, state: QueueState) -> QueueState:
+        first = self._first_look_pairs(state)
+        measured = len(state.done) - (state.confirm_from or 0)
+        looks = self._schedule(first)
+        comparison = compare_live(
+            self._record(),
+            self._settings.profile,
+            self._references.chosen,
+            alpha=looks.alphas[len(state.looks)],
+        )
+        if comparison is None:
+            return state.model_copy(update={"closed": "no pair was measured on both sides"})
+        step = next_step(comparison, state.looks, self._settings.profile.policy, looks)
+        left = self._pairs_left(sides=2)
+        more = min(step.more_pairs, left)
+        decision = step.reason
+        if step.decision == "continue" and more < step.more_pairs:
+            more = 0
+            decision = f"{step.reason} The budget leaves time for {left}: stopped."
+        look = Look(
+            look=len(state.looks) + 1,
+            candidate_starts=measured,
+            reference_starts=measured,
+            threshold=looks.alphas[len(state.looks)],
+            verdict=comparison.verdict,
+            suspects=list(step.suspects),
+            decision=decision,
+        )
+        self._tell(f"look {look.look}: {comparison.verdict}. {decision}")
+        update: dict[str, object] = {"looks": [*state.looks, look]}
+        if step.decision == "continue" and more:
+            update["planned"] = state.planned + more
+        else:
+            update["closed"] = decision
+        return state.model_copy(update=update)
+
+    def _schedule(self, first: int) -> Looks:
+        return plan_looks(self._settings.profile.policy, first)
+
+    def _first_look_pairs(self, state: QueueState) -> int:
+        if not state.looks:
+            return state.planned - (state.confirm_from or 0)
+        return state.looks[0].candidate_starts
+
+    def _pairs_left(self, *, sides: int) -> int:
+        """How many more pairs of `sides` starts the budget holds, by what starts took so far."""
+        starts = [s for s in self._record().starts if s.measured_s is not None]
+        if not starts:
+            return 0
+        elapsed_s = self._elapsed_s()
+        # Workers measure at the same time: what counts is the run's own pace.
+        per_start_s = elapsed_s / len(starts)
+        return int((self._plan.budget_minutes * 60 - elapsed_s) // (per_start_s * sides))

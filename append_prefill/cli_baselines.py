@@ -1,0 +1,192 @@
+"""`append-prefill baselines list|show|promote`: the stored runs, and the pinned one among them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from append_prefill.cli_output import (
+    Commands,
+    add_baselines,
+    add_json,
+    print_json,
+    print_table,
+    say,
+)
+from append_prefill.errors import UsageError
+from append_prefill.records.baselines import (
+    Stored,
+    find_stored,
+    is_file_selector,
+    save_baseline,
+    stored_baselines,
+)
+from append_prefill.records.identity import version_of
+from append_prefill.records.pinned import pin, read_pinned
+from append_prefill.records.run import Run
+from append_prefill.records.store import read_run
+from append_prefill.report import format as fmt
+
+
+def register(commands: Commands) -> None:
+    baselines = commands.add_parser(
+        "baselines", help="list, show and pin stored runs", description="Stored runs."
+    )
+    actions = baselines.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="every stored run", description="Every stored run.")
+    add_baselines(listing)
+    add_json(listing)
+    listing.set_defaults(run=_list)
+
+    show = actions.add_parser("show", help="one stored run", description="One stored run.")
+    _add_which(show)
+    add_json(show)
+    show.set_defaults(run=_show)
+
+    promote = actions.add_parser(
+        "promote",
+        help="make a stored run the pinned reference",
+        description="Move the pinned reference of a device and model to VERSION, which is stored, "
+        "or to the run in FILE, which is stored first. It writes pinned.json: commit it, so that "
+        "the move is reviewed.",
+    )
+    _add_which(promote)
+    promote.add_argument("--reason", required=True, help="why it may move; kept in pinned.json")
+    add_json(promote)
+    promote.set_defaults(run=_promote)
+
+
+def _add_which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("which", metavar="VERSION|FILE", help="a stored version, or a record")
+    parser.add_argument(
+        "--folder",
+        metavar="DEVICE/MODEL",
+        help="where VERSION lies, if several devices or models have it",
+    )
+    add_baselines(parser)
+
+
+def _list(args: argparse.Namespace) -> int:
+    stored = stored_baselines(args.baselines)
+    if args.json:
+        print_json([_facts(s) for s in stored])
+    elif not stored:
+        say(f"No baselines in {args.baselines}: pytest -m append_prefill --save-baseline.")
+    else:
+        columns = ["device", "model", "version", "created", "starts", "points", "floor", "", "from"]
+        rows = [
+            [
+                s.device,
+                s.model,
+                s.version,
+                f"{s.run.created_at:%Y-%m-%d}",
+                fmt.count(len(s.run.starts)) if s.run.starts else fmt.MISSING,
+                fmt.count(len(s.run.points)),
+                _floor(s.run),
+                "pinned" if s.pinned else "",
+                s.run.provenance,
+            ]
+            for s in stored
+        ]
+        print_table("Baselines", columns, rows, left=["device", "model", "version", "", "from"])
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    run = _run_of(args)
+    if args.json:
+        print_json(run.model_dump(mode="json", by_alias=True))
+        return 0
+    say(f"SGLang {version_of(run) or '(unknown)'}, {fmt.moment(run.created_at)}, {run.provenance}")
+    print_table(
+        "Identity and subject",
+        ["field", "value"],
+        [
+            [f"{group}.{key}", fmt.shorten(str(value), 90)]
+            for group, mapping in (("identity", run.identity), ("subject", run.subject))
+            for key, value in fmt.flatten(mapping).items()
+        ],
+        left=["field", "value"],
+    )
+    print_table(
+        "TTFT",
+        ["L", "m", "median ms", "95 % interval", "starts", "samples", "void", "experiments"],
+        [
+            [
+                fmt.count(point.context_tokens),
+                fmt.count(point.append_tokens),
+                fmt.number(point.median_ms),
+                fmt.interval(point.low_ms, point.high_ms),
+                fmt.count(point.starts),
+                fmt.count(point.samples),
+                fmt.count(point.void),
+                ", ".join(point.experiment) or "drawn",
+            ]
+            for point in run.points
+        ],
+        left=["experiments"],
+    )
+    for warning in run.warnings:
+        say(f"warning: {warning}")
+    return 0
+
+
+def _promote(args: argparse.Namespace) -> int:
+    path = _stored_path(args)
+    run = read_run(path, option="baseline")
+    if run.provenance == "study":
+        raise UsageError(
+            "VERSION",
+            args.which,
+            "is the study's table, which has no samples to hold a run against.",
+            "Promote a version that was measured.",
+        )
+    before = read_pinned(path.parent)
+    pinned = pin(path, version=version_of(run) or path.stem, reason=args.reason)
+    if args.json:
+        print_json({"path": str(path), **pinned.model_dump(mode="json")})
+    else:
+        was = f" (was {before.version})" if before is not None else ""
+        say(f"Pinned {pinned.version}{was} for {path.parent}: commit pinned.json.")
+    return 0
+
+
+def _stored_path(args: argparse.Namespace) -> Path:
+    """Where the run to pin lies; a record from elsewhere is stored first."""
+    if not is_file_selector(args.which):
+        return find_stored(args.baselines, args.which, args.folder).path
+    given = Path(args.which).resolve()
+    if any(given == s.path.resolve() for s in stored_baselines(args.baselines)):
+        return given
+    return save_baseline(read_run(given, option="FILE"), args.baselines)
+
+
+def _run_of(args: argparse.Namespace) -> Run:
+    if is_file_selector(args.which):
+        return read_run(Path(args.which), option="FILE")
+    return find_stored(args.baselines, args.which, args.folder).run
+
+
+def _facts(stored: Stored) -> dict[str, Any]:
+    run = stored.run
+    return {
+        "path": str(stored.path),
+        "device": stored.device,
+        "model": stored.model,
+        "version": stored.version,
+        "created_at": run.created_at.isoformat(),
+        "starts": len(run.starts),
+        "points": len(run.points),
+        "floor_ms": None if run.surface is None else run.surface.floor_ms.value,
+        "verdict": run.verdict,
+        "pinned": stored.pinned,
+        "provenance": run.provenance,
+        "definition": run.definition,
+    }
+
+
+def _floor(run: Run) -> str:
+    value = None if run.surface is None else run.surface.floor_ms.value
+    return fmt.MISSING if value is None else f"{fmt.number(value)} ms"

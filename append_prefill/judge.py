@@ -1,0 +1,246 @@
+"""From a measured record to a judged one: findings, surface, comparison, verdict.
+
+Pure: what to compare with has been read by the caller. Every rule of judgement is in `analysis/`;
+here is only which of them speaks, in which order.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from append_prefill.analysis.comparison import compare, compare_with_study
+from append_prefill.analysis.findings import judge_findings
+from append_prefill.analysis.summary import start_medians, summarise_points
+from append_prefill.analysis.surface import fit_surface
+from append_prefill.analysis.verdict import run_verdict
+from append_prefill.records.identity import differences
+from append_prefill.records.run import Comparison, Look, Run, Side, Start
+from append_prefill.references import References
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile
+
+
+def judge(
+    run: Run,
+    profile: Profile,
+    *,
+    references: References,
+    kv_bytes_per_token: int | None,
+    replicable: bool,
+    looks: Sequence[Look] = (),
+) -> Run:
+    """A copy of `run` with everything judged.
+
+    `references` are the stored runs to compare with; `replicable` says whether the starts
+    are real server starts (they are not when a running server is measured).
+    """
+    candidate = usable(run.starts, "candidate")
+    points = summarise_points(candidate, profile)
+    comparison = compare_all(run, profile, references, replicable=replicable, looks=looks)
+    findings = judge_findings(
+        candidate,
+        profile,
+        reference=reference_medians(run.starts, references.chosen),
+        kv_bytes_per_token=kv_bytes_per_token,
+        link_gb_per_s=profile.link.gb_per_s,
+    )
+    return run.model_copy(
+        update={
+            "points": points,
+            "findings": findings,
+            "surface": fit_surface(candidate),
+            "comparison": comparison,
+            "verdict": run_verdict(findings, comparison),
+        }
+    )
+
+
+def usable(starts: Sequence[Start], side: Side) -> list[Start]:
+    """The starts of a side that were measured to their end."""
+    return [s for s in starts if s.side == side and s.failure is None and s.measured_s is not None]
+
+
+def paired(starts: Sequence[Start], side: Side) -> list[Start]:
+    """The usable starts of a side whose pair has a usable start of the other side too."""
+    other: Side = "reference" if side == "candidate" else "candidate"
+    pairs = {s.pair for s in usable(starts, other)}
+    return [s for s in usable(starts, side) if s.pair in pairs]
+
+
+def too_few_valid(run: Run, profile: Profile) -> list[str]:
+    """What makes the run worthless, a sentence a side; empty if enough samples are valid.
+
+    Worthless is a side without a whole start, or with a point of which fewer than
+    `plan.min_valid_share` of the samples are valid.
+    """
+    problems = []
+    for side in run.plan.sides:
+        starts = usable(run.starts, side)
+        if not starts:
+            problems.append(f"No {side} start was measured to its end.")
+            continue
+        valid: Counter[Point] = Counter()
+        void: Counter[Point] = Counter()
+        reasons: Counter[str] = Counter()
+        for start in starts:
+            for series in start.series:
+                valid[series.point] += len(series.ttft_ms)
+                for entry in series.void:
+                    void[series.point] += entry.count
+                    reasons[entry.reason] += entry.count
+        share = profile.plan.min_valid_share
+        poor = sorted(p for p in void if valid[p] < share * (valid[p] + void[p]))
+        if not poor:
+            continue
+        states = [b.void for s in starts for b in s.state if b.void is not None]
+        shown = ", ".join(f"{p.label} ({valid[p]} of {valid[p] + void[p]})" for p in poor[:3])
+        more = f" and {len(poor) - 3} more" if len(poor) > 3 else ""
+        why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        state = f" The last voided block: {states[-1]}." if states else ""
+        problems.append(
+            f"Too few samples of the {side} are valid at {shown}{more}. Void because: {why}.{state}"
+        )
+    return problems
+
+
+def compare_all(
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    replicable: bool,
+    looks: Sequence[Look] = (),
+) -> Comparison | None:
+    """The comparison that counts, with the others in `others`; None without any.
+
+    Side by side counts before anything stored. Of the stored ones the chosen baseline counts,
+    unless it sees no regression and another one does.
+    """
+    stored = compare_references(run, profile, references, replicable=replicable)
+    live = compare_live(
+        run, profile, references.chosen, alpha=looks[-1].threshold if looks else None
+    )
+    if live is not None:
+        return live.model_copy(update={"others": stored, "looks": list(looks)})
+    if not stored:
+        return None
+    counts = next((c for c in stored if c.verdict == "regression"), stored[0])
+    return counts.model_copy(update={"others": [c for c in stored if c is not counts]})
+
+
+def compare_references(
+    run: Run, profile: Profile, references: References, *, replicable: bool
+) -> list[Comparison]:
+    """Against each stored reference, the chosen one first.
+
+    They share the night's false-alarm rate equally (Bonferroni), so that several references do
+    not mean several chances of a false alarm.
+    """
+    stored = references.stored
+    judged = sum(1 for _, r in stored if r.provenance != "study") or 1
+    alpha = profile.policy.false_alarm_rate / judged
+    return [
+        compare_stored(run, profile, r, replicable=replicable, called=called, alpha=alpha)
+        for called, r in stored
+    ]
+
+
+def compare_live(
+    run: Run, profile: Profile, baseline: Run | None, *, alpha: float | None = None
+) -> Comparison | None:
+    """Both sides of this run against each other; None if only one was measured.
+
+    `alpha` is the false-alarm rate of this look, by default the policy's whole.
+    """
+    reference = paired(run.starts, "reference")
+    if not reference:
+        return None
+    stored_noise = None if baseline is None else baseline.noise
+    label = str(reference[0].subject.get("sglang") or "reference")
+    return compare(
+        paired(run.starts, "candidate"),
+        reference,
+        policy=profile.policy,
+        noise=stored_noise or profile.noise,
+        kind="side-by-side",
+        reference_label=label,
+        provenance="suite",
+        alpha=alpha,
+    )
+
+
+def compare_stored(
+    run: Run,
+    profile: Profile,
+    baseline: Run,
+    *,
+    replicable: bool,
+    called: str = "",
+    alpha: float | None = None,
+) -> Comparison:
+    """The candidate against a stored run: not comparable, a study's, or across nights.
+
+    `called` goes before the version in the reference's name; `alpha` is its part of the night's
+    false-alarm rate, by default the whole.
+    """
+    label = called + str(baseline.subject.get("sglang") or "baseline")
+    if baseline.provenance == "study":
+        return compare_with_study(
+            summarise_points(usable(run.starts, "candidate"), profile), baseline, profile.policy
+        )
+    differing = differences(run, baseline, profile.identity_not_binding)
+    if differing:
+        fields = ", ".join(differing)
+        return Comparison(
+            reference=label,
+            kind="baseline",
+            provenance=baseline.provenance,
+            confirmed=False,
+            method="none: the identities differ",
+            points=[],
+            surface=[],
+            mde=None,
+            starts_needed=None,
+            verdict="not-comparable",
+            where="",
+            reason=f"The stored run differs in {fields}: its times say nothing of this run.",
+            differing=differing,
+        )
+    result = compare(
+        usable(run.starts, "candidate"),
+        usable(baseline.starts, "candidate"),
+        policy=profile.policy,
+        noise=baseline.noise or profile.noise,
+        kind="baseline",
+        reference_label=label,
+        provenance=baseline.provenance,
+        alpha=alpha,
+    )
+    if not replicable and result.verdict in ("pass", "regression", "improvement"):
+        return result.model_copy(
+            update={
+                "verdict": "inconclusive",
+                "reason": f"One running server cannot show how starts differ; taken alone its "
+                f"samples would say {result.verdict}. Let the suite start the server to decide.",
+            }
+        )
+    return result
+
+
+def reference_medians(
+    starts: Sequence[Start], baseline: Run | None
+) -> Mapping[Point, float] | None:
+    """Median TTFT in ms by point of what the candidate is held against; None without any."""
+    medians = start_medians(usable(starts, "reference"), "reference")
+    if medians:
+        return {point: statistics.median(by.values()) for point, by in medians.items()}
+    if baseline is None:
+        return None
+    # The study has a row an experiment, so several for one point.
+    rows: dict[Point, list[float]] = {}
+    for p in baseline.points:
+        if p.median_ms is not None:
+            rows.setdefault(p.point, []).append(p.median_ms)
+    return {point: statistics.median(values) for point, values in rows.items()}

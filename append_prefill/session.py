@@ -1,0 +1,264 @@
+"""One run from plan to judged record, shared by every worker that takes part in it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import append_prefill
+from append_prefill.adaptive import Decider
+from append_prefill.engines.base import Device, Engine, RunningServer
+from append_prefill.engines.devices import DeviceLock
+from append_prefill.errors import InfrastructureError
+from append_prefill.judge import judge, too_few_valid, usable
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.queue import PairQueue, QueueState
+from append_prefill.probe.runner import StartRunner
+from append_prefill.records.definition import definition_of
+from append_prefill.records.identity import compose_identity
+from append_prefill.records.run import Run
+from append_prefill.records.store import RUN_FILE, read_starts, write_run
+from append_prefill.references import References
+from append_prefill.settings import Settings
+
+# How often a worker that found every device taken looks again.
+DEVICE_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which worker of the run this is; `index` 0 of 1 without xdist."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Session:
+    """One run as one worker sees it. All workers of a run share `folder` and `created_at`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        folder: Path,
+        created_at: datetime,
+        *,
+        references: References,
+        worker: Worker,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.settings, self.plan, self.folder = settings, plan, folder
+        self.references = references
+        self._created_at, self._worker, self._tell = created_at, worker, tell
+        self._failure: Exception | None = None
+
+    @cached_property
+    def judged(self) -> Run:
+        """The judged run; measured on first use, by as many workers as ask for it.
+
+        Raises InfrastructureError if the run says nothing, the same each time.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            state = self._measure()
+            run = self.record()
+            write_run(run, self.folder / RUN_FILE)
+            return self.judge(run, state)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def record(self) -> Run:
+        """What was measured so far by all workers, not judged."""
+        starts = read_starts(self.folder)
+        candidate = usable(starts, "candidate")
+        subject = candidate[0].subject if candidate else {}
+        return Run(
+            created_at=self._created_at,
+            suite={"version": append_prefill.__version__, "python": platform.python_version()},
+            definition=definition_of(self.settings.profile),
+            profile=self.settings.profile.name,
+            seed=self.plan.seed,
+            identity=identity_of(self.settings),
+            subject=subject,
+            state={
+                "host": platform.node(),
+                "replicated": self.settings.candidate.replicable,
+                "workers": self._worker.count,
+            },
+            plan=self.plan.record(self.settings.profile.link.gb_per_s),
+            starts=starts,
+            warnings=self._warnings(starts),
+        )
+
+    def judge(self, run: Run, state: QueueState | None) -> Run:
+        """The judged record. Raises InfrastructureError if too little of it is valid."""
+        problems = too_few_valid(run, self.settings.profile)
+        if state is not None and state.failed is not None:
+            problems.insert(0, f"The run was cut short: {state.failed}")
+        if problems:
+            raise InfrastructureError(" ".join(problems))
+        return judge(
+            run,
+            self.plan.narrowed(self.settings.profile),
+            references=self.references,
+            kv_bytes_per_token=self.settings.kv_bytes_per_token,
+            replicable=self.settings.candidate.replicable,
+            looks=[] if state is None else state.looks,
+        )
+
+    def finish(self) -> tuple[Run, str | None]:
+        """The final record, judged if it can be, and the reason if it cannot.
+
+        For whoever owns the report: the only worker, or the controller of several.
+        """
+        run = self.record()
+        path = self.folder / RUN_FILE
+        write_run(run, path)
+        state = self._queue_state()
+        try:
+            judged = self.judge(run, state)
+        except InfrastructureError as error:
+            failed = run.model_copy(
+                update={
+                    "verdict": "infrastructure",
+                    "warnings": [*run.warnings, str(error)],
+                }
+            )
+            write_run(failed, path)
+            return failed, str(error)
+        write_run(judged, path)
+        return judged, None
+
+    @property
+    def began(self) -> bool:
+        """Whether any worker has begun to measure."""
+        return (self.folder / "work" / "queue.json").exists()
+
+    @contextmanager
+    def live_server(self) -> Iterator[tuple[RunningServer, Engine]]:
+        """A server of the candidate's that nothing else uses, on a locked device."""
+        engine = self.settings.candidate
+        with self._device(lambda: False) as device:
+            if device is None:  # not reachable: nothing told the wait to end
+                raise InfrastructureError("no device")
+            server = engine.start(device, self.folder / f"live-{self._worker.index}.log")
+            try:
+                yield server, engine
+            finally:
+                server.stop()
+
+    def _measure(self) -> QueueState:
+        queue = self._queue()
+        with self._device(lambda: self._finished(queue)) as device:
+            if device is None:
+                return queue.work(lambda _: None)
+            runner = StartRunner(
+                self.settings.profile,
+                self.plan,
+                device=device,
+                guard=self.settings.guard(device),
+                folder=self.folder,
+                vocab_size=self.settings.vocab_size,
+                tell=self._tell,
+            )
+
+            def measure(index: int) -> None:
+                for side in self._decider.sides(index, queue.state()):
+                    runner.measure(self._decider.engine(side), side, index)
+
+            return queue.work(measure)
+
+    def _finished(self, queue: PairQueue) -> bool:
+        state = queue.state()
+        return state.closed is not None or state.failed is not None
+
+    def _queue(self) -> PairQueue:
+        return PairQueue(self.folder / "work", self.plan.starts, self._decider.decide)
+
+    def _queue_state(self) -> QueueState | None:
+        return self._queue().state() if self.began else None
+
+    @cached_property
+    def _decider(self) -> Decider:
+        return Decider(
+            self.settings,
+            self.plan,
+            self.references,
+            elapsed_s=self._age_s,
+            record=self.record,
+            tell=self._tell,
+        )
+
+    def _age_s(self) -> float:
+        return (datetime.now(UTC) - self._created_at).total_seconds()
+
+    @contextmanager
+    def _device(self, give_up: Callable[[], bool]) -> Iterator[Device | None]:
+        """A device no one else measures on, or None if `give_up` said so while waiting."""
+        devices = self.settings.devices
+        first = self._worker.index % len(devices)
+        waiting_since: float | None = None
+        while True:
+            refusals = []
+            for device in (*devices[first:], *devices[:first]):
+                lock = DeviceLock(device)
+                try:
+                    lock.acquire()
+                except InfrastructureError as error:
+                    refusals.append(str(error))
+                    continue
+                try:
+                    yield device
+                finally:
+                    lock.release()
+                return
+            if give_up():
+                yield None
+                return
+            if waiting_since is None:
+                waiting_since = time.monotonic()
+                self._tell(f"waiting for a device. {' '.join(refusals)}")
+            waited_s = time.monotonic() - waiting_since
+            if waited_s > self.plan.budget_minutes * 60:
+                raise InfrastructureError(
+                    f"No device came free in {waited_s / 60:.0f} minutes. {' '.join(refusals)}"
+                )
+            time.sleep(DEVICE_POLL_S)
+
+    def _warnings(self, starts: Sequence[Any]) -> list[str]:
+        warnings = [*self.references.warnings]
+        if not self.settings.candidate.replicable:
+            warnings.append(
+                "A running server was measured: its starts cannot be replicated, so the "
+                "intervals leave out how starts differ and are too narrow."
+            )
+        for start in starts:
+            if start.failure:
+                warnings.append(f"{start.side} start {start.index + 1} failed: {start.failure}")
+            elif start.warmup is not None and not start.warmup.stationary:
+                warnings.append(
+                    f"{start.side} start {start.index + 1} was still drifting after "
+                    f"{start.warmup.rounds} warm-up rounds."
+                )
+        return warnings
+
+
+def identity_of(settings: Settings) -> dict[str, Any]:
+    """What must be equal for another run to be comparable with one of these settings."""
+    profile = settings.profile
+    return compose_identity(
+        device=settings.device_identity(),
+        model=settings.candidate.model_identity(),
+        server_args=[*profile.server.args, *settings.options.server_arg],
+        server_env=profile.server.env,
+        definition=definition_of(profile),
+    )

@@ -1,0 +1,3 @@
+"""Gives pytest the suite's options, fixtures and hooks in this repository."""
+
+pytest_plugins = ("append_prefill.pytest_plugin", "pytester")

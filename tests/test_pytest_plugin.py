@@ -1,0 +1,154 @@
+"""Every option of the plugin, with and without xdist, against planted servers."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+FAST = ("test_exp3_append.py",)
+
+
+def test_without_the_marker_no_server_starts(suite):
+    result = suite.pytester.runpytest_subprocess("-p", "no:cacheprovider", "perf_tests")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["*deselected*"])
+    assert not (suite.pytester.path / "reports").exists()
+
+
+def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
+    result = suite.run("--baseline=none")
+    assert result.ret == 0
+    folder = suite.latest()
+    present = {path.name for path in folder.iterdir()}
+    assert {"run.json", "report.html", "summary.md", "junit.xml", "progress.log"} <= present
+    assert any(name.endswith(".log") for name in present if name.startswith("candidate"))
+    record = suite.record()
+    assert record["schema"] == "append-prefill/run/1"
+    assert record["seed"] == 1
+    assert len(record["starts"]) == 2
+    assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}
+    assert record["verdict"] is not None
+    result.stdout.fnmatch_lines(["*candidate planted*, start 1: *", "verdict: *", "report: *"])
+
+
+def test_selected_experiments_limit_the_points(suite):
+    assert suite.run("--baseline=none", files=FAST).ret == 0
+    record = suite.record()
+    assert {context for context, _ in record["plan"]["points"]} == {256}
+
+
+def test_a_broken_finding_fails_the_test_and_the_run(suite):
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,new_token_us=100", "--baseline=none", files=FAST
+    )
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["verdict: BROKEN", "*broken*append_flatness*"])
+    junit = ET.parse(suite.latest() / "junit.xml")
+    assert len(junit.findall(".//failure")) == 1
+
+
+def test_a_regression_side_by_side_fails_and_exits_1(suite):
+    result = suite.run(
+        "--sglang=planted:floor_ms=12",
+        "--against=planted:floor_ms=4",
+        "--starts=3",
+        "--baseline=none",
+        files=("test_regression.py",),
+    )
+    assert result.ret == 1
+    record = suite.record()
+    assert record["comparison"]["verdict"] == "regression"
+    assert record["comparison"]["kind"] == "side-by-side"
+    sides = [start["side"] for start in sorted(record["starts"], key=lambda s: s["started_at"])]
+    assert sides[:4] == ["candidate", "reference", "reference", "candidate"]
+    junit = ET.parse(suite.latest() / "junit.xml")
+    failed = {
+        case.get("name") for case in junit.iter("testcase") if case.find("failure") is not None
+    }
+    assert "test_surface_has_not_regressed" in failed
+
+
+def test_baselines_are_saved_selected_and_compared(suite):
+    assert (
+        suite.run(
+            "--sglang=planted:floor_ms=3,sglang_version=0.5.5",
+            "--save-baseline",
+            "--baseline=none",
+            files=FAST,
+        ).ret
+        == 0
+    )
+    saved = list((suite.pytester.path / "baselines").rglob("*.json"))
+    assert [path.name for path in saved] == ["0.5.5.json"]
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,sglang_version=0.5.6", "--baseline=0.5.5", files=FAST
+    )
+    comparison = suite.record()["comparison"]
+    assert comparison["kind"] == "baseline"
+    assert comparison["reference"] == "0.5.5"
+    assert result.ret == 0
+
+
+def test_an_unknown_baseline_is_a_usage_error_before_any_server(suite):
+    result = suite.run("--baseline=9.9.9", files=FAST)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--baseline 9.9.9*"])
+    assert not list((suite.pytester.path / "reports").glob("*/*.log"))
+
+
+def test_inconclusive_passes_unless_strict(suite):
+    arguments = ("--starts=1", "--baseline=none")
+    assert suite.run(*arguments, files=FAST).ret == 0
+    assert suite.run(*arguments, "--strict-verdicts", files=FAST).ret == 8
+
+
+def test_a_server_that_does_not_start_is_infrastructure(suite):
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,fault=refuse-start", "--baseline=none", files=FAST
+    )
+    assert result.ret == 7
+    assert suite.record()["verdict"] == "infrastructure"
+    result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE"])
+    assert (suite.latest() / "report.html").exists()
+
+
+def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,fault=cache-loss=0.5", "--baseline=none", files=FAST
+    )
+    assert result.ret == 7
+    record = suite.record()
+    reasons = {v["reason"] for s in record["starts"] for p in s["series"] for v in p["void"]}
+    assert any("wrong split" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--sglang=9.9.9",), "--sglang 9.9.9"),
+        (("--profile=nope",), "--profile nope"),
+        (("--sglang-url=http://127.0.0.1:9", "--sglang=planted"), "cannot go with"),
+        (("--starts=0",), "--starts 0"),
+        (("--budget=-1",), "--budget -1"),
+        (("--model=/no/such/model",), "--model /no/such/model"),
+        (("--server-arg=--context-length", "--server-arg=100", "--sglang=planted"), "100"),
+    ],
+)
+def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named):
+    result = suite.run(*arguments, files=FAST)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert named in result.stderr.str()
+    assert not list((suite.pytester.path / "reports").glob("*/*.log"))
+
+
+def test_two_workers_on_one_device_take_turns(suite):
+    result = suite.run(
+        "--baseline=none", "-n", "2", files=("test_exp3_append.py", "test_regression.py")
+    )
+    assert result.ret == 0
+    record = suite.record()
+    assert len(record["starts"]) == 2
+    spans = sorted((start["started_at"], start["measured_s"]) for start in record["starts"])
+    assert len(spans) == 2
+    assert (suite.latest() / "junit.xml").exists()
+    assert record["state"]["workers"] == 2
