@@ -174,8 +174,18 @@ class Session:
             def measure(index: int) -> None:
                 for side in self._decider.sides(index, queue.state()):
                     runner.measure(self._decider.engine(side), side, index)
+                self._tell_what_is_left(queue.state())
 
             return queue.work(measure)
+
+    def _tell_what_is_left(self, state: QueueState) -> None:
+        # The pair just measured is done, if not yet in the state.
+        done = len(state.done) + 1
+        left = max(0, state.planned - done)
+        minutes = self._age_s() / done * left / 60
+        both = len(self._decider.sides(state.planned - 1, state)) > 1
+        units = "pairs of starts" if both else "starts"
+        self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min left")
 
     def _finished(self, queue: PairQueue) -> bool:
         state = queue.state()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from append_prefill.engines.base import Device, ServerDescription
 from append_prefill.engines.describe import describe_server
@@ -103,7 +105,7 @@ class AttachedEngine:
 
 @dataclass
 class AttachedServer:
-    """A server of somebody else's: `stop` leaves it alone, its processes are unknown."""
+    """A server of somebody else's: `stop` leaves it alone."""
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
@@ -112,7 +114,22 @@ class AttachedServer:
     log_path: Path | None = None
 
     def pids(self) -> set[int]:
-        return set()
+        """Its processes if it listens on this machine, else none: they are not foreign load."""
+        url = httpx.URL(self.base_url)
+        if url.host not in {"127.0.0.1", "localhost", "::1"}:
+            return set()
+        port = url.port or 80
+        listening = {
+            c.pid
+            for c in psutil.net_connections(kind="tcp")
+            if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid is not None
+        }
+        found = set(listening)
+        for pid in listening:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # SGLang's workers are children of what listens; a launcher above is not measured.
+                found |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+        return found
 
     def describe(self) -> ServerDescription:
         return describe_server(self.base_url, _INFO_PATHS, versions={}, api_key=self.api_key)
