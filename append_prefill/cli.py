@@ -1,4 +1,4 @@
-"""`append-prefill`: everything about runs that measures nothing.
+"""`append-prefill`: everything about runs but measuring a version (that is pytest's).
 
 A subcommand is a module with `register(commands)`, which adds its parser and sets `run` on it: a
 function of the parsed arguments that returns the exit status. To add one, write the module and
@@ -23,6 +23,7 @@ _MODULES = (
     "append_prefill.cli_history",
     "append_prefill.cli_plan",
     "append_prefill.cli_doctor",
+    "append_prefill.cli_noise",
 )
 
 _STATUS = (
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     whole = _Parser(
         prog="append-prefill",
         description="Look at runs of the append-prefill suite, compare them, keep baselines. "
-        "Measuring is pytest's: pytest -m append_prefill.",
+        "Measuring a version is pytest's: pytest -m append_prefill.",
         epilog=_STATUS,
     )
     whole.add_argument("--version", action="version", version=append_prefill.__version__)

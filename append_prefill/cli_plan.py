@@ -7,13 +7,14 @@ false-alarm rate, with the spread of stored noise where there is some, of the pr
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from append_prefill.analysis.joint import design_of, prior_of
-from append_prefill.analysis.power import mde, starts_needed
+from append_prefill.analysis.power import level_sd, mde, starts_needed
 from append_prefill.cli_output import (
     Commands,
     add_baselines,
@@ -151,18 +152,38 @@ def _power(plan: Plan, profile: Profile, noise: Noise | NoiseRecord) -> dict[str
     figures: dict[str, float | None] = dict.fromkeys(
         ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side")
     )
-    if prior.start_sd is None:
+    if prior.start_sd is None or noise.within_sd is None:
         return figures
+    level = level_sd(prior.start_sd, noise.within_sd, plan.samples, len(plan.all_points))
     alpha = policy.false_alarm_rate * design_of(plan.all_points).shares["level"]
-    common = {"prior_df": prior.start_df, "min_effect": policy.min_effect}
     starts = plan.starts
-    figures["mde_side_by_side"] = mde(prior.start_sd, starts, starts, alpha, **common)
-    figures["starts_needed_side_by_side"] = starts_needed(
-        policy.must_catch, prior.start_sd, alpha, **common
-    )
+    paired = profile.plan.interleave
+    pair_sd = prior.level_sd(paired=paired)
+    if pair_sd is not None:
+        together = level_sd(
+            pair_sd,
+            # A ratio has the samples' noise of both sides in it.
+            noise.within_sd * (math.sqrt(2) if paired else 1),
+            plan.samples,
+            len(plan.all_points),
+        )
+        df, least = prior.level_df(paired=paired), policy.min_effect
+        figures["mde_side_by_side"] = mde(
+            together, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least
+        )
+        figures["starts_needed_side_by_side"] = starts_needed(
+            policy.must_catch, together, alpha, paired=paired, prior_df=df, min_effect=least
+        )
     if prior.night_sd is not None:
         figures["mde_baseline"] = mde(
-            prior.start_sd, starts, starts, alpha, night_sd=prior.night_sd, **common
+            level,
+            starts,
+            starts,
+            alpha,
+            night_sd=prior.night_sd,
+            night_df=prior.night_df,
+            prior_df=prior.start_df,
+            min_effect=policy.min_effect,
         )
     return figures
 

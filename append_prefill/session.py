@@ -14,16 +14,17 @@ from typing import Any
 
 import append_prefill
 from append_prefill.adaptive import Decider
+from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, Engine, RunningServer
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.errors import InfrastructureError
 from append_prefill.judge import judge, too_few_valid, usable
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.queue import PairQueue, QueueState
-from append_prefill.probe.runner import StartRunner
+from append_prefill.probe.runner import PairRunner
 from append_prefill.records.definition import definition_of
-from append_prefill.records.identity import compose_identity
-from append_prefill.records.run import Run
+from append_prefill.records.identity import arguments, compose_identity
+from append_prefill.records.run import Run, Start
 from append_prefill.records.store import RUN_FILE, read_starts, write_run
 from append_prefill.references import References
 from append_prefill.settings import Settings
@@ -83,7 +84,11 @@ class Session:
         subject = candidate[0].subject if candidate else {}
         return Run(
             created_at=self._created_at,
-            suite={"version": append_prefill.__version__, "python": platform.python_version()},
+            suite={
+                "version": append_prefill.__version__,
+                "python": platform.python_version(),
+                "options": self.settings.options.command(),
+            },
             definition=definition_of(self.settings.profile),
             profile=self.settings.profile.name,
             seed=self.plan.seed,
@@ -161,7 +166,7 @@ class Session:
         with self._device(lambda: self._finished(queue)) as device:
             if device is None:
                 return queue.work(lambda _: None)
-            runner = StartRunner(
+            runner = PairRunner(
                 self.settings.profile,
                 self.plan,
                 device=device,
@@ -172,8 +177,8 @@ class Session:
             )
 
             def measure(index: int) -> None:
-                for side in self._decider.sides(index, queue.state()):
-                    runner.measure(self._decider.engine(side), side, index)
+                sides = self._decider.sides(index, queue.state())
+                runner.measure(index, [(side, self._decider.engine(side)) for side in sides])
                 self._tell_what_is_left(queue.state())
 
             return queue.work(measure)
@@ -244,13 +249,10 @@ class Session:
                 )
             time.sleep(DEVICE_POLL_S)
 
-    def _warnings(self, starts: Sequence[Any]) -> list[str]:
-        warnings = [*self.references.warnings]
-        if not self.settings.candidate.replicable:
-            warnings.append(
-                "A running server was measured: its starts cannot be replicated, so the "
-                "intervals leave out how starts differ and are too narrow."
-            )
+    def _warnings(self, starts: Sequence[Start]) -> list[str]:
+        warnings = [*self.references.warnings, *self.settings.candidate.warnings]
+        if self.settings.reference is not None:
+            warnings += self.settings.reference.warnings
         for start in starts:
             if start.failure:
                 warnings.append(f"{start.side} start {start.index + 1} failed: {start.failure}")
@@ -263,12 +265,22 @@ class Session:
 
 
 def identity_of(settings: Settings) -> dict[str, Any]:
-    """What must be equal for another run to be comparable with one of these settings."""
-    profile = settings.profile
+    """What must be equal for another run to be comparable with one of these settings.
+
+    Of a running server the arguments are those it resolved; its environment cannot be known and
+    is taken to be the profile's, of which the run warns.
+    """
+    profile, candidate = settings.profile, settings.candidate
+    server_args = [*profile.server.args, *settings.options.server_arg]
+    model = candidate.model_identity()
+    if isinstance(candidate, AttachedEngine):
+        server_args = candidate.resolved_args(arguments(server_args))
+        if model["config_sha256"] == settings.model.config_sha256:
+            model["name"] = settings.model.name
     return compose_identity(
         device=settings.device_identity(),
-        model=settings.candidate.model_identity(),
-        server_args=[*profile.server.args, *settings.options.server_arg],
+        model=model,
+        server_args=server_args,
         server_env=profile.server.env,
         definition=definition_of(profile),
     )

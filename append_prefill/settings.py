@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from append_prefill.engines.resolve import resolve_engine, resolve_url
 from append_prefill.errors import UsageError
 from append_prefill.probe.guard import Guard, guard_for
 from append_prefill.probe.plan import Plan
-from append_prefill.records.identity import arguments
+from append_prefill.records.identity import arguments, without_secrets
 from append_prefill.workload.profile import Profile, load_profile
 
 
@@ -41,6 +42,31 @@ class Options:
     baseline: str = "auto"
     save_baseline: bool = False
     strict_verdicts: bool = False
+
+    def command(self) -> str:
+        """The options of the server and of what is measured, as they could be typed again.
+
+        Left out are those that only say what to do with the result, and secrets' values.
+        """
+        words: list[str] = []
+        for option, value in (
+            ("--sglang", self.sglang),
+            ("--against", self.against),
+            ("--sglang-url", self.sglang_url),
+            ("--profile", self.profile),
+            ("--model", self.model),
+            ("--starts", self.starts),
+            ("--samples", self.samples),
+            ("--budget", self.budget_minutes),
+            ("--seed", self.seed),
+            ("--baseline", self.baseline),
+        ):
+            if value is not None:
+                words += [option, str(value)]
+        words += [f"--server-arg={arg}" for arg in without_secrets(self.server_arg)]
+        if self.dummy_weights:
+            words.append("--dummy-weights")
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, slots=True)

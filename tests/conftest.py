@@ -9,6 +9,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+TINY = Path(__file__).parent / "tiny.toml"
+
+
+# The slowest test starts two workers and half a dozen planted servers.
+LIMIT_S = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
 class Suite:
@@ -40,7 +51,7 @@ class Suite:
         )
         chosen = [f"perf_tests/{name}" for name in files] or ["perf_tests"]
         return self.pytester.runpytest_subprocess(
-            "-m", "append_prefill", "--profile=cpu-nano", *defaults, *planted, *arguments, *chosen
+            "-m", "append_prefill", f"--profile={TINY}", *defaults, *planted, *arguments, *chosen
         )
 
     def latest(self) -> Path:

@@ -1,7 +1,9 @@
 """Every option of the plugin, with and without xdist, against planted servers."""
 
+import time
 import xml.etree.ElementTree as ET
 
+import psutil
 import pytest
 
 FAST = ("test_exp3_append.py",)
@@ -152,3 +154,60 @@ def test_two_workers_on_one_device_take_turns(suite):
     assert len(spans) == 2
     assert (suite.latest() / "junit.xml").exists()
     assert record["state"]["workers"] == 2
+
+
+def test_two_devices_are_used_by_two_workers(suite):
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,devices=2",
+        "--baseline=none",
+        "--starts=4",
+        "-n",
+        "2",
+        files=FAST,
+    )
+    assert result.ret == 0
+    devices = {start["device"] for start in suite.record()["starts"]}
+    assert len(devices) == 2
+
+
+def test_a_killed_worker_loses_nothing_and_leaves_no_server(suite):
+    """The first worker dies while its server runs; another one measures its pair again."""
+    (suite.pytester.path / "perf_tests" / "test_a_kill.py").write_text(
+        """
+import os, signal, threading, time
+import psutil
+import pytest
+pytestmark = pytest.mark.append_prefill("append")
+
+def test_kill(append_prefill_session, worker_id):
+    work = append_prefill_session.folder / "work"
+    if worker_id == "gw0":
+        threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+    append_prefill_session.judged
+"""
+    )
+    result = suite.run(
+        "--sglang=planted:floor_ms=3,devices=2",
+        "--baseline=none",
+        "--starts=6",
+        "-n",
+        "2",
+        files=("test_a_kill.py", *FAST),
+    )
+    record = suite.record()
+    assert len([s for s in record["starts"] if s["measured_s"] is not None]) == 6
+    assert "crashed" in result.stdout.str()
+    ours = str(suite.pytester.path)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and servers_of(ours):
+        time.sleep(0.1)
+    assert servers_of(ours) == []
+
+
+def servers_of(folder):
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if "append_prefill.planted" in command and (process.info["cwd"] or "").startswith(folder):
+            found.append(process.pid)
+    return found

@@ -33,7 +33,7 @@ from append_prefill.workload.profile import Noise, Policy
 Kind = Literal["baseline", "side-by-side"]
 
 METHOD = (
-    "log medians per server start; unpaired moderated t over starts; joint test of level, growth "
+    "log medians per server start; {how}; joint test of level, growth "
     "with m, growth with L and single points at a one-sided false-alarm rate of {alpha:.3g}; "
     "variance from this run and {source}"
 )
@@ -96,7 +96,8 @@ def compare(
 
     Points are those both measured. `alpha` is the one-sided false-alarm rate of this look, by
     default the whole of `policy.false_alarm_rate`; an adaptive run passes what `sequential.plan`
-    gives the look. `improvement` is symmetric, with a false-alarm rate of its own.
+    gives the look. `improvement` is symmetric, with a false-alarm rate of its own. Starts that were
+    measured together, blocks alternating, are compared within their pairs.
 
     Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
     intervals of the level and of the effects at the largest m and L are below `must_catch`;
@@ -110,6 +111,9 @@ def compare(
         {s.point for start in a_starts for s in start.series if s.ttft_ms}
         & {s.point for start in b_starts for s in start.series if s.ttft_ms}
     )
+    paired = kind == "side-by-side" and all(s.interleaved for s in (*a_starts, *b_starts))
+    if paired:
+        a_starts, b_starts = _by_pair(a_starts, b_starts)
     a, b = log_matrix(a_starts, points), log_matrix(b_starts, points)
     bare = [
         bare_point(point, geometric(b[:, i]), geometric(a[:, i])) for i, point in enumerate(points)
@@ -137,13 +141,18 @@ def compare(
             "measure both side by side (--against)."
         )
     rows_a, rows_b, columns = complete(a, b)
+    if paired:
+        rows_a = rows_b = [row for row in rows_a if row in rows_b]
     if min(len(rows_a), len(rows_b)) < 2 or not columns:
         return cannot(
             f"{len(rows_a)} start(s) of the candidate and {len(rows_b)} of the reference measured "
             "the same points; the spread between starts takes two a side."
         )
     sides = Sides(
-        a[np.ix_(rows_a, columns)], b[np.ix_(rows_b, columns)], tuple(points[c] for c in columns)
+        a[np.ix_(rows_a, columns)],
+        b[np.ix_(rows_b, columns)],
+        tuple(points[c] for c in columns),
+        paired,
     )
     judged = judge(sides, prior, policy, alpha, nights=nights)
     surface = surface_effects(sides, judged, policy)
@@ -155,8 +164,14 @@ def compare(
         kind=kind,
         provenance=provenance,
         confirmed=kind == "side-by-side",
-        method=METHOD.format(alpha=alpha, source=prior.source),
-        points=point_effects(points, a, b, judged, policy),
+        method=METHOD.format(
+            how="moderated t over pairs whose blocks alternated"
+            if paired
+            else "unpaired moderated t over starts",
+            alpha=alpha,
+            source=prior.source,
+        ),
+        points=point_effects(points, a, b, judged, policy, own_df=sides.own_df),
         surface=surface,
         mde=level.mde,
         starts_needed=needed,
@@ -168,16 +183,24 @@ def compare(
     )
 
 
+def _by_pair(
+    candidate: Sequence[Start], reference: Sequence[Start]
+) -> tuple[list[Start], list[Start]]:
+    """Both sides in the order of their pairs, without pairs that lack a side."""
+    a, b = {s.pair: s for s in candidate}, {s.pair: s for s in reference}
+    pairs = sorted(a.keys() & b.keys())
+    return [a[pair] for pair in pairs], [b[pair] for pair in pairs]
+
+
 def _where(sides: Sides, judged: Judged, policy: Policy) -> str:
     if judged.verdict not in {"regression", "improvement"}:
         return "nowhere" if judged.verdict == "pass" else "cannot tell"
-    per_start = 1 / len(sides.candidate) + 1 / len(sides.reference)
     joint = judged.joint
     return describe(
         sides.points,
         joint.absolute.estimate,
         level_variance=float(joint.level.spread.variance[0]),
-        residual_variance=float(joint.residual_variance) * per_start,
+        residual_variance=float(joint.residual_variance) * sides.per_start,
         min_effect=policy.min_effect,
     )
 
@@ -194,9 +217,10 @@ def _starts_needed(
     variance = float(judged.joint.level.spread.variance[0]) - 2 * night_sd**2
     needed = starts_needed(
         policy.must_catch,
-        float(np.sqrt(max(variance, 0.0) / (1 / na + 1 / nb))),
+        float(np.sqrt(max(variance, 0.0) / sides.per_start)),
         judged.alpha * judged.design.shares["level"],
-        prior_df=prior.start_df if prior.start_sd is not None else 0.0,
+        paired=sides.paired,
+        prior_df=prior.level_df(paired=sides.paired),
         night_sd=night_sd,
         night_df=prior.night_df if nights else None,
         min_effect=policy.min_effect,

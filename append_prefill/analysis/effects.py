@@ -9,7 +9,7 @@ import numpy as np
 from append_prefill.analysis.alarms import NOMINAL, step_up
 from append_prefill.analysis.joint import Part
 from append_prefill.analysis.judgement import Judged, Sides, geometric
-from append_prefill.analysis.moderation import FloatArray, own_spread
+from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.power import PRIOR_WORTH, detectable
 from append_prefill.analysis.surface import fit_starts
 from append_prefill.records.run import ComparisonVerdict, Effect, PointEffect
@@ -79,7 +79,7 @@ def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
         a, b = np.array(values[:count])[:, None], np.array(values[count:])[:, None]
         if (a > 0).all() and (b > 0).all():
             part = Part(
-                np.log(a).mean(axis=0) - np.log(b).mean(axis=0), own_spread(np.log(a), np.log(b))
+                np.log(a).mean(axis=0) - np.log(b).mean(axis=0), sides.spread(np.log(a), np.log(b))
             )
             low = float(part.estimate[0] - part.spread.half_width()[0])
             high = float(part.estimate[0] + part.spread.half_width()[0])
@@ -120,7 +120,7 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
     joint, shares = judged.joint, judged.design.shares
     active = judged.faster if judged.verdict == "improvement" else judged.slower
     alpha, least = judged.alpha, policy.min_effect
-    own_df = float(judged.starts - 2)
+    own_df = sides.own_df
     effects = [
         _effect(
             LEVEL,
@@ -162,14 +162,22 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
 
 
 def point_effects(
-    points: Sequence[Point], a: FloatArray, b: FloatArray, judged: Judged, policy: Policy
+    points: Sequence[Point],
+    a: FloatArray,
+    b: FloatArray,
+    judged: Judged,
+    policy: Policy,
+    *,
+    own_df: float,
 ) -> list[PointEffect]:
-    """All common points; those left out of the joint test get an effect and no verdict."""
+    """All common points; those left out of the joint test get an effect and no verdict.
+
+    `own_df`: the degrees of freedom of the run's own starts.
+    """
     joint = judged.joint
     share = judged.alpha * judged.design.shares.get("points", 1.0) / len(judged.design.points)
     active = judged.faster if judged.verdict == "improvement" else judged.slower
     sign = judged.sign
-    own_df = float(judged.starts - 2)
     named = step_up(joint.absolute.p(sign), policy.fdr) & (
         sign * joint.absolute.estimate >= np.log1p(policy.min_effect)
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from append_prefill.analysis.alarms import Alarm, alarm, passes
 from append_prefill.analysis.joint import Design, Joint, Part, Prior, design_of, estimate
-from append_prefill.analysis.moderation import FloatArray
+from append_prefill.analysis.moderation import FloatArray, Spread, own_spread, paired_spread
 from append_prefill.records.run import ComparisonVerdict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
@@ -16,11 +16,32 @@ from append_prefill.workload.profile import Policy
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Log figures, shape (starts, points), without NaN; `points` are those of the joint test."""
+    """Log figures, shape (starts, points), without NaN; `points` are those of the joint test.
+
+    `paired`: row k of both sides was measured together.
+    """
 
     candidate: FloatArray
     reference: FloatArray
     points: tuple[Point, ...]
+    paired: bool = False
+
+    @property
+    def per_start(self) -> float:
+        """Variance of the difference of the sides' means, for a variance of 1 a start (or pair)."""
+        if self.paired:
+            return 1 / len(self.candidate)
+        return 1 / len(self.candidate) + 1 / len(self.reference)
+
+    @property
+    def own_df(self) -> float:
+        """Degrees of freedom that this run's own starts (or pairs) give."""
+        pairs = len(self.candidate)
+        return float(pairs - 1 if self.paired else pairs + len(self.reference) - 2)
+
+    def spread(self, a: FloatArray, b: FloatArray) -> Spread:
+        """Of the mean difference of figures a start, shapes (starts, k)."""
+        return paired_spread(a, b) if self.paired else own_spread(a, b)
 
 
 def geometric(column: FloatArray) -> float | None:
@@ -55,7 +76,7 @@ def complete(a: FloatArray, b: FloatArray) -> tuple[list[int], list[int], list[i
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the joint test made of the sides; `starts` counts both."""
+    """What the joint test made of the sides."""
 
     joint: Joint
     design: Design
@@ -63,7 +84,6 @@ class Judged:
     faster: Alarm
     verdict: ComparisonVerdict
     alpha: float
-    starts: int
 
     @property
     def sign(self) -> int:
@@ -78,7 +98,9 @@ class Judged:
 
 def judge(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: bool) -> Judged:
     design = design_of(sides.points)
-    joint = estimate(sides.candidate, sides.reference, design, prior, nights=nights)
+    joint = estimate(
+        sides.candidate, sides.reference, design, prior, nights=nights, paired=sides.paired
+    )
     least = policy.min_effect
     slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1)
     faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1)
@@ -91,5 +113,4 @@ def judge(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: b
         verdict = "pass"
     else:
         verdict = "inconclusive"
-    starts = len(sides.candidate) + len(sides.reference)
-    return Judged(joint, design, slower, faster, verdict, alpha, starts)
+    return Judged(joint, design, slower, faster, verdict, alpha)

@@ -74,6 +74,17 @@ def own_spread(a: FloatArray, b: FloatArray) -> Spread:
     return Spread(va + vb, df)
 
 
+def paired_spread(a: FloatArray, b: FloatArray) -> Spread:
+    """Of mean(a - b) over axis -2, for starts that were measured together; shapes as above.
+
+    What the machine did meanwhile is in both halves of a pair and leaves their difference. One
+    degree of freedom a pair, less one. Needs two pairs.
+    """
+    pairs = a.shape[-2]
+    variance = np.maximum((a - b).var(axis=-2, ddof=1), VARIANCE_FLOOR) / pairs
+    return Spread(variance, np.full(variance.shape, pairs - 1.0))
+
+
 def moderate(own: Spread, prior: Spread) -> Spread:
     """`own` shrunk towards `prior`, whose weight sinks as this run is the noisier; see above."""
     weight = prior.df * np.minimum(1.0, prior.variance / own.variance)

@@ -146,12 +146,15 @@ def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
     if start_variance is not None:
         start_variance = max(0.0, start_variance - _level_error(tables))
     within = [row.within_sd for row in rows if row.within_sd is not None]
+    pairs = _pair_differences(nights, points)
     return NoiseRecord(
         starts=sum(len(table) for table in tables),
         nights=len(tables),
         start_sd=_root(start_variance),
         within_sd=float(np.median(within)) if within else None,
         night_sd=_root(spread.between),
+        pair_sd=None if pairs is None else _pair_sd(pairs),
+        pairs=0 if pairs is None else len(pairs),
         points=rows,
     )
 
@@ -165,3 +168,32 @@ def _level_error(tables: Sequence[FloatArray]) -> float:
         squares += float((residual**2).sum())
         df += (len(table) - 1) * (count - 1)
     return squares / df / count if df else 0.0
+
+
+def _pair_differences(
+    nights: Sequence[Sequence[Start]], points: Sequence[Point]
+) -> FloatArray | None:
+    """Log ratios within interleaved pairs, shape (pairs, points); None with fewer than two."""
+    rows = []
+    for starts in nights:
+        sides: dict[int, dict[str, Start]] = {}
+        for start in usable(starts, None):
+            if start.interleaved:
+                sides.setdefault(start.pair, {})[start.side] = start
+        for pair in sides.values():
+            if len(pair) == 2:
+                table = log_matrix([pair["candidate"], pair["reference"]], points)
+                rows.append(table[0] - table[1])
+    if len(rows) < 2:
+        return None
+    table = np.array(rows)
+    return table[:, ~np.isnan(table).any(axis=0)]
+
+
+def _pair_sd(differences: FloatArray) -> float:
+    """Sd of a pair's log ratio, less what the points' own scatter gives to its mean over points.
+
+    The same version is on both sides, so the mean is known to be 0 and costs no freedom.
+    """
+    variance = float((differences.mean(axis=1) ** 2).mean())
+    return float(np.sqrt(max(0.0, variance - _level_error([differences]))))

@@ -59,6 +59,7 @@ def mde(
     alpha: float,
     power: float = 0.95,
     *,
+    paired: bool = False,
     prior_df: float = 0.0,
     night_sd: float = 0.0,
     night_df: float | None = None,
@@ -69,12 +70,15 @@ def mde(
     `start_sd`: relative sd of a start's figure (for the level see `level_sd`). `prior_df`: degrees
     of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them count. `night_sd`:
     between-nights sd, for a comparison across nights, resting on `night_df` degrees of freedom
-    (None: known for certain). None with fewer than two starts on a side, where nothing can be told.
+    (None: known for certain). `paired`: `start_sd` is that of the log ratio within a pair whose
+    blocks alternated. None with fewer than two starts on a side, where nothing can be told.
     """
     if starts_a < 2 or starts_b < 2:
         return None
-    of_starts, of_nights = start_sd**2 * (1 / starts_a + 1 / starts_b), 2 * night_sd**2
-    df = starts_a + starts_b - 2 + PRIOR_WORTH * prior_df
+    own_df = starts_a - 1 if paired else starts_a + starts_b - 2
+    per_start = 1 / starts_a if paired else 1 / starts_a + 1 / starts_b
+    of_starts, of_nights = start_sd**2 * per_start, 2 * night_sd**2
+    df = own_df + PRIOR_WORTH * prior_df
     variance = of_starts + of_nights
     if night_df is not None and of_nights > 0:  # Satterthwaite, as the comparison does
         df = variance**2 / (of_starts**2 / df + of_nights**2 / night_df)
@@ -87,6 +91,7 @@ def starts_needed(
     alpha: float,
     power: float = 0.95,
     *,
+    paired: bool = False,
     prior_df: float = 0.0,
     night_sd: float = 0.0,
     night_df: float | None = None,
@@ -104,6 +109,7 @@ def starts_needed(
             starts,
             alpha,
             power,
+            paired=paired,
             prior_df=prior_df,
             night_sd=night_sd,
             night_df=night_df,

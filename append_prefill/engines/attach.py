@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psutil
 
 from append_prefill.engines.base import Device, ServerDescription
 from append_prefill.engines.describe import describe_server
+from append_prefill.engines.model import config_digest, dtype_of, read_config
 from append_prefill.errors import ServerDiedError, UsageError
 
 API_KEY_VARIABLE = "APPEND_PREFILL_API_KEY"
@@ -30,7 +32,7 @@ class AttachedEngine:
     url: str
     api_key: str | None = field(default=None, repr=False)
     _model: dict[str, Any] | None = field(default=None, repr=False)
-    _version: str | None = field(default=None, repr=False)
+    _description: ServerDescription | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -39,29 +41,48 @@ class AttachedEngine:
     @property
     def version(self) -> str | None:
         """What the server says it is; None before `check`."""
-        return self._version
+        return None if self._description is None else self._description.versions["sglang"]
 
     @property
     def replicable(self) -> bool:
         return False
 
+    @property
+    def warnings(self) -> list[str]:
+        return [
+            "A running server was measured: its starts cannot be replicated, so the intervals "
+            "leave out how starts differ and are too narrow. Its environment variables are not "
+            "known and taken to be the profile's."
+        ]
+
     def check(self) -> None:
         """Raises UsageError if nothing answers at the URL, or what answers is not SGLang."""
         self._model = self._ask()
-        self._version = AttachedServer(self.url, self.api_key).describe().versions["sglang"]
+        self._description = AttachedServer(self.url, self.api_key).describe()
 
     def model_identity(self) -> dict[str, Any]:
-        """What the server tells of its model; its config and dtype are not to be had from here."""
+        """What the server tells of its model; config and dtype only if its files are here too."""
         model = self._model if self._model is not None else self._ask()
         path = str(model.get("model_path") or "")
-        load_format = model.get("load_format")
+        config = read_config(Path(path)) if (Path(path) / "config.json").is_file() else None
+        raw = {} if self._description is None else self._description.raw
+        load_format = model.get("load_format") or raw.get("load_format")
         weights = None if load_format is None else "dummy" if load_format == "dummy" else "real"
         return {
             "name": model.get("served_model_name") or Path(path).name or None,
-            "config_sha256": None,
-            "dtype": None,
+            "config_sha256": None if config is None else config_digest(config),
+            "dtype": None if config is None else dtype_of(config),
             "weights": weights,
         }
+
+    def resolved_args(self, options: Iterable[str]) -> list[str]:
+        """What the server resolved these options (without dashes) to, as arguments.
+
+        An option that it does not tell is left out.
+        """
+        raw = {} if self._description is None else self._description.raw
+        told = {option: raw.get(option.replace("-", "_")) for option in options}
+        return [part for k, v in told.items() if v is not None for part in (f"--{k}", str(v))]
 
     def start(self, device: Device, log_path: Path) -> AttachedServer:  # noqa: ARG002
         """Attach; nothing is started, and nothing is written to `log_path`."""
@@ -119,10 +140,10 @@ class AttachedServer:
         if url.host not in {"127.0.0.1", "localhost", "::1"}:
             return set()
         port = url.port or 80
-        listening = {
+        listening: set[int] = {
             c.pid
             for c in psutil.net_connections(kind="tcp")
-            if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid is not None
+            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port and c.pid
         }
         found = set(listening)
         for pid in listening:

@@ -78,6 +78,11 @@ class Engine(Protocol):
     @property
     def replicable(self) -> bool: ...
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the record should say of it: a version the suite does not know."""
+        ...
+
     def check(self) -> None:
         """Raises UsageError for all that can be known to be wrong before a server starts."""
         ...

@@ -132,6 +132,10 @@ class PlantedEngine:
     def replicable(self) -> bool:
         return True
 
+    @property
+    def warnings(self) -> list[str]:
+        return []
+
     def check(self) -> None:
         """Raises UsageError: it takes no argument of SGLang's."""
         if self.extra_args:

@@ -36,8 +36,7 @@ class ResolvedModel:
     @property
     def dtype(self) -> str | None:
         """As the config gives it (`bfloat16`), or None."""
-        value = self.config.get("dtype") or self.config.get("torch_dtype")
-        return None if value is None else str(value)
+        return dtype_of(self.config)
 
     @property
     def max_position_tokens(self) -> int | None:
@@ -100,6 +99,12 @@ def resolve_model(
         weights="dummy" if dummy else "real",
         has_tokenizer=any((path / name).is_file() for name in _TOKENIZERS),
     )
+
+
+def dtype_of(config: dict[str, Any]) -> str | None:
+    """The dtype a config gives, under its newer or older name; None without one."""
+    value = config.get("dtype") or config.get("torch_dtype")
+    return None if value is None else str(value)
 
 
 def config_digest(config: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 Identity (what selects a baseline) and state (what voids a block) are kept apart: `identity()`
 is read once a run, `watch()` wraps every block. A void is a sentence with its numbers; the limits
-and their arguments stand in `guard_host` and `guard_nvml`.
+and their arguments stand in `guard_host` and `guard_nvml_rules`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Measure one server start: bring it up, warm it, run its blocks, keep everything."""
+"""Measure server starts: bring them up, warm them, run their blocks, keep everything."""
 
 from __future__ import annotations
 
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from append_prefill.probe.guard import Guard
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.sample import Sample, take_sample
 from append_prefill.probe.warmup import warm_up
-from append_prefill.records.run import BlockState, Series, Side, Start, Void, Warmup
+from append_prefill.records.run import BlockState, Series, Side, Start, Void
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
@@ -71,8 +71,8 @@ class _Point:
         )
 
 
-class StartRunner:
-    """Runs the starts of one worker on one device and writes each to `folder` as it grows."""
+class PairRunner:
+    """Measures pairs of starts on one device and writes each start to `folder` as it grows."""
 
     def __init__(
         self,
@@ -85,22 +85,65 @@ class StartRunner:
         vocab_size: int,
         tell: Callable[[str], None],
     ) -> None:
-        self._profile, self._plan = profile, plan
-        self._device, self._guard = device, guard
-        self._folder, self._vocab_size, self._tell = folder, vocab_size, tell
+        self.profile, self.plan = profile, plan
+        self.device, self.guard = device, guard
+        self.folder, self.vocab_size, self.tell = folder, vocab_size, tell
 
-    def measure(self, engine: Engine, side: Side, pair: int) -> Start:
-        """One start of `engine`, measured whole.
+    def measure(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> None:
+        """Measure one start of each engine, in that order.
 
-        Raises ServerDiedError or InfrastructureError; what was measured until then is in the
-        start's file, with `failure` set.
+        Where the profile interleaves, both servers are up and their blocks alternate (ABBA), so
+        that what the machine does meanwhile falls on both alike; else one start follows the
+        other. Raises ServerDiedError or InfrastructureError; what was measured until then is in
+        the starts' files, with `failure` set.
         """
-        start = Start(
+        lives = [_Live(self, side, engine, pair) for side, engine in engines]
+        together = self.profile.plan.interleave and len(lives) > 1
+        for group in [lives] if together else [[live] for live in lives]:
+            self._measure_group(group)
+
+    def _measure_group(self, group: Sequence[_Live]) -> None:
+        try:
+            for live in group:
+                live.start.interleaved = len(group) > 1
+                live.open()
+            own_pids = _pids_of(group)
+            for live in group:
+                live.warm_up()
+            block = 0
+            while not all(live.done for live in group):
+                for live in group if block % 2 == 0 else reversed(group):
+                    if not live.done:
+                        live.block(own_pids)
+                block += 1
+            for live in group:
+                live.finish()
+        except (AppendPrefillError, KeyboardInterrupt) as error:
+            for live in group:
+                live.start.failure = str(error) or type(error).__name__
+            raise
+        finally:
+            for live in group:
+                live.close()
+
+
+class _Live:
+    """One start while it is measured: its server, its client and what it has gathered."""
+
+    def __init__(self, runner: PairRunner, side: Side, engine: Engine, pair: int) -> None:
+        self._runner, self._engine = runner, engine
+        self._label = f"{side} {engine.label}, start {pair + 1}"
+        self._server: RunningServer | None = None
+        self._client: TimedClient | None = None
+        self._points = {point: _Point() for point in runner.plan.all_points}
+        self._good = self._blocks = 0
+        self._began_s = 0.0
+        self.start = Start(
             index=pair,
             side=side,
             pair=pair,
             host=platform.node(),
-            device=self._device.id,
+            device=runner.device.id,
             started_at=datetime.now(UTC),
             ready_s=None,
             measured_s=None,
@@ -111,92 +154,110 @@ class StartRunner:
             client_floor_ms=None,
             series=[],
         )
-        label = f"{side} {engine.label}, start {pair + 1}"
-        self._tell(f"{label}: starting")
-        server: RunningServer | None = None
-        try:
-            server = engine.start(self._device, self._folder / f"{side}-{pair}.log")
-            start.ready_s = server.ready_s
-            start.server_args = list(server.server_args)
-            self._measure_server(server, start, label)
-        except (AppendPrefillError, KeyboardInterrupt) as error:
-            start.failure = str(error) or type(error).__name__
-            raise
-        finally:
-            write_start(start, self._folder)
-            if server is not None:
-                server.stop()
-        return start
 
-    def _measure_server(self, server: RunningServer, start: Start, label: str) -> None:
+    def open(self) -> None:
+        """Bring the server up, ask what it resolved, connect."""
+        runner, start = self._runner, self.start
+        runner.tell(f"{self._label}: starting")
+        start.started_at = datetime.now(UTC)
+        log = runner.folder / f"{start.side}-{start.index}.log"
+        server = self._server = self._engine.start(runner.device, log)
+        start.ready_s = server.ready_s
+        start.server_args = list(server.server_args)
         description = server.describe()
         start.subject = subject_of(description)
-        check_capacity(self._plan, self._profile, description)
-        began = time.monotonic()
-        prompts = PromptSource(self._plan.prompt_seed(start.pair), self._vocab_size)
-        with TimedClient(server.base_url, server.api_key) as client:
-            shoot = _Shooter(client, prompts, description.page_size_tokens, self._profile)
-            start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
-            self._tell(f"{label}: ready{_seconds(start.ready_s)}, warming up")
-            start.warmup = self._warm_up(shoot, start.pair)
-            self._blocks(server, shoot, start, label)
-        start.measured_s = time.monotonic() - began
+        check_capacity(runner.plan, runner.profile, description)
+        self._began_s = time.monotonic()
+        self._client = TimedClient(server.base_url, server.api_key)
+        self._shoot = _Shooter(
+            self._client,
+            PromptSource(runner.plan.prompt_seed(start.pair), runner.vocab_size),
+            description.page_size_tokens,
+            runner.profile,
+        )
+        start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
 
-    def _warm_up(self, shoot: _Shooter, pair: int) -> Warmup:
+    def warm_up(self) -> None:
+        """Rounds over all shapes until their times are stationary, or the profile's bound."""
+        plan, start = self._runner.plan, self.start
+        self._runner.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
+
         def one_round() -> Mapping[Point, float]:
-            samples = [shoot(point) for point in self._plan.order(pair, 0)]
-            shoot.client.flush_cache()
+            samples = [self._shoot(point) for point in plan.order(start.pair, 0)]
+            self._shoot.client.flush_cache()
             return {s.point: s.ttft_ms for s in samples if s.void is None and s.ttft_ms}
 
-        return warm_up(one_round, rounds_max=self._profile.plan.warmup_rounds_max)
+        start.warmup = warm_up(one_round, rounds_max=self._runner.profile.plan.warmup_rounds_max)
 
-    def _blocks(self, server: RunningServer, shoot: _Shooter, start: Start, label: str) -> None:
-        points = {point: _Point() for point in self._plan.all_points}
-        wanted = self._plan.samples
+    @property
+    def done(self) -> bool:
+        """Whether enough blocks are good, or too many were voided."""
+        wanted = self._runner.plan.samples
         limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
-        good = block = 0
-        while good < wanted and block < limit:
-            server.check_alive()
-            state = self._block(server, shoot, points, start, block)
-            good += state.void is None
-            block += 1
-            start.state.append(state)
-            start.series = [gathered.series(point) for point, gathered in points.items()]
-            write_start(start, self._folder)
-            void = f" (void: {state.void})" if state.void else ""
-            self._tell(f"{label}: block {block} of {wanted}{void}")
+        return self._good >= wanted or self._blocks >= limit
 
-    def _block(
-        self,
-        server: RunningServer,
-        shoot: _Shooter,
-        points: dict[Point, _Point],
-        start: Start,
-        block: int,
-    ) -> BlockState:
-        # An empty cache, so that no eviction falls into a sample; the flush also empties the
-        # allocator's pool, which the first request after it pays for: that one is thrown away.
-        shoot.client.flush_cache()
-        order = self._plan.order(start.pair, block)
-        shoot(order[-1])
-        # One block a start asks for as many tokens as the study did, for the share of TTFT in
-        # the end-to-end time; the others stop at two, since TTFT is over by then.
-        plan = self._profile.plan
-        output_tokens = plan.share_output_tokens if block == 0 else plan.output_tokens
-        samples: list[Sample] = []
+    def block(self, own_pids: Callable[[], set[int]]) -> None:
+        """One pass over all points in random order, kept at once; a bad device state voids it."""
+        server, start = self._running(), self.start
+        server.check_alive()
         try:
-            with self._guard.watch(block, start.side, server.pids) as watch:
-                for point in order:
-                    # Past the reply, the scheduler still frees what the request held.
-                    time.sleep(plan.idle_ms / 1000)
-                    samples.append(shoot(point, output_tokens))
+            state = self._measure_block(own_pids)
         except InfrastructureError:
             server.check_alive()  # a dead server is the better explanation, with its log
             raise
+        self._good += state.void is None
+        self._blocks += 1
+        start.state.append(state)
+        start.series = [gathered.series(point) for point, gathered in self._points.items()]
+        write_start(start, self._runner.folder)
+        void = f" (void: {state.void})" if state.void else ""
+        of = self._runner.plan.samples
+        self._runner.tell(f"{self._label}: block {self._blocks} of {of}{void}")
+
+    def finish(self) -> None:
+        """Mark the start as measured to its end."""
+        self.start.measured_s = time.monotonic() - self._began_s
+
+    def close(self) -> None:
+        """Keep what there is and stop the server."""
+        write_start(self.start, self._runner.folder)
+        if self._client is not None:
+            self._client.close()
+        if self._server is not None:
+            self._server.stop()
+
+    def pids(self) -> set[int]:
+        return self._running().pids()
+
+    def _running(self) -> RunningServer:
+        if self._server is None:
+            raise InfrastructureError(f"{self._label} is not running")
+        return self._server
+
+    def _measure_block(self, own_pids: Callable[[], set[int]]) -> BlockState:
+        # An empty cache, so that no eviction falls into a sample; the flush also empties the
+        # allocator's pool, which the first request after it pays for: that one is thrown away.
+        self._shoot.client.flush_cache()
+        order = self._runner.plan.order(self.start.pair, self._blocks)
+        self._shoot(order[-1])
+        # One block a start asks for as many tokens as the study did, for the share of TTFT in
+        # the end-to-end time; the others stop at two, since TTFT is over by then.
+        plan = self._runner.profile.plan
+        output_tokens = plan.share_output_tokens if self._blocks == 0 else plan.output_tokens
+        samples: list[Sample] = []
+        with self._runner.guard.watch(self._blocks, self.start.side, own_pids) as watch:
+            for point in order:
+                # Past the reply, the scheduler still frees what the request held.
+                time.sleep(plan.idle_ms / 1000)
+                samples.append(self._shoot(point, output_tokens))
         state: BlockState = watch.state
         for sample in samples:
-            points[sample.point].add(sample, block, state.void)
+            self._points[sample.point].add(sample, self._blocks, state.void)
         return state
+
+
+def _pids_of(group: Sequence[_Live]) -> Callable[[], set[int]]:
+    return lambda: set().union(*(live.pids() for live in group))
 
 
 class _Shooter:

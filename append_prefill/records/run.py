@@ -79,7 +79,10 @@ class Warmup(_Record):
 
 
 class Start(_Record):
-    """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to."""
+    """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to.
+
+    `interleaved`: the pair's servers were up together and their blocks alternated.
+    """
 
     index: int
     side: Side
@@ -95,6 +98,7 @@ class Start(_Record):
     state: list[BlockState]
     client_floor_ms: float | None
     series: list[Series]
+    interleaved: bool = False
     failure: str | None = None
 
 
@@ -207,7 +211,8 @@ class Look(_Record):
 
 
 class Comparison(_Record):
-    """Candidate against reference. `mde` is the minimum detectable relative effect on the floor.
+    """Candidate against reference. `mde` is the minimum detectable relative effect on the
+    overall level.
 
     `surface` names the joint quantities (overall level, floor, per new token, per cached token).
     `where` says in words which part of the (L, m) plane moved. `others` keeps comparisons this
@@ -263,7 +268,8 @@ class NoiseRecord(_Record):
     """The stored A/A noise. `starts` and `nights` say what the figures rest on.
 
     `start_sd` is the spread of a start's common level, `night_sd` that of a night's; None where
-    too little was measured to tell.
+    too little was measured to tell. `pair_sd` is the spread of the log ratio between the two
+    starts of an interleaved A/A pair, from `pairs` of them.
     """
 
     starts: int
@@ -271,6 +277,8 @@ class NoiseRecord(_Record):
     start_sd: float | None
     within_sd: float | None
     night_sd: float | None
+    pair_sd: float | None = None
+    pairs: int = 0
     points: list[NoisePoint]
 
 

@@ -42,20 +42,14 @@ def subject_of(run: Run, side: Side, baseline: Run | None) -> dict[str, Any] | N
 
 def pytest_command(run: Run, against: str | None = None) -> str:
     """The command of this run again, same seed; `against` adds a reference side by side."""
-    label = label_in(run.subject)
     words = ["pytest", "-m", "append_prefill"]
-    if attached(run):
-        words += ["--sglang-url", "URL"]
-    elif label is not None:
-        words += ["--sglang", label]
-    words += ["--profile", run.profile]
-    comparison = run.comparison
-    if against is None and comparison is not None and comparison.kind == "side-by-side":
-        against = comparison.reference
+    options = run.suite.get("options")
+    if options is not None:
+        words += shlex.split(options)
+    elif attached(run):
+        words += ["--sglang-url", "URL", "--seed", str(run.seed)]
+    else:
+        words += ["--sglang", label_in(run.subject) or "ENV", "--seed", str(run.seed)]
     if against is not None:
         words += ["--against", against]
-    elif comparison is not None:
-        words += ["--baseline", comparison.reference]
-    words += ["--starts", str(run.plan.starts), "--samples", str(run.plan.samples)]
-    words += ["--seed", str(run.seed)]
     return shlex.join(words)

@@ -71,7 +71,11 @@ class Server(_Strict):
 
 
 class Plan(_Strict):
-    """How often: starts a side, samples a point and start, spread over blocks."""
+    """How often: starts a side, samples a point and start, spread over blocks.
+
+    `interleave`: side by side, both servers of a pair are up together and their blocks alternate,
+    where the device holds two. Else one start follows the other (ABBA).
+    """
 
     starts: int = Field(ge=1)
     samples: int = Field(ge=1)
@@ -81,6 +85,7 @@ class Plan(_Strict):
     warmup_rounds_max: int = Field(default=30, ge=2)
     drawn_points: int = Field(default=0, ge=0)
     budget_minutes: float = Field(gt=0)
+    interleave: bool = False
     min_valid_share: float = Field(default=0.5, gt=0, le=1)
 
 
@@ -98,12 +103,14 @@ class Policy(_Strict):
 class Noise(_Strict):
     """Spread to assume where none is stored yet: relative standard deviations (log scale).
 
-    A stored A/A noise record replaces all of them.
+    `pair_sd` is that of the ratio within an interleaved pair; None where none is assumed. A stored
+    A/A noise record replaces all of them.
     """
 
     start_sd: float = Field(gt=0)
     within_sd: float = Field(gt=0)
     night_sd: float = Field(gt=0)
+    pair_sd: float | None = Field(default=None, gt=0)
     argument: Argument
 
 

@@ -281,3 +281,42 @@ def test_the_study_gives_effects_and_never_a_verdict() -> None:
     assert compare_with_study([], study, POLICY).verdict == "not-comparable"
     # Through `compare`, too, even where someone gives it several starts.
     assert judged(side(1, effect=0.3), side(2), provenance="study").verdict == "inconclusive"
+
+
+def pairs_of(seed: int, effect=0.0, pairs=5, machine=0.14, ratio=0.02):
+    """Both sides of interleaved pairs: the machine's level is in both halves."""
+    rng = np.random.default_rng(seed)
+    shared = np.log(20) + machine * rng.normal(size=(pairs, 1))
+    sides = []
+    for shift, name in ((effect, "candidate"), (0.0, "reference")):
+        table = shared + shift + ratio * rng.normal(size=(pairs, 1))
+        table = table + 0.01 * rng.normal(size=(pairs, P))
+        starts = starts_of(table, side=name)
+        sides.append(
+            [
+                s.model_copy(update={"index": i, "pair": i, "interleaved": True})
+                for i, s in enumerate(starts)
+            ]
+        )
+    return sides
+
+
+def test_interleaved_pairs_are_compared_within_the_pair() -> None:
+    candidate, reference = pairs_of(1, effect=0.12)
+    within = judged(candidate, reference)
+    assert within.verdict == "regression"
+    assert "over pairs whose blocks alternated" in within.method
+    apart = [s.model_copy(update={"interleaved": False}) for s in candidate]
+    assert judged(apart, reference).verdict == "inconclusive"
+
+
+def test_a_pair_that_lacks_a_side_is_left_out() -> None:
+    candidate, reference = pairs_of(2, effect=0.12)
+    whole = judged(candidate[1:], reference[1:])
+    for torn in (judged(candidate[1:], reference), judged(candidate, reference[::-1][:-1])):
+        assert effect_of(torn, "overall level").ratio == effect_of(whole, "overall level").ratio
+
+
+def test_one_interleaved_pair_gives_no_verdict() -> None:
+    candidate, reference = pairs_of(3, pairs=1)
+    assert judged(candidate, reference).verdict == "inconclusive"

@@ -114,3 +114,20 @@ def test_a_start_that_lacks_points_is_no_trap() -> None:
     found = noise_of([one, nights(rng, 1, 3)[0]])
     assert found.starts == 6
     assert found.start_sd is not None
+
+
+def test_the_ratio_within_interleaved_pairs_is_known_apart_from_the_levels() -> None:
+    rng = np.random.default_rng(7)
+    night = []
+    machine = 0.14 * rng.normal(size=(40, 1))
+    for side in ("candidate", "reference"):
+        table = 3 + machine + 0.03 * rng.normal(size=(40, 1)) + 0.01 * rng.normal(size=(40, P))
+        night += [
+            s.model_copy(update={"pair": i, "interleaved": True})
+            for i, s in enumerate(starts_of(table, side=side))
+        ]
+    found = noise_of([night])
+    assert found.pairs == 40
+    assert found.pair_sd == pytest.approx(0.03 * np.sqrt(2), rel=0.3)
+    assert found.start_sd > 0.1
+    assert noise_of([night[:40]]).pair_sd is None

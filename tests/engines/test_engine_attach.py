@@ -30,7 +30,7 @@ def test_a_running_server_is_measured_and_left_alone(running, cpu, tmp_path):
     assert (engine.version, engine.replicable) == ("0.5.23", False)
     assert engine.model_identity()["name"] == "m"
     assert server.describe().page_size_tokens == 1
-    assert (server.ready_s, server.log_path, server.pids()) == (None, None, set())
+    assert (server.ready_s, server.log_path, server.pids()) == (None, None, {process.pid})
     server.stop()
     assert process.poll() is None
     assert "hush" not in repr(engine) + repr(server)

@@ -1,0 +1,103 @@
+"""Which comparison counts, and what makes a run worthless. Simulated starts, fixed seeds."""
+
+import random
+
+from append_prefill.judge import judge, paired, reference_medians, too_few_valid
+from append_prefill.records.run import Void
+from append_prefill.references import References
+from append_prefill.workload.points import Point
+from tests.report.parts import Model, bare, profile, starts_of, study_points
+
+POINTS = study_points()
+PROFILE = profile()
+
+
+def run_of(candidate=None, reference=None, seed=1, count=5, **fields):
+    rng = random.Random(seed)
+    starts = []
+    for side, model in (("candidate", candidate), ("reference", reference)):
+        if model is not None:
+            starts += starts_of(POINTS, side, model, rng, count=count)
+    return bare(POINTS, PROFILE, starts, **fields)
+
+
+def judged(run, chosen=None, pinned=None, rolling=None, replicable=True):
+    return judge(
+        run,
+        PROFILE,
+        references=References(chosen, pinned, rolling),
+        kv_bytes_per_token=131_072,
+        replicable=replicable,
+    )
+
+
+def test_side_by_side_counts_and_keeps_the_stored_ones():
+    stored = run_of(Model(), seed=2)
+    result = judged(run_of(Model(floor_ms=21), Model()), chosen=stored)
+    assert result.comparison.kind == "side-by-side"
+    assert result.verdict == "regression"
+    assert [other.kind for other in result.comparison.others] == ["baseline"]
+
+
+def test_a_lower_floor_is_a_regime_shift_and_no_regression():
+    """The floor falls by a third, the cost of a token stays: faster or as fast everywhere."""
+    result = judged(run_of(Model(floor_ms=12), Model()))
+    assert result.comparison.verdict != "regression"
+    verdicts = {f.id: f.verdict for f in result.findings}
+    assert verdicts["append_flatness"] == "regime-shift"
+    assert result.verdict == "improvement"
+
+
+def test_the_pinned_reference_speaks_up_where_the_chosen_one_sees_nothing():
+    """Creep: every release is within the noise of the last, and all of them are slower."""
+    slow, before, long_ago = Model(floor_ms=24), Model(floor_ms=23.9), Model(floor_ms=19)
+    result = judged(run_of(slow), chosen=run_of(before, seed=2), pinned=run_of(long_ago, seed=3))
+    assert result.comparison.reference.startswith("pinned")
+    assert result.comparison.verdict == "regression"
+    assert not result.comparison.confirmed
+
+
+def test_another_identity_is_not_comparable_and_the_fields_are_named():
+    other = run_of(Model(), seed=2)
+    other.identity = {**other.identity, "driver": "1.2.3"}
+    result = judged(run_of(Model()), chosen=other)
+    assert result.comparison.verdict == "not-comparable"
+    assert "driver" in result.comparison.differing
+
+
+def test_a_running_server_gets_no_statistical_verdict():
+    result = judged(run_of(Model(floor_ms=30)), chosen=run_of(Model(), seed=2), replicable=False)
+    assert result.comparison.verdict == "inconclusive"
+    assert "cannot show how starts differ" in result.comparison.reason
+
+
+def test_half_a_pair_is_not_compared():
+    run = run_of(Model(), Model())
+    run.starts[-1].failure = "died"
+    assert len(paired(run.starts, "candidate")) == 4
+
+
+def test_too_few_valid_samples_are_named_by_point_and_reason():
+    run = run_of(Model(), count=2)
+    assert too_few_valid(run, PROFILE) == []
+    for start in run.starts:
+        start.series[3].ttft_ms.clear()
+        start.series[3].void.append(Void(reason="wrong split", count=10))
+    (problem,) = too_few_valid(run, PROFILE)
+    assert run.starts[0].series[3].point.label in problem
+    assert "wrong split (20)" in problem
+
+
+def test_no_start_at_all_is_a_problem():
+    assert too_few_valid(run_of(), PROFILE) == ["No candidate start was measured to its end."]
+
+
+def test_the_studys_several_rows_of_a_point_are_pooled():
+    run = run_of(Model())
+    study = judged(run)
+    doubled = study.points + [
+        p.model_copy(update={"median_ms": p.median_ms * 3}) for p in study.points[:1]
+    ]
+    medians = reference_medians([], study.model_copy(update={"points": doubled}))
+    first = study.points[0]
+    assert medians[Point(first.context_tokens, first.append_tokens)] == first.median_ms * 2

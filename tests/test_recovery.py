@@ -1,0 +1,99 @@
+"""The probe against a server whose surface is known: what it recovers, and how surely."""
+
+import statistics
+from datetime import UTC, datetime
+
+import pytest
+
+from append_prefill.analysis.surface import fit_surface
+from append_prefill.planted.cost import Cost
+from append_prefill.planted.server import PlantedServer
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.sample import take_sample
+from append_prefill.records.run import Series, Start
+from append_prefill.workload.points import Point
+from append_prefill.workload.prompts import PromptSource
+
+COST = Cost(
+    floor_ms=8.0, new_token_us=12.0, cached_token_us=3.0, form="sum", start_sd=0.05, within_sd=0.02
+)
+POINTS = [Point(c, a) for c in (64, 1024, 2048) for a in (16, 256, 1024)]
+
+
+def measured_start(index):
+    with PlantedServer(COST, start_seed=index) as server, TimedClient(server.base_url) as client:
+        prompts = PromptSource((index,), 32000)
+        series = []
+        for point in POINTS:
+            samples = [
+                take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
+                for _ in range(7)
+            ]
+            assert [s.void for s in samples] == [None] * 7
+            series.append(
+                Series(
+                    context_tokens=point.context_tokens,
+                    append_tokens=point.append_tokens,
+                    ttft_ms=[s.ttft_ms for s in samples],
+                    e2e_ms=[s.e2e_ms for s in samples],
+                    itl_ms=[s.itl_ms for s in samples],
+                    output_tokens=[s.output_tokens for s in samples],
+                    cached_tokens=[s.cached_tokens for s in samples],
+                    block=list(range(7)),
+                )
+            )
+    return Start(
+        index=index,
+        side="candidate",
+        pair=index,
+        host="here",
+        device="planted",
+        started_at=datetime.now(UTC),
+        ready_s=None,
+        measured_s=1.0,
+        server_args=[],
+        subject={},
+        warmup=None,
+        state=[],
+        client_floor_ms=None,
+        series=series,
+    )
+
+
+@pytest.fixture(scope="module")
+def surface():
+    return fit_surface([measured_start(index) for index in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [("floor_ms", 8.0), ("new_token_us", 12.0), ("cached_token_us", 3.0)],
+)
+def test_what_was_planted_lies_in_the_interval(surface, name, planted):
+    """Fixed seeds: the planted start levels are the same each time.
+
+    The client's own share of the floor, a few tenths of a ms on a busy machine, is within the
+    half-width that a start-to-start sd of 5 % gives six starts (0.4 ms on the floor).
+    """
+    estimate = getattr(surface, name)
+    assert estimate.low <= planted <= estimate.high
+    # An interval that holds everything would prove nothing.
+    assert estimate.high - estimate.low < planted
+
+
+def test_the_form_is_recovered(surface):
+    assert surface.form == "sum"
+
+
+def test_the_clock_reads_what_the_server_waited():
+    """Client and server time the same requests; they differ by the way there and back alone."""
+    with PlantedServer(Cost(floor_ms=5)) as server, TimedClient(server.base_url) as client:
+        prompts = PromptSource((1,), 32000)
+        point = Point(64, 32)
+        for _ in range(30):
+            take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
+        samples = [
+            take_sample(client, prompts, point, page_tokens=1, output_tokens=2) for _ in range(30)
+        ]
+    measured = statistics.median(s.ttft_ms for s in samples)
+    assert measured >= 5.0
