@@ -6,16 +6,14 @@ The statistics of going on are `analysis.sequential`; here they meet the clock a
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from append_prefill.analysis.sequential import Plan as Looks
 from append_prefill.analysis.sequential import next_step
 from append_prefill.analysis.sequential import plan as plan_looks
 from append_prefill.engines.base import Engine
 from append_prefill.judge import compare_live, compare_references
-from append_prefill.probe.plan import Plan
+from append_prefill.probe.plan import Plan, abba
 from append_prefill.probe.queue import QueueState
-from append_prefill.records.identity import version_of
 from append_prefill.records.run import Look, Run, Side
 from append_prefill.references import References
 from append_prefill.settings import Settings
@@ -44,25 +42,21 @@ class Decider:
         """The sides of a pair, in the order they are to be measured."""
         if state.confirm_from is None or pair < state.confirm_from:
             return self._plan.pair(pair).sides
-        both: tuple[Side, Side] = ("candidate", "reference")
-        return both if pair % 2 == 0 else (both[1], both[0])
+        return abba(("candidate", "reference"), pair)
 
-    def engine(self, side: Side) -> Engine:
-        """The engine of a side; the baseline's own environment when confirming."""
-        engine = (
-            self._settings.candidate
-            if side == "candidate"
-            else self._settings.reference or self._confirming
-        )
+    def engine(self, side: Side, state: QueueState) -> Engine:
+        """The engine of a side; the suspecting version's own environment when confirming.
+
+        Raises LookupError for a reference that this run has not.
+        """
+        engine: Engine | None = self._settings.candidate
+        if side == "reference":
+            engine = self._settings.reference
+            if engine is None and state.confirm_with is not None:
+                engine = self._settings.confirming(state.confirm_with)
         if engine is None:
             raise LookupError("this run has no reference engine")
         return engine
-
-    @cached_property
-    def _confirming(self) -> Engine | None:
-        chosen = self._references.chosen
-        version = None if chosen is None else version_of(chosen)
-        return None if version is None else self._settings.confirming(version)
 
     def decide(self, state: QueueState) -> QueueState:
         """The queue's next state, once all that was planned is done."""
@@ -72,27 +66,33 @@ class Decider:
     def _confirm(self, state: QueueState) -> QueueState:
         """A stored baseline can only suspect: measure both sides now, if that can be done."""
         done = state.model_copy(update={"closed": "all planned starts are measured"})
-        if self._references.chosen is None or self._confirming is None:
-            return done
-        suspicion = compare_references(
+        stored = compare_references(
             self._record(),
             self._settings.profile,
             self._references,
             replicable=self._settings.candidate.replicable,
-        )[0]
-        if suspicion.verdict != "regression":
+        )
+        suspicion = next((c for c in stored if c.verdict == "regression"), None)
+        if suspicion is None:
+            return done
+        engine = self._settings.confirming(suspicion.reference)
+        if engine is None:
             return done
         pairs = min(self._plan.starts, self._pairs_left(sides=2))
         if pairs < 2:
             return state.model_copy(
-                update={"closed": "suspected, but the budget leaves no time to confirm"}
+                update={"closed": "suspected, but the budget left no time to confirm"}
             )
         self._tell(
-            f"the stored {suspicion.reference} suspects a regression: measuring "
-            f"{self._confirming.label} side by side, {pairs} pairs"
+            f"the stored {suspicion.reference} ({suspicion.role}) suspects a regression: "
+            f"measuring {engine.label} side by side, {pairs} pairs"
         )
         return state.model_copy(
-            update={"confirm_from": state.planned, "planned": state.planned + pairs}
+            update={
+                "confirm_from": state.planned,
+                "confirm_with": suspicion.reference,
+                "planned": state.planned + pairs,
+            }
         )
 
     def _look(self, state: QueueState) -> QueueState:
@@ -147,4 +147,5 @@ class Decider:
         elapsed_s = self._elapsed_s()
         # Workers measure at the same time: what counts is the run's own pace.
         per_start_s = elapsed_s / len(starts)
-        return int((self._plan.budget_minutes * 60 - elapsed_s) // (per_start_s * sides))
+        left = (self._plan.budget_minutes * 60 - elapsed_s) // (per_start_s * sides)
+        return max(0, int(left))

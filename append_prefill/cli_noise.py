@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,13 +15,14 @@ from append_prefill.analysis.noise import noise_of
 from append_prefill.cli_output import add_baselines, add_json, print_json
 from append_prefill.errors import UsageError
 from append_prefill.probe.plan import make_plan
-from append_prefill.records.baselines import baseline_path, save_baseline
+from append_prefill.records.baselines import baseline_path, refuse_overwrite, save_baseline
 from append_prefill.records.identity import identity_of, version_of
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.references import References
 from append_prefill.runs import close_run, new_folder
 from append_prefill.session import Session, Worker
+from append_prefill.session import identity_of as session_identity
 from append_prefill.settings import Options, Settings, resolve
 
 
@@ -32,8 +34,7 @@ def register(commands: Any) -> None:
         description="Runs A/A nights: the same version on both sides, ABBA, no look but one. "
         "Stores start-to-start, within-start and between-nights spread, autocorrelation and "
         "effective n in the version's baseline, where verdicts and `plan` take them from. "
-        "Nights of one call follow each other at once: the between-nights part is then that of "
-        "runs, not of days.",
+        "Nights of one day cannot show how nights differ: that part is then left to the profile.",
     )
     parser.add_argument("--sglang", required=True, metavar="ENV", help="as in pytest")
     parser.add_argument("--nights", type=int, default=2, metavar="K", help="A/A runs (default 2)")
@@ -65,6 +66,13 @@ def _run(args: argparse.Namespace) -> int:
             Path.cwd(),
         )
     )
+    # Before the first server starts: hours of measuring must have somewhere to go.
+    refuse_overwrite(
+        args.baselines,
+        session_identity(settings),
+        settings.candidate.version,
+        not_binding=settings.profile.identity_not_binding,
+    )
     nights = [_night(settings, args.report_dir, seed + night) for night in range(args.nights)]
     stored, path = _store(nights, args.baselines)
     if args.json:
@@ -88,7 +96,8 @@ def _one_look(settings: Settings) -> Settings:
 
 def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
     created = datetime.now(UTC)
-    options = settings.options
+    options = replace(settings.options, seed=seed)
+    settings = replace(settings, options=options)
     plan = make_plan(
         settings.profile,
         seed=seed,
@@ -104,7 +113,7 @@ def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
         created,
         references=References(),
         worker=Worker(),
-        tell=lambda text: print(f"{datetime.now():%H:%M:%S} {text}", flush=True),
+        tell=lambda text: print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True),
     )
     run = session.judged
     close_run(session, run)
@@ -116,6 +125,10 @@ def _store(nights: Sequence[Run], baselines: Path) -> tuple[NoiseRecord, Path]:
     last = nights[-1]
     path = baseline_path(baselines, identity_of(last), version_of(last))
     noise = noise_of([run.starts for run in nights])
+    if len({run.created_at.date() for run in nights}) == 1:
+        # Runs of one day cannot show how nights differ; taken for nights they would promise far
+        # too much. Verdicts then take the profile's assumption.
+        noise = noise.model_copy(update={"night_sd": None})
     base = read_run(path, option="--baselines") if path.is_file() else last
     written = save_baseline(base.model_copy(update={"noise": noise}), baselines)
     return noise, written

@@ -12,14 +12,24 @@ from collections.abc import Mapping, Sequence
 
 from append_prefill.analysis.comparison import compare, compare_with_study
 from append_prefill.analysis.findings import judge_findings
-from append_prefill.analysis.summary import start_medians, summarise_points
+from append_prefill.analysis.joint import ASSUMED_DF
+from append_prefill.analysis.summary import start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict import run_verdict
-from append_prefill.records.identity import differences
-from append_prefill.records.run import Comparison, Look, Run, Side, Start
+from append_prefill.records.identity import differences, version_of
+from append_prefill.records.run import (
+    Comparison,
+    ComparisonVerdict,
+    Look,
+    NoiseRecord,
+    Role,
+    Run,
+    Side,
+    Start,
+)
 from append_prefill.references import References
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile
+from append_prefill.workload.profile import Noise, Profile
 
 
 def judge(
@@ -42,7 +52,7 @@ def judge(
     findings = judge_findings(
         candidate,
         profile,
-        reference=reference_medians(run.starts, references.chosen),
+        reference=reference_medians(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,
     )
@@ -55,11 +65,6 @@ def judge(
             "verdict": run_verdict(findings, comparison),
         }
     )
-
-
-def usable(starts: Sequence[Start], side: Side) -> list[Start]:
-    """The starts of a side that were measured to their end."""
-    return [s for s in starts if s.side == side and s.failure is None and s.measured_s is not None]
 
 
 def paired(starts: Sequence[Start], side: Side) -> list[Start]:
@@ -76,7 +81,8 @@ def too_few_valid(run: Run, profile: Profile) -> list[str]:
     `plan.min_valid_share` of the samples are valid.
     """
     problems = []
-    for side in run.plan.sides:
+    sides = {*run.plan.sides, *(start.side for start in run.starts)}
+    for side in sorted(sides):
         starts = usable(run.starts, side)
         if not starts:
             problems.append(f"No {side} start was measured to its end.")
@@ -115,15 +121,27 @@ def compare_all(
 ) -> Comparison | None:
     """The comparison that counts, with the others in `others`; None without any.
 
-    Side by side counts before anything stored. Of the stored ones the chosen baseline counts,
-    unless it sees no regression and another one does.
+    Side by side counts before what is stored of the same version. Of the stored ones the chosen
+    baseline counts, unless it sees no regression and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
     live = compare_live(
         run, profile, references.chosen, alpha=looks[-1].threshold if looks else None
     )
     if live is not None:
-        return live.model_copy(update={"others": stored, "looks": list(looks)})
+        live = live.model_copy(update={"looks": list(looks)})
+        own = version_of(run)
+        if live.verdict != "not-comparable":
+            # Side by side decides about its own reference; about another version it says
+            # nothing, and of a version against itself neither does it about a stored run.
+            open_ = [c for c in stored if c.reference != live.reference or c.reference == own]
+        else:
+            open_ = stored
+        worst = next((c for c in open_ if c.verdict == "regression"), None)
+        if worst is None or live.verdict == "regression":
+            return live.model_copy(update={"others": stored})
+        others = [live, *(c for c in stored if c is not worst)]
+        return worst.model_copy(update={"others": others})
     if not stored:
         return None
     counts = next((c for c in stored if c.verdict == "regression"), stored[0])
@@ -142,8 +160,8 @@ def compare_references(
     judged = sum(1 for _, r in stored if r.provenance != "study") or 1
     alpha = profile.policy.false_alarm_rate / judged
     return [
-        compare_stored(run, profile, r, replicable=replicable, called=called, alpha=alpha)
-        for called, r in stored
+        compare_stored(run, profile, r, replicable=replicable, role=role, alpha=alpha)
+        for role, r in stored
     ]
 
 
@@ -157,13 +175,12 @@ def compare_live(
     reference = paired(run.starts, "reference")
     if not reference:
         return None
-    stored_noise = None if baseline is None else baseline.noise
     label = str(reference[0].subject.get("sglang") or "reference")
     return compare(
         paired(run.starts, "candidate"),
         reference,
         policy=profile.policy,
-        noise=stored_noise or profile.noise,
+        noise=noise_for(run, profile, baseline),
         kind="side-by-side",
         reference_label=label,
         provenance="suite",
@@ -177,19 +194,20 @@ def compare_stored(
     baseline: Run,
     *,
     replicable: bool,
-    called: str = "",
+    role: Role = "chosen",
     alpha: float | None = None,
 ) -> Comparison:
     """The candidate against a stored run: not comparable, a study's, or across nights.
 
-    `called` goes before the version in the reference's name; `alpha` is its part of the night's
-    false-alarm rate, by default the whole.
+    `role` is how the reference was chosen; `alpha` its part of the night's false-alarm rate, by
+    default the whole.
     """
-    label = called + str(baseline.subject.get("sglang") or "baseline")
+    label = str(baseline.subject.get("sglang") or "baseline")
     if baseline.provenance == "study":
-        return compare_with_study(
+        study = compare_with_study(
             summarise_points(usable(run.starts, "candidate"), profile), baseline, profile.policy
         )
+        return study.model_copy(update={"role": role})
     differing = differences(run, baseline, profile.identity_not_binding)
     if differing:
         fields = ", ".join(differing)
@@ -207,36 +225,78 @@ def compare_stored(
             where="",
             reason=f"The stored run differs in {fields}: its times say nothing of this run.",
             differing=differing,
+            role=role,
         )
     result = compare(
         usable(run.starts, "candidate"),
         usable(baseline.starts, "candidate"),
         policy=profile.policy,
-        noise=baseline.noise or profile.noise,
+        noise=noise_for(run, profile, baseline),
         kind="baseline",
         reference_label=label,
         provenance=baseline.provenance,
         alpha=alpha,
     )
-    if not replicable and result.verdict in ("pass", "regression", "improvement"):
-        return result.model_copy(
-            update={
-                "verdict": "inconclusive",
-                "reason": f"One running server cannot show how starts differ; taken alone its "
-                f"samples would say {result.verdict}. Let the suite start the server to decide.",
-            }
+    result = result.model_copy(update={"role": role})
+    replicated = replicable and baseline.state.get("replicated") is not False
+    return result if replicated else _undecided(result)
+
+
+def _undecided(comparison: Comparison) -> Comparison:
+    """The comparison of a server whose starts cannot be replicated: figures, and no verdict."""
+
+    def open_(verdict: ComparisonVerdict) -> ComparisonVerdict:
+        return "not-comparable" if verdict == "not-comparable" else "inconclusive"
+
+    return comparison.model_copy(
+        update={
+            "verdict": open_(comparison.verdict),
+            "points": [
+                p.model_copy(update={"verdict": open_(p.verdict)}) for p in comparison.points
+            ],
+            "surface": [
+                e.model_copy(update={"verdict": open_(e.verdict)}) for e in comparison.surface
+            ],
+            "reason": f"One running server cannot show how starts differ; taken alone its samples "
+            f"would say {comparison.verdict}. Let the suite start the server to decide.",
+        }
+    )
+
+
+def noise_for(run: Run, profile: Profile, baseline: Run | None) -> Noise | NoiseRecord:
+    """The noise to judge by: the baseline's if it is of this identity and has one.
+
+    A record of one day does not know how nights differ: the profile's assumption stands in,
+    with the few degrees of freedom that an assumption is worth.
+    """
+    if (
+        baseline is None
+        or baseline.noise is None
+        or differences(run, baseline, profile.identity_not_binding)
+    ):
+        return profile.noise
+    if baseline.noise.night_sd is None:
+        nights = int(ASSUMED_DF) + 1
+        return baseline.noise.model_copy(
+            update={"night_sd": profile.noise.night_sd, "nights": nights}
         )
-    return result
+    return baseline.noise
 
 
 def reference_medians(
-    starts: Sequence[Start], baseline: Run | None
+    run: Run, profile: Profile, baseline: Run | None
 ) -> Mapping[Point, float] | None:
-    """Median TTFT in ms by point of what the candidate is held against; None without any."""
-    medians = start_medians(usable(starts, "reference"), "reference")
+    """Median TTFT in ms by point of what the candidate is held against; None without any.
+
+    A stored run of another identity is none: its hardware would pass for a regime shift. The
+    study's table is one, being what the findings claim.
+    """
+    medians = start_medians(usable(run.starts, "reference"), "reference")
     if medians:
         return {point: statistics.median(by.values()) for point, by in medians.items()}
     if baseline is None:
+        return None
+    if baseline.provenance != "study" and differences(run, baseline, profile.identity_not_binding):
         return None
     # The study has a row an experiment, so several for one point.
     rows: dict[Point, list[float]] = {}

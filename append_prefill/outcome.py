@@ -40,6 +40,9 @@ def settle_comparison(
     """The outcome of the comparison as a whole (`point` None) or at one point."""
     if comparison is None:
         return Outcome("skip", "nothing to compare with: no baseline fits and no --against")
+    if comparison.provenance == "study":
+        # One value a point can never reach a verdict: strictness cannot ask for one.
+        return Outcome("skip", comparison.reason)
     if comparison.verdict == "not-comparable":
         return Outcome("fail" if strict else "skip", f"not comparable: {comparison.reason}")
     verdict: ComparisonVerdict
@@ -60,5 +63,7 @@ def settle_comparison(
     if verdict == "regression":
         return Outcome("fail", f"regression: {text}")
     if verdict == "inconclusive":
-        return Outcome("fail" if strict else "skip", f"inconclusive: {text}")
+        # A pass promises the surface, not each point: a point may stay undecided under it.
+        settled = point is not None and comparison.verdict in ("pass", "improvement")
+        return Outcome("fail" if strict and not settled else "skip", f"inconclusive: {text}")
     return PASS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from append_prefill.progress import Follower, ProgressLog
 from append_prefill.pytest_options import MARKER, add_options, is_run, options_of, seed_of
 from append_prefill.records.baselines import refuse_overwrite
 from append_prefill.records.run import Finding, Run
-from append_prefill.references import gather
+from append_prefill.references import References, gather
 from append_prefill.report.terminal import summary_lines
 from append_prefill.runs import close_run, new_folder
 from append_prefill.session import Session, Worker, identity_of
@@ -43,7 +44,10 @@ SESSION = pytest.StashKey[Session]()
 FOLDER = pytest.StashKey[Path]()
 CREATED = pytest.StashKey[datetime]()
 SEED = pytest.StashKey[int]()
+REFERENCES = pytest.StashKey[References]()
+INFRASTRUCTURE = pytest.StashKey[str]()
 FOLLOWER = pytest.StashKey[Follower]()
+TOLD = "append_prefill_infrastructure"
 SELECTION_FILE = "selection.json"
 FINISHED = pytest.StashKey[tuple[Run, str | None]]()
 
@@ -63,22 +67,49 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     received = getattr(config, "workerinput", None)
     seed = received["append_prefill_seed"] if received else seed_of(config)
+    created = datetime.now(UTC)
+    if received:
+        created = datetime.fromisoformat(received["append_prefill_created_at"])
+    report_dir = config.invocation_params.dir / config.getoption("--report-dir")
+    config.stash[SEED], config.stash[CREATED] = seed, created
     try:
         settings = resolve(options_of(config, seed), config.rootpath)
+        config.stash[REFERENCES] = _references(settings, report_dir, created)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[SETTINGS], config.stash[SEED] = settings, seed
+    except AppendPrefillError as error:
+        pytest.exit(str(error), returncode=error.exit_status)
+    config.stash[SETTINGS] = settings
     if received:
         config.stash[FOLDER] = Path(received["append_prefill_folder"])
-        config.stash[CREATED] = datetime.fromisoformat(received["append_prefill_created_at"])
         return
-    created = datetime.now(UTC)
-    report_dir = config.invocation_params.dir / config.getoption("--report-dir")
-    folder = new_folder(report_dir, created, settings.candidate.label)
-    config.stash[FOLDER], config.stash[CREATED] = folder, created
+    name = settings.candidate.version or settings.candidate.label
+    config.stash[FOLDER] = folder = new_folder(report_dir, created, name)
     # The run's folder always holds the JUnit file; one asked for elsewhere is copied in the end.
     if config.option.xmlpath is None:
         config.option.xmlpath = str(folder / "junit.xml")
+
+
+def _references(settings: Settings, report_dir: Path, created: datetime) -> References:
+    """What to compare with. Raises UsageError for all that is wrong with it or with saving."""
+    options, profile = settings.options, settings.profile
+    baselines, identity = settings.root / "baselines", identity_of(settings)
+    if options.save_baseline:
+        refuse_overwrite(
+            baselines,
+            identity,
+            settings.candidate.version,
+            not_binding=profile.identity_not_binding,
+        )
+    return gather(
+        baselines,
+        report_dir,
+        options.baseline,
+        identity=identity,
+        version=settings.candidate.version,
+        profile=profile,
+        now=created,
+    )
 
 
 def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
@@ -125,14 +156,30 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _session(config: pytest.Config, settings: Settings, experiments: list[str] | None) -> Session:
-    options = settings.options
+    options, profile = settings.options, settings.profile
+    known = [e.id for e in profile.experiments]
+    unknown = [name for name in experiments or [] if name not in known]
+    if unknown:
+        raise UsageError(
+            "--profile",
+            profile.name,
+            f"has no experiment {', '.join(unknown)}, which a selected test needs.",
+            f"It has {', '.join(known)}; add the experiment to it, or use another profile.",
+        )
+    if options.save_baseline and experiments is not None and set(experiments) < set(known):
+        raise UsageError(
+            "--save-baseline",
+            "",
+            f"with only {', '.join(experiments)} selected would store a part as the whole.",
+            "Select all tests, or drop --save-baseline.",
+        )
     received = getattr(config, "workerinput", {})
     worker = Worker(
         int(received["workerid"].removeprefix("gw")) if received else 0,
         int(received.get("workercount", 0) or getattr(config.option, "numprocesses", 0) or 1),
     )
     plan = make_plan(
-        settings.profile,
+        profile,
         seed=options.seed,
         sides=("candidate", "reference") if settings.reference else ("candidate",),
         experiments=experiments,
@@ -141,29 +188,12 @@ def _session(config: pytest.Config, settings: Settings, experiments: list[str] |
         budget_minutes=options.budget_minutes,
     )
     settings.check_fits(plan)
-    identity = identity_of(settings)
-    references = gather(
-        settings.root / "baselines",
-        config.stash[FOLDER].parent,
-        options.baseline,
-        identity=identity,
-        version=settings.candidate.version,
-        profile=settings.profile,
-        now=config.stash[CREATED],
-    )
-    if options.save_baseline:
-        refuse_overwrite(
-            settings.root / "baselines",
-            identity,
-            settings.candidate.version,
-            not_binding=settings.profile.identity_not_binding,
-        )
     return Session(
         settings,
         plan,
         config.stash[FOLDER],
         config.stash[CREATED],
-        references=references,
+        references=config.stash[REFERENCES],
         worker=worker,
         tell=ProgressLog(
             config.stash[FOLDER] / "progress.log", received["workerid"] if received else ""
@@ -253,12 +283,17 @@ def hold_against_reference(
 
 @pytest.fixture(scope="module")
 def live_server(
+    request: pytest.FixtureRequest,
     append_prefill_session: Session,
     measured: Run,  # noqa: ARG001 (the measuring must be over before another server starts)
 ) -> Iterator[RunningServer]:
     """A server of the candidate's for property tests, started after the measuring is over."""
-    with append_prefill_session.live_server() as (server, _):
-        yield server
+    try:
+        with append_prefill_session.live_server() as (server, _):
+            yield server
+    except AppendPrefillError as error:
+        request.config.stash[INFRASTRUCTURE] = str(error)
+        pytest.fail(str(error), pytrace=False)
 
 
 def _settle(outcome: Outcome) -> None:
@@ -270,11 +305,16 @@ def _settle(outcome: Outcome) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `profile_point` over the profile's points, one test each."""
-    if "profile_point" in metafunc.fixturenames:
-        settings = metafunc.config.stash.get(SETTINGS, None)
-        points = settings.profile.points if settings else ()
-        metafunc.parametrize("profile_point", points, ids=[p.label for p in points])
+    """Parametrise `planned_point` over the profile's points and those drawn from the seed."""
+    if "planned_point" not in metafunc.fixturenames:
+        return
+    settings = metafunc.config.stash.get(SETTINGS, None)
+    points: tuple[Point, ...] = ()
+    if settings is not None:
+        points = make_plan(
+            settings.profile, seed=settings.options.seed, sides=("candidate",)
+        ).all_points
+    metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -283,18 +323,52 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if FOLLOWER in config.stash:
         config.stash[FOLLOWER].stop()
+    if SETTINGS not in config.stash:
+        return
+    output: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if output is not None:
+        if INFRASTRUCTURE in config.stash:
+            output[TOLD] = config.stash[INFRASTRUCTURE]
+        return
+    try:
+        _close(session)
+    except Exception:  # noqa: BLE001 (reported whole, and red: what was measured is on disk)
+        config.stash[INFRASTRUCTURE] = traceback.format_exc()
+        session.exitstatus = EXIT_INFRASTRUCTURE
+
+
+def _close(session: pytest.Session) -> None:
+    config = session.config
     run_session = _finished_session(config)
     if run_session is None or not run_session.began:
+        if session.exitstatus == pytest.ExitCode.OK and session.testscollected:
+            config.stash[INFRASTRUCTURE] = "No selected test measured anything."
+            session.exitstatus = EXIT_INFRASTRUCTURE
         return
     run, problem = run_session.finish()
-    try:
-        close_run(run_session, run)
-    except AppendPrefillError as error:
-        problem = problem or str(error)
     config.stash[FINISHED] = (run, problem)
     session.exitstatus = exit_status(
-        run, int(session.exitstatus), strict=config.getoption("--strict-verdicts")
+        run,
+        int(session.exitstatus),
+        strict=config.getoption("--strict-verdicts"),
+        infrastructure=INFRASTRUCTURE in config.stash,
     )
+    close_run(run_session, run)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
+    """A crashed worker is no regression, whatever test it happened in (hook of pytest-xdist)."""
+    if SETTINGS in sched.config.stash:
+        sched.config.stash[INFRASTRUCTURE] = f"A worker crashed while it ran {crashitem}."
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker what failed beside the measuring (hook of pytest-xdist)."""
+    told = getattr(node, "workeroutput", {}).get(TOLD)
+    if told is not None:
+        node.config.stash[INFRASTRUCTURE] = told
 
 
 def _finished_session(config: pytest.Config) -> Session | None:
@@ -308,14 +382,19 @@ def _finished_session(config: pytest.Config) -> Session | None:
     return config.stash.get(SESSION, None)
 
 
-def exit_status(run: Run, status: int, *, strict: bool) -> int:
-    """The process's exit status for a verdict, given pytest's own (see the design's list)."""
+def exit_status(run: Run, status: int, *, strict: bool, infrastructure: bool = False) -> int:
+    """The process's exit status for a verdict, given pytest's own (see the design's list).
+
+    `infrastructure`: something beside the measuring failed, a worker or the property tests' server.
+    """
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return status
     if run.verdict == "infrastructure":
         return EXIT_INFRASTRUCTURE
     if run.verdict in ("regression", "broken"):
         return EXIT_REGRESSION
+    if infrastructure:
+        return EXIT_INFRASTRUCTURE
     undecided = run.verdict in ("inconclusive", "not-comparable")
     if strict and undecided:
         return EXIT_INCONCLUSIVE
@@ -323,10 +402,15 @@ def exit_status(run: Run, status: int, *, strict: bool) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    infrastructure = config.stash.get(INFRASTRUCTURE, None)
+    if FINISHED not in config.stash and infrastructure is None:
+        return
+    terminalreporter.section("append-prefill")
+    if infrastructure is not None:
+        terminalreporter.write_line(infrastructure)
     if FINISHED not in config.stash:
         return
     run, problem = config.stash[FINISHED]
-    terminalreporter.section("append-prefill")
     for line in summary_lines(run, config.stash[FOLDER], problem):
         terminalreporter.write_line(line)
 

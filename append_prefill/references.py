@@ -6,16 +6,17 @@ have we crept?", the rolling window "did something change here since last week?"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.summary import usable
 from append_prefill.records.baselines import expiry_warning, pinned_baseline, select_baseline
 from append_prefill.records.history import last_of_identity, load_history, load_runs
-from append_prefill.records.run import Run, Start
+from append_prefill.records.identity import version_of
+from append_prefill.records.run import Role, Run
 from append_prefill.workload.profile import Profile
 
 
@@ -29,10 +30,14 @@ class References:
     warnings: tuple[str, ...] = ()
 
     @property
-    def stored(self) -> list[tuple[str, Run]]:
-        """(how it is called, run), the chosen one first."""
-        named = (("", self.chosen), ("pinned ", self.pinned), ("rolling ", self.rolling))
-        return [(name, run) for name, run in named if run is not None]
+    def stored(self) -> list[tuple[Role, Run]]:
+        """(role, run), the chosen one first."""
+        named: tuple[tuple[Role, Run | None], ...] = (
+            ("chosen", self.chosen),
+            ("pinned", self.pinned),
+            ("rolling", self.rolling),
+        )
+        return [(role, run) for role, run in named if run is not None]
 
 
 def gather(
@@ -76,21 +81,17 @@ def _rolling(
         before=now,
     )
     runs = load_runs(entries, report_dir)
-    nights = [candidate_starts(run) for run in runs]
+    runs = [run for run in runs if run.state.get("replicated") is not False]
+    nights = [usable(run.starts, "candidate") for run in runs]
     nights = [starts for starts in nights if starts]
     if len(nights) < 2:
         return None
-    starts = [start for night in nights for start in night]
+    # Nights of several versions scatter by what the versions differ: that is no noise.
+    one_version = len({version_of(run) for run in runs}) == 1
     return runs[-1].model_copy(
         update={
-            "starts": starts,
-            "noise": noise_of(nights),
+            "starts": [start for night in nights for start in night],
+            "noise": noise_of(nights) if one_version else None,
             "comparison": None,
-            "subject": {"sglang": f"last {len(nights)} runs"},
         }
     )
-
-
-def candidate_starts(run: Run) -> Sequence[Start]:
-    """The candidate's whole starts of a run."""
-    return [s for s in run.starts if s.side == "candidate" and s.failure is None and s.series]

@@ -14,11 +14,12 @@ from typing import Any
 
 import append_prefill
 from append_prefill.adaptive import Decider
+from append_prefill.analysis.summary import usable
 from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, Engine, RunningServer
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.errors import InfrastructureError
-from append_prefill.judge import judge, too_few_valid, usable
+from append_prefill.judge import judge, too_few_valid
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.queue import PairQueue, QueueState
 from append_prefill.probe.runner import PairRunner
@@ -81,7 +82,7 @@ class Session:
         """What was measured so far by all workers, not judged."""
         starts = read_starts(self.folder)
         candidate = usable(starts, "candidate")
-        subject = candidate[0].subject if candidate else {}
+        subject = candidate[0].subject if candidate else {"sglang": self.settings.candidate.version}
         return Run(
             created_at=self._created_at,
             suite={
@@ -109,8 +110,14 @@ class Session:
         problems = too_few_valid(run, self.settings.profile)
         if state is not None and state.failed is not None:
             problems.insert(0, f"The run was cut short: {state.failed}")
+        elif state is not None and state.closed is None:
+            problems.insert(
+                0, f"The run was cut short: {len(state.done)} of {state.planned} pairs measured."
+            )
         if problems:
             raise InfrastructureError(" ".join(problems))
+        if state is not None and state.closed is not None:
+            run = run.model_copy(update={"state": {**run.state, "ended": state.closed}})
         return judge(
             run,
             self.plan.narrowed(self.settings.profile),
@@ -177,8 +184,9 @@ class Session:
             )
 
             def measure(index: int) -> None:
-                sides = self._decider.sides(index, queue.state())
-                runner.measure(index, [(side, self._decider.engine(side)) for side in sides])
+                state = queue.state()
+                sides = self._decider.sides(index, state)
+                runner.measure(index, [(side, self._decider.engine(side, state)) for side in sides])
                 self._tell_what_is_left(queue.state())
 
             return queue.work(measure)

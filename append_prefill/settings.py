@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from append_prefill.analysis.transfer import kv_bytes_per_token
-from append_prefill.engines.attach import API_KEY_VARIABLE
+from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Device, Engine
 from append_prefill.engines.devices import cpu_device, list_devices
 from append_prefill.engines.local import PlantedEngine
@@ -87,8 +87,15 @@ class Settings:
         return int(self.model.config["vocab_size"])
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of KV cache a token takes, from the model's geometry."""
+    def kv_bytes_per_token(self) -> int | None:
+        """Bytes of KV cache a token takes, from the model's geometry.
+
+        None for a running server whose model is not known to be the profile's.
+        """
+        if isinstance(self.candidate, AttachedEngine):
+            served = self.candidate.model_identity()["config_sha256"]
+            if served != self.model.config_sha256:
+                return None
         return kv_bytes_per_token(self.model.config)
 
     def guard(self, device: Device) -> Guard:
@@ -102,11 +109,17 @@ class Settings:
         return guard_for(self.devices[0]).identity()
 
     def confirming(self, version: str) -> Engine | None:
-        """The engine of a baseline's version, if its environment is at hand, to confirm with."""
+        """The engine of a stored run's version, if its environment is at hand, to confirm with.
+
+        None for the candidate's own version: measured against itself it would clear any
+        suspicion. None too for what is not at hand; the report then says what would confirm.
+        """
+        if version == self.candidate.version:
+            return None
         try:
             return _engine("--baseline", version, self.options, self.profile, self.root)
         except UsageError:
-            return None  # not at hand: the report then says what would confirm the suspicion
+            return None
 
     def check_fits(self, plan: Plan) -> None:
         """Raise UsageError if the plan's longest request is beyond the model or the KV pool."""
@@ -215,6 +228,8 @@ def _refuse_contradictions(options: Options) -> None:
         raise UsageError(
             "--budget", options.budget_minutes, "leaves no time.", "Give minutes above 0."
         )
+    if options.seed < 0:
+        raise UsageError("--seed", options.seed, "is negative.", "Give 0 or more.")
     if options.save_baseline and options.starts == 1:
         raise UsageError(
             "--save-baseline",

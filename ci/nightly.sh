@@ -49,6 +49,7 @@ finish() { # STATUS MESSAGE
     1) outcome=regression ;;
     8) outcome=inconclusive level=warning ;;
     7) outcome=infrastructure ;;
+    2 | 3) outcome=infrastructure ;; # interrupted, or pytest's own error: something was measured
     *) outcome=usage ;;
   esac
   report=$(newest_report)

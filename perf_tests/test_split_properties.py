@@ -1,7 +1,7 @@
 """Property tests on a live server, for what noise cannot break: the split itself."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from append_prefill.probe.client import TimedClient
@@ -23,8 +23,9 @@ on_a_server = settings(
 class Probe:
     """A client, what the server can hold, and prompts that never repeat."""
 
-    def __init__(self, client, page_tokens, limits, chunk_tokens, prompts):
+    def __init__(self, client, page_tokens, limits, chunk_tokens, *, prompts, seed):
         self.client, self.page_tokens, self.prompts = client, page_tokens, prompts
+        self.seed = seed
         self.points = points(limits, chunk_tokens)
 
     def prime(self, context):
@@ -54,11 +55,13 @@ def probe(append_prefill_session, live_server):
             description.page_size_tokens,
             profile.limits,
             description.chunked_prefill_tokens,
-            prompts,
+            prompts=prompts,
+            seed=append_prefill_session.plan.seed,
         )
 
 
 def test_split_is_exact_for_any_point(probe):
+    @seed(probe.seed)
     @on_a_server
     @given(probe.points)
     def exact(point):
@@ -70,6 +73,7 @@ def test_split_is_exact_for_any_point(probe):
 
 
 def test_a_cold_prompt_finds_nothing_in_the_cache(probe):
+    @seed(probe.seed)
     @on_a_server
     @given(probe.points)
     def cold(point):
@@ -80,6 +84,7 @@ def test_a_cold_prompt_finds_nothing_in_the_cache(probe):
 
 
 def test_order_of_priming_does_not_matter(probe):
+    @seed(probe.seed)
     @on_a_server
     @given(st.lists(probe.points, min_size=2, max_size=3), st.randoms(use_true_random=False))
     def any_order(drawn, random):
@@ -94,6 +99,7 @@ def test_order_of_priming_does_not_matter(probe):
 
 
 def test_siblings_share_the_context_and_nothing_more(probe):
+    @seed(probe.seed)
     @on_a_server
     @given(probe.points)
     def siblings(point):
@@ -108,6 +114,7 @@ def test_siblings_share_the_context_and_nothing_more(probe):
 
 
 def test_a_repeated_prompt_recomputes_its_last_token(probe):
+    @seed(probe.seed)
     @on_a_server
     @given(st.integers(16, 512))
     def repeated(length):

@@ -9,7 +9,7 @@ from append_prefill.adaptive import Decider
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.queue import QueueState
 from append_prefill.references import References
-from tests.report.parts import Model, bare, profile, starts_of, study_points
+from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
 POINTS, PROFILE = study_points(), profile()
 
@@ -33,7 +33,7 @@ class World:
             profile=PROFILE,
             candidate=SimpleNamespace(replicable=True, label="new"),
             reference=SimpleNamespace(label="old") if reference else None,
-            confirming=lambda version: confirming,
+            confirming=lambda version: confirming if version == "0.5.22" else None,
         )
         self.decider = Decider(
             settings,
@@ -93,7 +93,12 @@ def test_the_budget_ends_it():
     assert len(state.looks) == 1
 
 
-STORED = bare(POINTS, PROFILE, starts_of(POINTS, "candidate", Model(), random.Random(9)))
+STORED = bare(
+    POINTS,
+    PROFILE,
+    starts_of(POINTS, "candidate", Model(), random.Random(9)),
+    subject=subject("0.5.22"),
+)
 
 
 def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
@@ -107,7 +112,7 @@ def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
         ("candidate", "reference"),
         ("reference", "candidate"),
     }
-    assert world.decider.engine("reference") is engine
+    assert world.decider.engine("reference", state) is engine
     assert any("suspects a regression" in line for line in world.told)
 
 
@@ -119,4 +124,4 @@ def test_a_suspect_without_its_environment_stays_a_suspect():
 
 def test_without_a_reference_engine_there_is_none_to_run():
     with pytest.raises(LookupError):
-        World(Model()).decider.engine("reference")
+        World(Model()).decider.engine("reference", QueueState(planned=1))

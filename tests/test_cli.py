@@ -177,8 +177,9 @@ def test_promote_needs_a_stored_version_with_samples(baselines: str, capsys: Cap
     error = refused(capsys, "baselines", "promote", "0.6", *options)
     assert "0.5.9, 0.5.12" in error
     study = ["baselines", "promote", "0.5.5.post3", "--reason", "because"]
-    folder = str(STUDY.parents[2])
-    assert "the study's table" in refused(capsys, *study, "--baselines", folder)
+    root, folder = str(STUDY.parents[2]), str(STUDY.parent.relative_to(STUDY.parents[2]))
+    where = ["--baselines", root, "--folder", folder]
+    assert "the study's table" in refused(capsys, *study, *where)
 
 
 def test_baselines_show(baselines: str, capsys: Captured) -> None:

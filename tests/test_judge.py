@@ -2,11 +2,11 @@
 
 import random
 
-from append_prefill.judge import judge, paired, reference_medians, too_few_valid
+from append_prefill.judge import judge, noise_for, paired, reference_medians, too_few_valid
 from append_prefill.records.run import Void
 from append_prefill.references import References
 from append_prefill.workload.points import Point
-from tests.report.parts import Model, bare, profile, starts_of, study_points
+from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
 POINTS = study_points()
 PROFILE = profile()
@@ -52,7 +52,7 @@ def test_the_pinned_reference_speaks_up_where_the_chosen_one_sees_nothing():
     """Creep: every release is within the noise of the last, and all of them are slower."""
     slow, before, long_ago = Model(floor_ms=24), Model(floor_ms=23.9), Model(floor_ms=19)
     result = judged(run_of(slow), chosen=run_of(before, seed=2), pinned=run_of(long_ago, seed=3))
-    assert result.comparison.reference.startswith("pinned")
+    assert result.comparison.role == "pinned"
     assert result.comparison.verdict == "regression"
     assert not result.comparison.confirmed
 
@@ -69,6 +69,7 @@ def test_a_running_server_gets_no_statistical_verdict():
     result = judged(run_of(Model(floor_ms=30)), chosen=run_of(Model(), seed=2), replicable=False)
     assert result.comparison.verdict == "inconclusive"
     assert "cannot show how starts differ" in result.comparison.reason
+    assert {p.verdict for p in result.comparison.points} == {"inconclusive"}
 
 
 def test_half_a_pair_is_not_compared():
@@ -98,6 +99,50 @@ def test_the_studys_several_rows_of_a_point_are_pooled():
     doubled = study.points + [
         p.model_copy(update={"median_ms": p.median_ms * 3}) for p in study.points[:1]
     ]
-    medians = reference_medians([], study.model_copy(update={"points": doubled}))
+    medians = reference_medians(
+        run_of(), PROFILE, study.model_copy(update={"points": doubled, "provenance": "study"})
+    )
     first = study.points[0]
     assert medians[Point(first.context_tokens, first.append_tokens)] == first.median_ms * 2
+
+
+def test_side_by_side_says_nothing_about_another_version():
+    """An A/B with the last release passes; the pinned one, further back, saw the creep."""
+    pinned = run_of(Model(floor_ms=15), seed=3, subject=subject("0.5.10"))
+    run = run_of(Model(), Model())
+    for start in run.starts:
+        if start.side == "reference":
+            start.subject = subject("0.5.22")
+    result = judged(run, pinned=pinned)
+    assert result.comparison.role == "pinned"
+    assert result.verdict == "regression"
+    assert [other.kind for other in result.comparison.others] == ["side-by-side"]
+
+
+def test_side_by_side_clears_its_own_version():
+    stored = run_of(Model(floor_ms=15), seed=3, subject=subject("0.5.22"))
+    run = run_of(Model(), Model())
+    for start in run.starts:
+        if start.side == "reference":
+            start.subject = subject("0.5.22")
+    result = judged(run, chosen=stored)
+    assert result.comparison.kind == "side-by-side"
+    assert result.comparison.verdict == "pass"
+
+
+def test_another_identitys_noise_and_medians_are_not_borrowed():
+    other = run_of(Model(floor_ms=40), seed=2)
+    other.identity = {**other.identity, "driver": "1.2.3"}
+    run = run_of(Model())
+    assert reference_medians(run, PROFILE, other) is None
+    assert noise_for(run, PROFILE, other) is PROFILE.noise
+
+
+def test_a_confirmation_without_a_valid_reference_clears_nothing():
+    run = run_of(Model(floor_ms=24), Model())
+    for start in run.starts:
+        if start.side == "reference":
+            for series in start.series:
+                series.ttft_ms.clear()
+                series.void.append(Void(reason="wrong split", count=10))
+    assert any("reference" in problem for problem in too_few_valid(run, PROFILE))

@@ -2,9 +2,14 @@
 
 import time
 import xml.etree.ElementTree as ET
+from datetime import datetime, timedelta
 
 import psutil
 import pytest
+
+from append_prefill.planted.cost import Cost
+from append_prefill.planted.server import PlantedServer
+from tests.conftest import TINY
 
 FAST = ("test_exp3_append.py",)
 
@@ -73,22 +78,30 @@ def test_a_regression_side_by_side_fails_and_exits_1(suite):
 def test_baselines_are_saved_selected_and_compared(suite):
     assert (
         suite.run(
-            "--sglang=planted:floor_ms=3,sglang_version=0.5.5",
+            "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.5",
             "--save-baseline",
             "--baseline=none",
-            files=FAST,
+            files=("test_regression.py",),
         ).ret
         == 0
     )
     saved = list((suite.pytester.path / "baselines").rglob("*.json"))
     assert [path.name for path in saved] == ["0.5.5.json"]
     result = suite.run(
-        "--sglang=planted:floor_ms=3,sglang_version=0.5.6", "--baseline=0.5.5", files=FAST
+        "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.6",
+        "--baseline=0.5.5",
+        files=FAST,
     )
     comparison = suite.record()["comparison"]
     assert comparison["kind"] == "baseline"
     assert comparison["reference"] == "0.5.5"
     assert result.ret == 0
+
+
+def test_a_part_is_not_saved_as_the_whole(suite):
+    result = suite.run("--save-baseline", "--baseline=none", files=FAST)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--save-baseline" in result.stderr.str()
 
 
 def test_an_unknown_baseline_is_a_usage_error_before_any_server(suite):
@@ -149,21 +162,63 @@ def test_two_workers_on_one_device_take_turns(suite):
     )
     assert result.ret == 0
     record = suite.record()
-    assert len(record["starts"]) == 2
-    spans = sorted((start["started_at"], start["measured_s"]) for start in record["starts"])
-    assert len(spans) == 2
     assert (suite.latest() / "junit.xml").exists()
     assert record["state"]["workers"] == 2
+    first, second = sorted(record["starts"], key=lambda start: start["started_at"])
+    ended = datetime.fromisoformat(first["started_at"]) + timedelta(seconds=first["measured_s"])
+    assert ended <= datetime.fromisoformat(second["started_at"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_usage_errors_read_the_same_with_and_without_xdist(suite, workers):
+    result = suite.run("--baseline=9.9.9", *workers, files=FAST)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--baseline 9.9.9" in result.stderr.str()
+
+
+def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
+    """Side by side with itself under so wide a tolerance that the surface passes."""
+    wide = TINY.read_text().replace("[policy]", "[policy]\nmin_effect = 0.5\nmust_catch = 3.0")
+    profile = suite.pytester.path / "wide.toml"
+    profile.write_text(wide)
+    result = suite.run(
+        f"--profile={profile}",
+        "--against=planted:floor_ms=3,new_token_us=1",
+        "--baseline=none",
+        "--strict-verdicts",
+        "--starts=3",
+        files=("test_regression.py",),
+    )
+    assert suite.record()["comparison"]["verdict"] == "pass"
+    assert result.ret in (0, 8)  # findings of a few samples may be undecided; nothing is broken
+
+
+def test_a_running_server_is_measured_and_marked(suite):
+    with PlantedServer(Cost(floor_ms=3, new_token_us=1)) as server:
+        result = suite.run(f"--sglang-url={server.base_url}", "--baseline=none", files=FAST)
+    assert result.ret == 0
+    record = suite.record()
+    assert record["state"]["replicated"] is False
+    assert any("cannot be replicated" in warning for warning in record["warnings"])
+
+
+def test_a_run_that_measures_nothing_is_not_green(suite):
+    (suite.pytester.path / "perf_tests" / "test_idle.py").write_text(
+        "import pytest\npytestmark = pytest.mark.append_prefill\ndef test_nothing():\n    pass\n"
+    )
+    result = suite.run("--baseline=none", files=("test_idle.py",))
+    assert result.ret == 7
+    result.stdout.fnmatch_lines(["No selected test measured anything."])
 
 
 def test_two_devices_are_used_by_two_workers(suite):
     result = suite.run(
-        "--sglang=planted:floor_ms=3,devices=2",
+        "--sglang=planted:floor_ms=3,new_token_us=1,devices=2",
         "--baseline=none",
         "--starts=4",
         "-n",
         "2",
-        files=FAST,
+        files=("test_exp3_append.py", "test_regression.py"),
     )
     assert result.ret == 0
     devices = {start["device"] for start in suite.record()["starts"]}
@@ -171,7 +226,7 @@ def test_two_devices_are_used_by_two_workers(suite):
 
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_server(suite):
-    """The first worker dies while its server runs; another one measures its pair again."""
+    """A worker dies while its server runs; another one measures its pair again."""
     (suite.pytester.path / "perf_tests" / "test_a_kill.py").write_text(
         """
 import os, signal, threading, time
@@ -179,15 +234,13 @@ import psutil
 import pytest
 pytestmark = pytest.mark.append_prefill("append")
 
-def test_kill(append_prefill_session, worker_id):
-    work = append_prefill_session.folder / "work"
-    if worker_id == "gw0":
-        threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+def test_kill(append_prefill_session):
+    threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
     append_prefill_session.judged
 """
     )
     result = suite.run(
-        "--sglang=planted:floor_ms=3,devices=2",
+        "--sglang=planted:floor_ms=3,new_token_us=1,devices=2",
         "--baseline=none",
         "--starts=6",
         "-n",
@@ -197,6 +250,7 @@ def test_kill(append_prefill_session, worker_id):
     record = suite.record()
     assert len([s for s in record["starts"] if s["measured_s"] is not None]) == 6
     assert "crashed" in result.stdout.str()
+    assert result.ret == 7  # no regression: what crashed is the worker
     ours = str(suite.pytester.path)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and servers_of(ours):

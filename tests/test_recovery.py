@@ -86,14 +86,12 @@ def test_the_form_is_recovered(surface):
 
 
 def test_the_clock_reads_what_the_server_waited():
-    """Client and server time the same requests; they differ by the way there and back alone."""
+    """The client reads no less than the server waited, and not another wait on top of it."""
     with PlantedServer(Cost(floor_ms=5)) as server, TimedClient(server.base_url) as client:
         prompts = PromptSource((1,), 32000)
         point = Point(64, 32)
-        for _ in range(30):
-            take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
         samples = [
             take_sample(client, prompts, point, page_tokens=1, output_tokens=2) for _ in range(30)
         ]
     measured = statistics.median(s.ttft_ms for s in samples)
-    assert measured >= 5.0
+    assert 5.0 <= measured < 2 * 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -92,15 +93,19 @@ class DeviceLock:
                 f"{self.device.name} ({self.device.id}) is in use by another run: {self._who()}. "
                 f"Two runs on one device would measure each other; waited {self.timeout_s:g} s."
             ) from error
-        self._holder.unlink(missing_ok=True)
-        self._holder.write_text(
-            json.dumps({"pid": os.getpid(), "command": psutil.Process().name()}), encoding="utf-8"
-        )
+        # The note only says who to ask; one left by another user's killed run cannot be replaced.
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+            self._holder.write_text(
+                json.dumps({"pid": os.getpid(), "command": psutil.Process().name()}),
+                encoding="utf-8",
+            )
 
     def release(self) -> None:
         """Give the device back; does nothing if it was not taken."""
         if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._holder.unlink(missing_ok=True)
             self._lock.release()
 
     def __enter__(self) -> DeviceLock:

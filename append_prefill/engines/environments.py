@@ -114,6 +114,15 @@ def version_environments(root: Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: Version(item[0])))
 
 
+def same_version(installed: str, asked: str) -> bool:
+    """Whether what is installed is what was asked for.
+
+    A local part (`+g1234567` of a nightly build) counts only where it was asked for.
+    """
+    one, other = Version(installed), Version(asked)
+    return one == other if other.local else one.public == other.public
+
+
 def parse_version(text: str) -> Version | None:
     """The version that `text` is, or None."""
     try:

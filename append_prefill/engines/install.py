@@ -79,7 +79,13 @@ def install(name: str) -> str:
         print(f"warning: {traits.warning}", file=sys.stderr)
     gpu = has_nvidia_gpu()
     recipe = _GPU_RECIPE if gpu else _CPU_RECIPE
-    if installed("sglang") == version and installed_recipe() == recipe:
+    here = installed("sglang")
+    # A nightly build's wheel has a local part that its name on the index has not.
+    if (
+        here is not None
+        and version in (here, Version(here).public)
+        and installed_recipe() == recipe
+    ):
         return f"SGLang {version} is already here ({recipe})."
     for stale in Path(sys.prefix).glob(f"{_MARKER}*"):
         stale.unlink()

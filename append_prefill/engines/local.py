@@ -12,7 +12,7 @@ from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.describe import VERSION_KEYS
 from append_prefill.engines.environments import Interpreter
 from append_prefill.engines.launch import chosen_args, launch_argv, launch_env
-from append_prefill.engines.model import ResolvedModel, config_digest
+from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
 from append_prefill.engines.process import free_port, start_server
 from append_prefill.engines.versions import VersionTraits, traits_of
 from append_prefill.errors import UsageError
@@ -152,7 +152,7 @@ class PlantedEngine:
         return {
             "name": model.name,
             "config_sha256": config_digest(config),
-            "dtype": config.get("dtype") or config.get("torch_dtype"),
+            "dtype": dtype_of(config),
             "weights": "planted",
         }
 

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from append_prefill.engines.attach import AttachedEngine
+from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Engine
 from append_prefill.engines.environments import (
     Interpreter,
     parse_version,
     query_interpreter,
+    same_version,
     version_environments,
 )
 from append_prefill.engines.local import PlantedEngine, SglangEngine
@@ -62,9 +63,13 @@ def resolve_engine(
 
 def resolve_url(url: str, api_key: str | None) -> Engine:
     """An engine for a server that is already running. Raises UsageError for what is no URL."""
-    if not re.fullmatch(r"https?://[^/\s]+(/.*)?", url):
+    if not re.fullmatch(r"http://[^/\s@]+(/.*)?", url):
         raise UsageError(
-            "--sglang-url", url, "is not a URL.", "Give one, as in http://127.0.0.1:30000."
+            "--sglang-url",
+            url if "@" not in url else "(with a user in it)",
+            "is not a plain http URL without a user: TLS would add its own time to every figure, "
+            "and a secret would end up in the record.",
+            f"Give one, as in http://127.0.0.1:30000, and a key in ${API_KEY_VARIABLE}.",
         )
     return AttachedEngine(url.rstrip("/"), api_key)
 
@@ -89,7 +94,7 @@ def _interpreter(option: str, value: str, root: Path) -> Interpreter:
             f"Make it with `tox -e sglang-{value}`. {_there(root)}",
         )
     found = query_interpreter(option, value, python)
-    if found.sglang is not None and parse_version(found.sglang) != parse_version(value):
+    if found.sglang is not None and not same_version(found.sglang, value):
         raise UsageError(
             option,
             value,

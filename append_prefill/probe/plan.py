@@ -21,6 +21,14 @@ class Pair:
     sides: tuple[Side, ...]
 
 
+def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
+    """The sides of the index-th pair in order; odd ones reversed, so that two in a row are ABBA.
+
+    A drift that is linear over the four starts then adds the same to both sides.
+    """
+    return sides if index % 2 == 0 else sides[::-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run measures. `points` are the selected experiments', `drawn` the seed's extras."""
@@ -38,11 +46,8 @@ class Plan:
         return tuple(sorted({*self.points, *self.drawn}))
 
     def pair(self, index: int) -> Pair:
-        """The index-th pair; odd ones are reversed, so that two in a row are ABBA.
-
-        A drift that is linear over the four starts then adds the same to both sides.
-        """
-        return Pair(index, self.sides if index % 2 == 0 else self.sides[::-1])
+        """The index-th pair."""
+        return Pair(index, abba(self.sides, index))
 
     def order(self, pair: int, block: int) -> list[Point]:
         """The points in the random order of one block; the same on both sides of a pair."""

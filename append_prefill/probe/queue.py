@@ -22,11 +22,13 @@ POLL_S = 0.2
 class QueueState(BaseModel):
     """What the workers agree on. `closed` says why no further pair will be added.
 
-    Pairs from `confirm_from` on have both sides, to confirm what a stored baseline suspects.
+    Pairs from `confirm_from` on have both sides, the reference being version `confirm_with`, to
+    confirm what a stored run suspects.
     """
 
     planned: int
     confirm_from: int | None = None
+    confirm_with: str | None = None
     done: list[int] = []
     looks: list[Look] = []
     closed: str | None = None
@@ -88,8 +90,13 @@ class PairQueue:
             if state.failed is not None:
                 return None
             if state.closed is None and len(state.done) == state.planned:
-                state = self._decide(state)
-                self._write(state)
+                try:
+                    state = self._decide(state)
+                except BaseException as error:
+                    state.failed = f"{type(error).__name__}: {error}"
+                    raise
+                finally:
+                    self._write(state)
             for index in range(state.planned):
                 if index in state.done:
                     continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from append_prefill.engines.base import Device, Engine, RunningServer, ServerDescription
-from append_prefill.errors import AppendPrefillError, InfrastructureError
+from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.guard import Guard
@@ -118,7 +118,7 @@ class PairRunner:
                 block += 1
             for live in group:
                 live.finish()
-        except (AppendPrefillError, KeyboardInterrupt) as error:
+        except BaseException as error:
             for live in group:
                 live.start.failure = str(error) or type(error).__name__
             raise
@@ -243,7 +243,7 @@ class _Live:
         # One block a start asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._runner.profile.plan
-        output_tokens = plan.share_output_tokens if self._blocks == 0 else plan.output_tokens
+        output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
         samples: list[Sample] = []
         with self._runner.guard.watch(self._blocks, self.start.side, own_pids) as watch:
             for point in order:

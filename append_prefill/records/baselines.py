@@ -11,6 +11,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from append_prefill.analysis.summary import usable
 from append_prefill.errors import UsageError
 from append_prefill.records.identity import (
     identity_differences,
@@ -142,7 +143,7 @@ def save_baseline(run: Run, root: Path, *, not_binding: Collection[str] = ()) ->
     `refuse_overwrite`, and for a run that holds nothing to compare with.
     """
     path = refuse_overwrite(root, identity_of(run), version_of(run), not_binding=not_binding)
-    starts = [s for s in run.starts if s.side == "candidate" and s.failure is None and s.series]
+    starts = usable(run.starts, "candidate")
     if run.verdict == "infrastructure" or not (starts or run.provenance == "study"):
         raise UsageError(
             "--save-baseline",
@@ -150,8 +151,13 @@ def save_baseline(run: Run, root: Path, *, not_binding: Collection[str] = ()) ->
             "this run holds no valid start to compare with.",
             "Mend what its warnings name and measure again.",
         )
+    noise = run.noise
+    if noise is None and path.is_file():
+        # Measured apart from the run (`append-prefill noise`), and still true of this identity.
+        noise = read_run(path, option="--save-baseline").noise
     slim = run.model_copy(
         update={
+            "noise": noise,
             "starts": [
                 start.model_copy(
                     update={

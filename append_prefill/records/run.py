@@ -18,6 +18,7 @@ SCHEMA: Literal["append-prefill/run/1"] = "append-prefill/run/1"
 Side = Literal["candidate", "reference"]
 FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not-applicable"]
 ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
+Role = Literal["chosen", "pinned", "rolling"]
 RunVerdict = Literal[
     "pass",
     "regression",
@@ -214,6 +215,7 @@ class Comparison(_Record):
     """Candidate against reference. `mde` is the minimum detectable relative effect on the
     overall level.
 
+    `role` is how a stored reference came to be one.
     `surface` names the joint quantities (overall level, floor, per new token, per cached token).
     `where` says in words which part of the (L, m) plane moved. `others` keeps comparisons this
     one supersedes (the stored baseline that suspected, the rolling window).
@@ -233,6 +235,7 @@ class Comparison(_Record):
     where: str
     reason: str
     differing: dict[str, list[Any]] = {}
+    role: Role = "chosen"
     others: list[Comparison] = []
 
 

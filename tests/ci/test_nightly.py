@@ -127,7 +127,7 @@ def test_the_nightly_build_comes_from_its_own_index(night):
         (8, "inconclusive", "warning"),
         (7, "infrastructure", "error"),
         (4, "usage", "error"),
-        (3, "usage", "error"),
+        (3, "infrastructure", "error"),
         (5, "usage", "error"),
     ],
 )
