@@ -113,19 +113,26 @@ def percent(effect: float) -> str:
 def _words(named: Sequence[tuple[Pattern, float]], points: Sequence[Point]) -> str:
     rank = {"everywhere": 0, "append": 1, "context": 2, "point": 3}
     ordered = sorted(named, key=lambda item: rank[item[0].kind])
-    alone = len(ordered) == 1
-    parts = []
-    for pattern, effect in ordered:
-        size = percent(effect)
-        if pattern.kind == "everywhere":
-            parts.append(f"everywhere ({size})")
-        elif pattern.kind == "append":
-            verb = "grows with m" if effect > 0 else "shrinks with m"
-            parts.append(f"{verb}: {size} at {pattern.label}")
-        elif pattern.kind == "context":
-            longest = max(p.context_tokens for p in points)
-            long = min(p.context_tokens for p in points if 2 * p.context_tokens >= longest)
-            parts.append(f"long contexts (L >= {long}): {size} at {pattern.label}")
-        else:
-            parts.append(f"{'only ' if alone else ''}at {pattern.label} ({size})")
-    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
+    base = next((effect for pattern, effect in ordered if pattern.kind == "everywhere"), None)
+    words = [_part(pattern, effect, base, len(ordered) == 1, points) for pattern, effect in ordered]
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
+
+
+def _part(
+    pattern: Pattern, effect: float, base: float | None, alone: bool, points: Sequence[Point]
+) -> str:
+    """One pattern in words; on top of a `base` everywhere, the size is what the two make there."""
+    if pattern.kind == "everywhere":
+        return f"everywhere ({percent(effect)})"
+    size = percent(effect if base is None else (1 + base) * (1 + effect) - 1)
+    at = f"{size} at {pattern.label}"
+    if pattern.kind == "point":
+        return f"{'only ' if alone else ''}at {pattern.label} ({size})"
+    if base is not None:
+        more = "more" if (effect > 0) == (base > 0) else "less"
+        return f"{more} {'at large m' if pattern.kind == 'append' else 'at long contexts'} ({at})"
+    if pattern.kind == "append":
+        return f"{'grows' if effect > 0 else 'shrinks'} with m: {at}"
+    longest = max(p.context_tokens for p in points)
+    long = min(p.context_tokens for p in points if 2 * p.context_tokens >= longest)
+    return f"long contexts (L >= {long}): {at}"

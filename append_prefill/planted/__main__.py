@@ -132,8 +132,11 @@ def main(argv: list[str] | None = None) -> int:
 
     stop = threading.Event()
 
+    received: list[int] = []
+
     def on_signal(signum: int, _frame: FrameType | None) -> None:
-        log(f"{signal.Signals(signum).name} received, shutting down")
+        # No log from here: a signal that comes amid another line's write would break into it.
+        received.append(signum)
         stop.set()
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN if faults.ignore_sigterm else on_signal)
@@ -166,6 +169,8 @@ def main(argv: list[str] | None = None) -> int:
         log("The server is fired up and ready to roll!")
         stop.wait()
     finally:
+        for signum in received:
+            log(f"{signal.Signals(signum).name} received, shutting down")
         server.stop()
     return 0
 

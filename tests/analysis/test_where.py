@@ -32,7 +32,7 @@ def words(effect, points=POINTS) -> str:
         (0.05 * np.eye(P)[AT], "only at L512-m128 (+5.0 %)"),
         (
             np.expm1(0.03 + 0.06 * M / 1024),
-            "everywhere (+3.0 %) and grows with m: +6.2 % at m = 1024",
+            "everywhere (+3.0 %) and more at large m (+9.4 % at m = 1024)",
         ),
         (np.zeros(P), "nowhere"),
     ],
