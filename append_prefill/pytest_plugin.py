@@ -6,6 +6,7 @@ report; every worker measures what it can claim and judges the tests it was give
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -73,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     report_dir = config.invocation_params.dir / config.getoption("--report-dir")
     config.stash[SEED], config.stash[CREATED] = seed, created
     try:
-        settings = resolve(options_of(config, seed), config.rootpath)
+        settings = resolve(options_of(config, seed), _repository(config))
         config.stash[REFERENCES] = _references(settings, report_dir, created)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -88,6 +89,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # The run's folder always holds the JUnit file; one asked for elsewhere is copied in the end.
     if config.option.xmlpath is None:
         config.option.xmlpath = str(folder / "junit.xml")
+
+
+def _repository(config: pytest.Config) -> Path:
+    """Where `.tox/` and `baselines/` are: the invocation's folder or the nearest one above.
+
+    Not pytest's rootdir, which moves when an option's value is a path (`--sglang /a/python`).
+    """
+    here = config.invocation_params.dir
+    known = (folder for folder in (here, *here.parents) if (folder / "perf_tests").is_dir())
+    return next(known, config.rootpath)
 
 
 def _references(settings: Settings, report_dir: Path, created: datetime) -> References:
@@ -224,6 +235,17 @@ def _line_printer(config: pytest.Config) -> Callable[[str], None]:
             console.print(line, markup=False)
 
     return show
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Let every worker measure, also one that no test is handed to: its device is there to use."""
+    config = session.config
+    needed = any("measured" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needed and SESSION in config.stash and hasattr(config, "workerinput"):
+        # Kept, and raised again for the first test that asks.
+        with contextlib.suppress(Exception):
+            _ = config.stash[SESSION].judged
 
 
 @pytest.fixture(scope="session")
