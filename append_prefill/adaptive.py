@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from append_prefill.analysis.sequential import Plan as Looks
 from append_prefill.analysis.sequential import next_step
 from append_prefill.analysis.sequential import plan as plan_looks
 from append_prefill.engines.base import Engine
@@ -98,7 +97,7 @@ class Decider:
     def _look(self, state: QueueState) -> QueueState:
         first = self._first_look_pairs(state)
         measured = len(state.done) - (state.confirm_from or 0)
-        looks = self._schedule(first)
+        looks = plan_looks(self._settings.profile.policy, first)
         comparison = compare_live(
             self._record(),
             self._settings.profile,
@@ -130,9 +129,6 @@ class Decider:
         else:
             update["closed"] = decision
         return state.model_copy(update=update)
-
-    def _schedule(self, first: int) -> Looks:
-        return plan_looks(self._settings.profile.policy, first)
 
     def _first_look_pairs(self, state: QueueState) -> int:
         if not state.looks:

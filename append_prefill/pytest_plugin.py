@@ -311,7 +311,7 @@ def live_server(
 ) -> Iterator[RunningServer]:
     """A server of the candidate's for property tests, started after the measuring is over."""
     try:
-        with append_prefill_session.live_server() as (server, _):
+        with append_prefill_session.live_server() as server:
             yield server
     except AppendPrefillError as error:
         request.config.stash[INFRASTRUCTURE] = str(error)

@@ -16,7 +16,7 @@ import append_prefill
 from append_prefill.adaptive import Decider
 from append_prefill.analysis.summary import usable
 from append_prefill.engines.attach import AttachedEngine
-from append_prefill.engines.base import Device, Engine, RunningServer
+from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.errors import InfrastructureError
 from append_prefill.judge import judge, too_few_valid
@@ -156,7 +156,7 @@ class Session:
         return (self.folder / "work" / "queue.json").exists()
 
     @contextmanager
-    def live_server(self) -> Iterator[tuple[RunningServer, Engine]]:
+    def live_server(self) -> Iterator[RunningServer]:
         """A server of the candidate's that nothing else uses, on a locked device."""
         engine = self.settings.candidate
         with self._device(lambda: False) as device:
@@ -164,7 +164,7 @@ class Session:
                 raise InfrastructureError("no device")
             server = engine.start(device, self.folder / f"live-{self._worker.index}.log")
             try:
-                yield server, engine
+                yield server
             finally:
                 server.stop()
 
