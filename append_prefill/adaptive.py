@@ -101,7 +101,7 @@ class Decider:
         comparison = compare_live(
             self._record(),
             self._settings.profile,
-            self._references.chosen,
+            self._references,
             alpha=looks.alphas[len(state.looks)],
         )
         if comparison is None:

@@ -20,6 +20,7 @@ from append_prefill.records.identity import identity_of, version_of
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.references import References
+from append_prefill.report import format as fmt
 from append_prefill.runs import close_run, new_folder
 from append_prefill.session import Session, Worker
 from append_prefill.session import identity_of as session_identity
@@ -115,7 +116,8 @@ def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
         worker=Worker(),
         tell=lambda text: print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True),
     )
-    run = session.judged
+    _ = session.judged  # raises if the night says nothing
+    run, _ = session.finish()
     close_run(session, run)
     return run
 
@@ -138,14 +140,20 @@ def _verdict(run: Run) -> str:
     return "none" if run.comparison is None else run.comparison.verdict
 
 
+def _night_words(run: Run) -> str:
+    """The verdict with the level's ratio, as in `inconclusive (+1.6 %)`."""
+    ratio = run.comparison.surface[0].ratio if run.comparison and run.comparison.surface else None
+    return _verdict(run) if ratio is None else f"{_verdict(run)} ({fmt.change(ratio)})"
+
+
 def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path) -> None:
     def percent(value: float | None) -> str:
         return "unknown" if value is None else f"{100 * value:.1f} %"
 
-    print(f"A/A verdicts: {', '.join(_verdict(run) for run in nights)}")
+    print(f"A/A verdicts: {', '.join(map(_night_words, nights))}")
     print(
         f"start-to-start {percent(noise.start_sd)}, within a start {percent(noise.within_sd)}, "
-        f"between nights {percent(noise.night_sd)}, from {noise.starts} starts in "
-        f"{noise.nights} nights"
+        f"between nights {percent(noise.night_sd)}, ratio within an interleaved pair "
+        f"{percent(noise.pair_sd)}, from {noise.starts} starts in {noise.nights} nights"
     )
     print(f"stored in {path}")

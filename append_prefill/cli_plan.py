@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from append_prefill.analysis.joint import design_of, prior_of
-from append_prefill.analysis.power import level_sd, mde, starts_needed
+from append_prefill.analysis.joint import design_of, prior_of, with_nights
+from append_prefill.analysis.power import mde, points_error, starts_needed
 from append_prefill.cli_output import (
     Commands,
     add_baselines,
@@ -47,12 +47,12 @@ class Pace:
     source: str
 
 
-# Used until a stored run tells. On a GPU a sample is a prime and a request at the study's 20 ms
-# each, one further token (7 ms) and the idle pause; the start loads 16 GB, captures graphs and
-# may compile. On a CPU: 210 primed samples took 5.4 s and starts 17 to 28 s on two cores.
-# Warm-up ends after two windows where nothing drifts, and takes about twice that where it does.
+# Used until a stored run tells. On an H200 a block of 22 primed samples took 1.3 s, and 0.5.17 was
+# ready after 36 to 49 s (106 where it had to compile first). On a CPU 210 primed samples took 5.4 s
+# and starts 17 to 28 s on two cores. Warm-up ends after two windows where nothing drifts, and takes
+# about twice that where it does.
 _ASSUMED = {
-    "cuda": Pace(90.0, 0.050, 4 * WINDOW, "assumed: no stored run of this definition"),
+    "cuda": Pace(60.0, 0.058, 4 * WINDOW, "assumed: no stored run of this definition"),
     "cpu": Pace(25.0, 0.026, 4 * WINDOW, "assumed: no stored run of this definition"),
 }
 
@@ -112,7 +112,9 @@ def outlook_of(plan: Plan, profile: Profile, like: Run | None) -> dict[str, Any]
 
     `like` is a stored run whose noise and pace are taken over as far as it has them.
     """
-    noise: Noise | NoiseRecord = profile.noise if like is None or like.noise is None else like.noise
+    noise: Noise | NoiseRecord = profile.noise
+    if like is not None and like.noise is not None:
+        noise = with_nights(like.noise, profile.noise)
     pace = _pace(like) or _ASSUMED[profile.device]
     starts = plan.starts * len(plan.sides)
     points = len(plan.all_points)
@@ -120,6 +122,8 @@ def outlook_of(plan: Plan, profile: Profile, like: Run | None) -> dict[str, Any]
     in_blocks = plan.samples * (points + 1)
     in_warmup = round(pace.warmup_rounds * points)
     samples = starts * (in_blocks + in_warmup)
+    # The servers of an interleaved pair come up side by side.
+    waits = plan.starts if profile.plan.interleave else starts
     return {
         "profile": profile.name,
         "definition": definition_of(profile),
@@ -136,37 +140,33 @@ def outlook_of(plan: Plan, profile: Profile, like: Run | None) -> dict[str, Any]
         ],
         "requests": _REQUESTS_A_SAMPLE * samples,
         "tokens_max": max(p.total_tokens for p in plan.all_points),
-        "minutes": (starts * pace.ready_s + samples * pace.sample_s) / 60,
+        "minutes": (waits * pace.ready_s + samples * pace.sample_s) / 60,
         "minutes_from": pace.source,
         "budget_minutes": plan.budget_minutes,
         "noise_from": prior_of(noise).source,
         "must_catch": profile.policy.must_catch,
-        **_power(plan, profile, noise),
+        **power_of(plan, profile, noise),
     }
 
 
-def _power(plan: Plan, profile: Profile, noise: Noise | NoiseRecord) -> dict[str, float | None]:
+def power_of(plan: Plan, profile: Profile, noise: Noise | NoiseRecord) -> dict[str, float | None]:
     """The minimum detectable effects; None where the noise is not known well enough to tell."""
     prior = prior_of(noise)
     policy = profile.policy
     figures: dict[str, float | None] = dict.fromkeys(
         ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side")
     )
-    if prior.start_sd is None or noise.within_sd is None:
+    error = points_error(noise, plan.all_points, plan.samples)
+    if prior.start_sd is None or error is None:
         return figures
-    level = level_sd(prior.start_sd, noise.within_sd, plan.samples, len(plan.all_points))
+    level = math.sqrt(prior.start_sd**2 + error)
     alpha = policy.false_alarm_rate * design_of(plan.all_points).shares["level"]
     starts = plan.starts
     paired = profile.plan.interleave
     pair_sd = prior.level_sd(paired=paired)
     if pair_sd is not None:
-        together = level_sd(
-            pair_sd,
-            # A ratio has the samples' noise of both sides in it.
-            noise.within_sd * (math.sqrt(2) if paired else 1),
-            plan.samples,
-            len(plan.all_points),
-        )
+        # A ratio has the points' scatter of both sides in it.
+        together = math.sqrt(pair_sd**2 + error * (2 if paired else 1))
         df, least = prior.level_df(paired=paired), policy.min_effect
         figures["mde_side_by_side"] = mde(
             together, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least
@@ -205,7 +205,9 @@ def _pace(like: Run | None) -> Pace | None:
         taken = (start.warmup.rounds + blocks) * len(start.series) + blocks
         if blocks:
             rounds = float(start.warmup.rounds)
-            paces.append((start.ready_s, start.measured_s / taken, rounds))
+            # In an interleaved pair half of the time is the other server's.
+            own_s = start.measured_s / 2 if start.interleaved else start.measured_s
+            paces.append((start.ready_s, own_s / taken, rounds))
     if like is None or not paces:
         return None
     ready_s, sample_s, rounds = (mean(column) for column in zip(*paces, strict=True))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from append_prefill.analysis.comparison import compare, compare_with_study
 from append_prefill.analysis.findings import judge_findings
-from append_prefill.analysis.joint import ASSUMED_DF
+from append_prefill.analysis.joint import with_nights
 from append_prefill.analysis.summary import start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict import run_verdict
@@ -125,9 +125,7 @@ def compare_all(
     baseline counts, unless it sees no regression and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
-    live = compare_live(
-        run, profile, references.chosen, alpha=looks[-1].threshold if looks else None
-    )
+    live = compare_live(run, profile, references, alpha=looks[-1].threshold if looks else None)
     if live is not None:
         live = live.model_copy(update={"looks": list(looks)})
         own = version_of(run)
@@ -160,27 +158,38 @@ def compare_references(
     judged = sum(1 for _, r in stored if r.provenance != "study") or 1
     alpha = profile.policy.false_alarm_rate / judged
     return [
-        compare_stored(run, profile, r, replicable=replicable, role=role, alpha=alpha)
-        for role, r in stored
+        compare_stored(
+            run,
+            profile,
+            reference,
+            replicable=replicable,
+            role=role,
+            alpha=alpha,
+            site=references.noise,
+        )
+        for role, reference in stored
     ]
 
 
 def compare_live(
-    run: Run, profile: Profile, baseline: Run | None, *, alpha: float | None = None
+    run: Run, profile: Profile, references: References, *, alpha: float | None = None
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured.
 
-    `alpha` is the false-alarm rate of this look, by default the policy's whole.
+    `references` may know the noise; `alpha` is the false-alarm rate of this look, by default the
+    policy's whole.
     """
     reference = paired(run.starts, "reference")
     if not reference:
         return None
     label = str(reference[0].subject.get("sglang") or "reference")
+    if label == run.subject.get("sglang"):
+        label += " (reference)"  # the same version, differing in its arguments or environment
     return compare(
         paired(run.starts, "candidate"),
         reference,
         policy=profile.policy,
-        noise=noise_for(run, profile, baseline),
+        noise=noise_for(run, profile, references.chosen, references.noise),
         kind="side-by-side",
         reference_label=label,
         provenance="suite",
@@ -196,11 +205,12 @@ def compare_stored(
     replicable: bool,
     role: Role = "chosen",
     alpha: float | None = None,
+    site: NoiseRecord | None = None,
 ) -> Comparison:
     """The candidate against a stored run: not comparable, a study's, or across nights.
 
     `role` is how the reference was chosen; `alpha` its part of the night's false-alarm rate, by
-    default the whole.
+    default the whole; `site` the noise of this identity, for a reference that stored none.
     """
     label = str(baseline.subject.get("sglang") or "baseline")
     if baseline.provenance == "study":
@@ -231,7 +241,7 @@ def compare_stored(
         usable(run.starts, "candidate"),
         usable(baseline.starts, "candidate"),
         policy=profile.policy,
-        noise=noise_for(run, profile, baseline),
+        noise=noise_for(run, profile, baseline, site),
         kind="baseline",
         reference_label=label,
         provenance=baseline.provenance,
@@ -263,24 +273,19 @@ def _undecided(comparison: Comparison) -> Comparison:
     )
 
 
-def noise_for(run: Run, profile: Profile, baseline: Run | None) -> Noise | NoiseRecord:
-    """The noise to judge by: the baseline's if it is of this identity and has one.
+def noise_for(
+    run: Run, profile: Profile, baseline: Run | None, site: NoiseRecord | None = None
+) -> Noise | NoiseRecord:
+    """The noise to judge by: the baseline's if it is of this identity and has one, else `site`'s.
 
-    A record of one day does not know how nights differ: the profile's assumption stands in,
-    with the few degrees of freedom that an assumption is worth.
+    Noise is the device's more than the version's, so that of another version of the same identity
+    is better than the profile's assumption, which is what is left.
     """
-    if (
-        baseline is None
-        or baseline.noise is None
-        or differences(run, baseline, profile.identity_not_binding)
-    ):
-        return profile.noise
-    if baseline.noise.night_sd is None:
-        nights = int(ASSUMED_DF) + 1
-        return baseline.noise.model_copy(
-            update={"night_sd": profile.noise.night_sd, "nights": nights}
-        )
-    return baseline.noise
+    own = None
+    if baseline is not None and not differences(run, baseline, profile.identity_not_binding):
+        own = baseline.noise
+    known = own or site
+    return profile.noise if known is None else with_nights(known, profile.noise)
 
 
 def reference_medians(

@@ -1,7 +1,8 @@
 """The pytest plugin: thin hooks around one `Session`.
 
 The controller (or the only process) makes the run's folder, follows its progress and writes the
-report; every worker measures what it can claim and judges the tests it was given.
+report; every worker measures what it can claim and judges the tests it was given. The fixtures are
+in `pytest_fixtures`, what passes between controller and workers in `pytest_hosts`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from append_prefill.engines.base import RunningServer
+from append_prefill import hosts, pytest_fixtures, pytest_hosts
 from append_prefill.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_INFRASTRUCTURE,
@@ -27,30 +28,32 @@ from append_prefill.errors import (
     AppendPrefillError,
     UsageError,
 )
-from append_prefill.outcome import Outcome, settle_comparison, settle_finding
 from append_prefill.probe.plan import make_plan
 from append_prefill.progress import Follower, ProgressLog
+from append_prefill.pytest_hosts import told
 from append_prefill.pytest_options import MARKER, add_options, is_run, options_of, seed_of
+from append_prefill.pytest_state import (
+    CREATED,
+    DELIVERED,
+    FINISHED,
+    FOLDER,
+    FOLLOWER,
+    INFRASTRUCTURE,
+    LIVE,
+    REFERENCES,
+    SEED,
+    SELECTION_FILE,
+    SESSION,
+    SETTINGS,
+    measuring,
+)
 from append_prefill.records.baselines import refuse_overwrite
-from append_prefill.records.run import Finding, Run
+from append_prefill.records.run import Run
 from append_prefill.references import References, gather
 from append_prefill.report.terminal import summary_lines
 from append_prefill.runs import close_run, new_folder
 from append_prefill.session import Session, Worker, identity_of
 from append_prefill.settings import Settings, resolve
-from append_prefill.workload.points import Point
-
-SETTINGS = pytest.StashKey[Settings]()
-SESSION = pytest.StashKey[Session]()
-FOLDER = pytest.StashKey[Path]()
-CREATED = pytest.StashKey[datetime]()
-SEED = pytest.StashKey[int]()
-REFERENCES = pytest.StashKey[References]()
-INFRASTRUCTURE = pytest.StashKey[str]()
-FOLLOWER = pytest.StashKey[Follower]()
-TOLD = "append_prefill_infrastructure"
-SELECTION_FILE = "selection.json"
-FINISHED = pytest.StashKey[tuple[Run, str | None]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,13 +67,15 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(*experiments): measures a real server; runs only with `-m {MARKER}`. Names the "
         "experiments whose points it needs, none meaning all",
     )
+    for part in (pytest_fixtures, pytest_hosts):
+        config.pluginmanager.register(part)
     if not is_run(config) or config.option.collectonly or config.option.help:
         return
-    received = getattr(config, "workerinput", None)
-    seed = received["append_prefill_seed"] if received else seed_of(config)
+    worker = told(config, "folder") is not None
+    seed = told(config, "seed") if worker else seed_of(config)
     created = datetime.now(UTC)
-    if received:
-        created = datetime.fromisoformat(received["append_prefill_created_at"])
+    if worker:
+        created = datetime.fromisoformat(told(config, "created_at"))
     report_dir = config.invocation_params.dir / config.getoption("--report-dir")
     config.stash[SEED], config.stash[CREATED] = seed, created
     try:
@@ -81,8 +86,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except AppendPrefillError as error:
         pytest.exit(str(error), returncode=error.exit_status)
     config.stash[SETTINGS] = settings
-    if received:
-        config.stash[FOLDER] = Path(received["append_prefill_folder"])
+    if worker:
+        config.stash[SETTINGS] = hosts.one_of(settings, told(config, "hosts"))
+        config.stash[FOLDER], _ = hosts.place(Path(told(config, "folder")), told(config, "token"))
         return
     name = settings.candidate.version or settings.candidate.label
     config.stash[FOLDER] = folder = new_folder(report_dir, created, name)
@@ -123,24 +129,13 @@ def _references(settings: Settings, report_dir: Path, created: datetime) -> Refe
     )
 
 
-def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
-    """Hand the run's folder, seed and start time to a worker (hook of pytest-xdist)."""
-    if FOLDER in node.config.stash:
-        node.workerinput["append_prefill_folder"] = str(node.config.stash[FOLDER])
-        node.workerinput["append_prefill_created_at"] = node.config.stash[CREATED].isoformat()
-        node.workerinput["append_prefill_seed"] = node.config.stash[SEED]
-
-
-pytest_configure_node = pytest.hookimpl(optionalhook=True)(pytest_configure_node)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if is_run(config):
         return
-    measuring = [item for item in items if item.get_closest_marker(MARKER)]
-    if measuring:
-        config.hook.pytest_deselected(items=measuring)
-        items[:] = [item for item in items if item not in measuring]
+    ours = [item for item in items if item.get_closest_marker(MARKER)]
+    if ours:
+        config.hook.pytest_deselected(items=ours)
+        items[:] = [item for item in items if item not in ours]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -241,102 +236,12 @@ def _line_printer(config: pytest.Config) -> Callable[[str], None]:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Let every worker measure, also one that no test is handed to: its device is there to use."""
     config = session.config
-    needed = any("measured" in getattr(item, "fixturenames", ()) for item in session.items)
-    if needed and SESSION in config.stash and hasattr(config, "workerinput"):
+    if not (SESSION in config.stash and hasattr(config, "workerinput")):
+        return
+    if measuring(session.items):
         # Kept, and raised again for the first test that asks.
         with contextlib.suppress(Exception):
             _ = config.stash[SESSION].judged
-
-
-@pytest.fixture(scope="session")
-def append_prefill_session(request: pytest.FixtureRequest) -> Session:
-    """The run. Skips where no run was asked for (`-m append_prefill`)."""
-    if SESSION not in request.config.stash:
-        pytest.skip(f"measures a server: run pytest -m {MARKER}")
-    return request.config.stash[SESSION]
-
-
-@pytest.fixture(scope="session")
-def measured(append_prefill_session: Session) -> Run:
-    """The judged record of this run; the first test that asks for it waits for the measuring."""
-    try:
-        return append_prefill_session.judged
-    except AppendPrefillError as error:
-        # The text is for the user; the way through our own code would only bury it.
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture
-def finding(measured: Run, request: pytest.FixtureRequest) -> Callable[[str], Finding]:
-    """Call it with a finding's id: returns the finding if it holds.
-
-    It fails the test if the finding is broken, and skips it with the reason if nothing can be said.
-    """
-    strict = request.config.getoption("--strict-verdicts")
-
-    def judged(finding_id: str) -> Finding:
-        found = next((f for f in measured.findings if f.id == finding_id), None)
-        if found is None:
-            known = ", ".join(f.id for f in measured.findings)
-            pytest.fail(f"no finding is called {finding_id!r}; there are {known}")
-        # For the JUnit case; pytest's fixture for them warns about its own default family.
-        request.node.user_properties += [
-            (name, str(getattr(found, name)))
-            for name in ("verdict", "measured", "low", "high", "bound")
-        ]
-        _settle(settle_finding(found, strict=strict))
-        return found
-
-    return judged
-
-
-@pytest.fixture
-def hold_against_reference(
-    measured: Run, request: pytest.FixtureRequest
-) -> Callable[[Point | None], None]:
-    """Call it with a point, or None for the whole surface: fails on a regression there."""
-    strict = request.config.getoption("--strict-verdicts")
-
-    def hold(point: Point | None) -> None:
-        _settle(settle_comparison(measured.comparison, point, strict=strict))
-
-    return hold
-
-
-@pytest.fixture(scope="module")
-def live_server(
-    request: pytest.FixtureRequest,
-    append_prefill_session: Session,
-    measured: Run,  # noqa: ARG001 (the measuring must be over before another server starts)
-) -> Iterator[RunningServer]:
-    """A server of the candidate's for property tests, started after the measuring is over."""
-    try:
-        with append_prefill_session.live_server() as server:
-            yield server
-    except AppendPrefillError as error:
-        request.config.stash[INFRASTRUCTURE] = str(error)
-        pytest.fail(str(error), pytrace=False)
-
-
-def _settle(outcome: Outcome) -> None:
-    __tracebackhide__ = True
-    if outcome.kind == "fail":
-        pytest.fail(outcome.text, pytrace=False)
-    if outcome.kind == "skip":
-        pytest.skip(outcome.text)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `planned_point` over the profile's points and those drawn from the seed."""
-    if "planned_point" not in metafunc.fixturenames:
-        return
-    settings = metafunc.config.stash.get(SETTINGS, None)
-    points: tuple[Point, ...] = ()
-    if settings is not None:
-        points = make_plan(
-            settings.profile, seed=settings.options.seed, sides=("candidate",)
-        ).all_points
-    metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -347,10 +252,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.stash[FOLLOWER].stop()
     if SETTINGS not in config.stash:
         return
-    output: dict[str, Any] | None = getattr(config, "workeroutput", None)
-    if output is not None:
-        if INFRASTRUCTURE in config.stash:
-            output[TOLD] = config.stash[INFRASTRUCTURE]
+    if hasattr(config, "workeroutput"):
+        pytest_hosts.deliver(config)
         return
     try:
         _close(session)
@@ -362,12 +265,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _close(session: pytest.Session) -> None:
     config = session.config
     run_session = _finished_session(config)
-    if run_session is None or not run_session.began:
-        if session.exitstatus == pytest.ExitCode.OK and session.testscollected:
+    delivered = config.stash.get(DELIVERED, [])
+    if run_session is None or not (run_session.began or delivered):
+        told_nothing = session.testscollected and not config.stash.get(LIVE, False)
+        if session.exitstatus == pytest.ExitCode.OK and told_nothing:
             config.stash[INFRASTRUCTURE] = "No selected test measured anything."
             session.exitstatus = EXIT_INFRASTRUCTURE
         return
-    run, problem = run_session.finish()
+    own = identity_of(config.stash[SETTINGS])
+    taken = [hosts.take_over(one, config.stash[FOLDER], own) for one in hosts.latest(delivered)]
+    run, problem = run_session.finish([warning for warning in taken if warning is not None])
     config.stash[FINISHED] = (run, problem)
     session.exitstatus = exit_status(
         run,
@@ -376,21 +283,6 @@ def _close(session: pytest.Session) -> None:
         infrastructure=INFRASTRUCTURE in config.stash,
     )
     close_run(run_session, run)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
-    """A crashed worker is no regression, whatever test it happened in (hook of pytest-xdist)."""
-    if SETTINGS in sched.config.stash:
-        sched.config.stash[INFRASTRUCTURE] = f"A worker crashed while it ran {crashitem}."
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Hear from a worker what failed beside the measuring (hook of pytest-xdist)."""
-    told = getattr(node, "workeroutput", {}).get(TOLD)
-    if told is not None:
-        node.config.stash[INFRASTRUCTURE] = told
 
 
 def _finished_session(config: pytest.Config) -> Session | None:

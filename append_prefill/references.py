@@ -13,21 +13,30 @@ from typing import Any
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.summary import usable
-from append_prefill.records.baselines import expiry_warning, pinned_baseline, select_baseline
+from append_prefill.records.baselines import (
+    expiry_warning,
+    pinned_baseline,
+    select_baseline,
+    stored_baselines,
+)
 from append_prefill.records.history import last_of_identity, load_history, load_runs
-from append_prefill.records.identity import version_of
-from append_prefill.records.run import Role, Run
+from append_prefill.records.identity import identity_differences, identity_of, version_of
+from append_prefill.records.run import NoiseRecord, Role, Run
 from append_prefill.workload.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Stored runs to compare with; each is None where there is none. `warnings` are for the run."""
+    """Stored runs to compare with; each is None where there is none. `warnings` are for the run.
+
+    `noise`: what the newest baseline of the run's identity that has a noise says of it.
+    """
 
     chosen: Run | None = None
     pinned: Run | None = None
     rolling: Run | None = None
     warnings: tuple[str, ...] = ()
+    noise: NoiseRecord | None = None
 
     @property
     def stored(self) -> list[tuple[Role, Run]]:
@@ -66,7 +75,23 @@ def gather(
         for run in (chosen, pinned)
         if run is not None and (warning := expiry_warning(run, profile, now)) is not None
     ]
-    return References(chosen, pinned, rolling, tuple(warnings))
+    noise = _site_noise(root, identity, profile)
+    return References(chosen, pinned, rolling, tuple(warnings), noise)
+
+
+def _site_noise(root: Path, identity: dict[str, Any], profile: Profile) -> NoiseRecord | None:
+    if not identity.get("device") or not identity.get("model", {}).get("name"):
+        return None  # a running server that does not tell: nothing is stored for it
+    known = [
+        stored.run
+        for stored in stored_baselines(root, identity)
+        if stored.run.noise is not None
+        and not identity_differences(
+            identity, identity_of(stored.run), profile.identity_not_binding
+        )
+    ]
+    newest = max(known, key=lambda run: run.created_at, default=None)
+    return None if newest is None else newest.noise
 
 
 def _rolling(

@@ -14,10 +14,12 @@ from typing import Any
 
 import append_prefill
 from append_prefill.adaptive import Decider
+from append_prefill.analysis.minutes import slow_to_start
 from append_prefill.analysis.summary import usable
 from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.devices import DeviceLock
+from append_prefill.engines.process import await_ready
 from append_prefill.errors import InfrastructureError
 from append_prefill.judge import judge, too_few_valid
 from append_prefill.probe.plan import Plan
@@ -127,12 +129,14 @@ class Session:
             looks=[] if state is None else state.looks,
         )
 
-    def finish(self) -> tuple[Run, str | None]:
+    def finish(self, warnings: Sequence[str] = ()) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.
 
-        For whoever owns the report: the only worker, or the controller of several.
+        For whoever owns the report: the only worker, or the controller of several. `warnings` are
+        added to the record's.
         """
         run = self.record()
+        run.warnings += warnings
         path = self.folder / RUN_FILE
         write_run(run, path)
         state = self._queue_state()
@@ -164,9 +168,11 @@ class Session:
                 raise InfrastructureError("no device")
             server = engine.start(device, self.folder / f"live-{self._worker.index}.log")
             try:
+                await_ready([server])
                 yield server
             finally:
                 server.stop()
+                server.await_memory()
 
     def _measure(self) -> QueueState:
         queue = self._queue()
@@ -269,6 +275,12 @@ class Session:
                     f"{start.side} start {start.index + 1} was still drifting after "
                     f"{start.warmup.rounds} warm-up rounds."
                 )
+        for start in slow_to_start(starts):
+            warnings.append(
+                f"{start.side} start {start.index + 1} took {start.ready_s:.0f} s to be ready, far "
+                "more than the others: it may have compiled what they found in a cache. Its "
+                "figures count; measure once more to see whether they are alike."
+            )
         return warnings
 
 

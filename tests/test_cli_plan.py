@@ -52,7 +52,14 @@ def test_more_starts_detect_less() -> None:
 
 def test_stored_run_gives_noise_and_pace() -> None:
     noise = NoiseRecord(
-        starts=20, nights=4, start_sd=0.002, within_sd=0.01, night_sd=0.001, points=[]
+        starts=20,
+        nights=4,
+        start_sd=0.002,
+        within_sd=0.01,
+        night_sd=0.001,
+        pair_sd=0.003,
+        pairs=10,
+        points=[],
     )
     quiet = outlook_of(plan(), PROFILE, builders.run(noise=noise))
     assert quiet["noise_from"] == "stored noise (20 starts, 4 nights)"

@@ -2,8 +2,9 @@
 
 import random
 
+from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
 from append_prefill.judge import judge, noise_for, paired, reference_medians, too_few_valid
-from append_prefill.records.run import Void
+from append_prefill.records.run import NoiseRecord, Void
 from append_prefill.references import References
 from append_prefill.workload.points import Point
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
@@ -136,6 +137,29 @@ def test_another_identitys_noise_and_medians_are_not_borrowed():
     run = run_of(Model())
     assert reference_medians(run, PROFILE, other) is None
     assert noise_for(run, PROFILE, other) is PROFILE.noise
+
+
+def test_the_sites_noise_stands_in_for_a_baseline_without_one():
+    stored, run = run_of(Model(), seed=2), run_of(Model())
+    site = NoiseRecord(
+        starts=60, nights=10, start_sd=0.01, within_sd=0.02, night_sd=0.004, points=[]
+    )
+    assert noise_for(run, PROFILE, stored, site) is site
+    assert noise_for(run, PROFILE, None, site) is site
+    own = site.model_copy(update={"starts": 20})
+    assert noise_for(run, PROFILE, stored.model_copy(update={"noise": own}), site) is own
+
+
+def test_a_record_of_one_day_takes_the_profiles_nights():
+    record = NoiseRecord(
+        starts=60, nights=10, start_sd=0.01, within_sd=0.02, night_sd=None, points=[]
+    )
+    prior = prior_of(with_nights(record, PROFILE.noise))
+    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_DF)
+    assert prior.source == "stored noise (60 starts, 10 nights, their spread assumed)"
+    known = record.model_copy(update={"night_sd": 0.003})
+    assert with_nights(known, PROFILE.noise) is known
+    assert prior_of(known).night_df == 9
 
 
 def test_a_confirmation_without_a_valid_reference_clears_nothing():

@@ -54,6 +54,22 @@ def test_a_broken_finding_fails_the_test_and_the_run(suite):
     assert len(junit.findall(".//failure")) == 1
 
 
+def test_a_lower_floor_is_a_regime_shift_and_not_red(suite):
+    """What prefill graphs do: launch-bound points get faster, m = 256 stays as it was."""
+    result = suite.run(
+        "--sglang=planted:floor_ms=24,new_token_us=150,cached_token_us=0",
+        "--against=planted:floor_ms=38,new_token_us=150,cached_token_us=0",
+        "--starts=3",
+        files=FAST,
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*regime-shift*append_flatness*"])
+    record = suite.record()
+    (finding,) = (f for f in record["findings"] if f["id"] == "append_flatness")
+    assert finding["measured"] > 1.4
+    assert record["comparison"]["verdict"] in ("improvement", "inconclusive")
+
+
 def test_a_regression_side_by_side_fails_and_exits_1(suite):
     result = suite.run(
         "--sglang=planted:floor_ms=12",
@@ -225,6 +241,21 @@ def test_a_run_that_measures_nothing_is_not_green(suite):
     result = suite.run("--baseline=none", files=("test_idle.py",))
     assert result.ret == 7
     result.stdout.fnmatch_lines(["No selected test measured anything."])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_property_tests_alone_measure_nothing_and_may_pass(suite, workers):
+    (suite.pytester.path / "perf_tests" / "test_live.py").write_text(
+        """
+import pytest
+pytestmark = pytest.mark.append_prefill
+def test_it_answers(live_server):
+    assert live_server.describe().page_size_tokens >= 1
+"""
+    )
+    result = suite.run("--baseline=none", *workers, files=("test_live.py",))
+    assert result.ret == 0
+    assert not (suite.latest() / "run.json").exists()
 
 
 def test_two_devices_are_used_by_two_workers(suite):

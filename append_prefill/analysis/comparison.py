@@ -196,13 +196,26 @@ def _where(sides: Sides, judged: Judged, policy: Policy) -> str:
     if judged.verdict not in {"regression", "improvement"}:
         return "nowhere" if judged.verdict == "pass" else "cannot tell"
     joint = judged.joint
-    return describe(
+    whole = describe(
         sides.points,
         joint.absolute.estimate,
+        reference_ms=np.exp(sides.reference.mean(axis=0)),
         level_variance=float(joint.level.spread.variance[0]),
         residual_variance=float(joint.residual_variance) * sides.per_start,
         min_effect=policy.min_effect,
     )
+    if not (bool(judged.faster.any) and bool(judged.slower.any)):
+        return whole
+    # Both ways at once: what the verdict is about comes first.
+    slower = [
+        f"{point.label} ({percent(float(np.expm1(effect)))})"
+        for point, effect, said in zip(
+            sides.points, joint.absolute.estimate, judged.slower.points, strict=True
+        )
+        if said
+    ]
+    parts = [f"slower at {', '.join(slower)}"] if slower else []
+    return "; ".join([*parts, f"as a whole: {whole}"])
 
 
 def _starts_needed(

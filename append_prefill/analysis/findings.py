@@ -184,6 +184,8 @@ def _kv_transfer(inputs: Inputs) -> Measured:
     took_ms = transfer_ms(size * point.context_tokens, inputs.link_gb_per_s)
     ttft_ms = np.exp(log_table(inputs.cells, (point,))[:, 0])
     measured = share_of([took_ms / float(t) for t in ttft_ms], (point,))
+    # Beside the nominal link: those the device was seen to have. One device's stand for all.
+    links = next((s.kv_links_gb_per_s for s in inputs.starts if s.kv_links_gb_per_s), {})
     corrected = transfer_ms(STUDY_KV_BYTES_PER_TOKEN * TRANSFER_CONTEXT_TOKENS, STUDY_LINK_GB_PER_S)
     return replace(
         measured,
@@ -197,6 +199,11 @@ def _kv_transfer(inputs: Inputs) -> Measured:
             "study_transfer_ms": STUDY_TRANSFER_MS,
             "corrected_study_transfer_ms": corrected,
             "study_off_by": STUDY_KV_BYTES_PER_TOKEN * TRANSFER_CONTEXT_TOKENS / STUDY_KV_BYTES,
+            **{f"{name}_gb_per_s": speed for name, speed in links.items()},
+            **{
+                f"{name}_transfer_ms": transfer_ms(size * point.context_tokens, speed)
+                for name, speed in links.items()
+            },
         },
         note=(
             f"Refuted as the study states it: {STUDY_TRANSFER_MS:g} ms for 1024 tokens at "

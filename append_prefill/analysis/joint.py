@@ -15,8 +15,8 @@ pairing would halve the degrees of freedom (five pairs at a level of 0.7 %: t = 
 3.1). Drift that is left in makes the unpaired variance too large, never too small.
 
 Starts that were up together, blocks alternating: what the machine did meanwhile is in both, so
-their difference is the figure. On a shared two-core machine levels scattered by 14 % and the ratio
-by 4 %, which is worth far more than the degrees of freedom.
+their difference is the figure. Over 30 A/A pairs on a shared two-core machine levels scattered by
+8 % and their ratio by 3 % (benchmarks/noise_cpu.json), worth far more than the degrees of freedom.
 """
 
 from __future__ import annotations
@@ -96,16 +96,33 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
             pair_df=ASSUMED_DF,
         )
     df = float(noise.starts - noise.nights)
+    if noise.night_assumed:
+        night_df, error, nights = ASSUMED_DF, 0.0, "their spread assumed"
+    else:
+        night_df = float(noise.nights - 1)
+        error = (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1)
+        nights = ""
+    source = ", ".join(filter(None, [f"{noise.starts} starts", f"{noise.nights} nights", nights]))
     return Prior(
         noise.start_sd if df >= 1 else None,
         min(df, PRIOR_DF_MAX),
-        noise.night_sd if noise.nights >= 2 else None,
-        float(noise.nights - 1),
-        f"stored noise ({noise.starts} starts, {noise.nights} nights)",
-        (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1),
+        noise.night_sd if night_df >= 1 else None,
+        night_df,
+        f"stored noise ({source})",
+        error,
         pair_sd=noise.pair_sd,
         pair_df=min(float(noise.pairs), PRIOR_DF_MAX),
     )
+
+
+def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:
+    """`record` with the profile's assumption of how nights differ, if it does not know itself.
+
+    A record of one day does not. The assumption has the few degrees of freedom it is worth.
+    """
+    if record.night_sd is not None:
+        return record
+    return record.model_copy(update={"night_sd": assumed.night_sd, "night_assumed": True})
 
 
 @dataclass(frozen=True, slots=True)

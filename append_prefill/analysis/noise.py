@@ -153,7 +153,7 @@ def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
         start_sd=_root(start_variance),
         within_sd=float(np.median(within)) if within else None,
         night_sd=_root(spread.between),
-        pair_sd=None if pairs is None else _pair_sd(pairs),
+        pair_sd=None if pairs is None else pair_sd_of(pairs),
         pairs=0 if pairs is None else len(pairs),
         points=rows,
     )
@@ -190,8 +190,10 @@ def _pair_differences(
     return table[:, ~np.isnan(table).any(axis=0)]
 
 
-def _pair_sd(differences: FloatArray) -> float:
-    """Sd of a pair's log ratio, less what the points' own scatter gives to its mean over points.
+def pair_sd_of(differences: FloatArray) -> float:
+    """Sd of a pair's log ratio, from ratios of shape (pairs, points).
+
+    Less what the points' own scatter gives to the mean over points.
 
     The same version is on both sides, so the mean is known to be 0 and costs no freedom.
     """

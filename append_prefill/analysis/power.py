@@ -9,11 +9,19 @@ is a tenth of the effect.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from scipy import optimize, special, stats
 
+from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Noise
+
 MAX_STARTS = 200
 """More starts a side than any night holds; beyond, `starts_needed` says None."""
+
+LAG_MAX = 0.9
+"""An autocorrelation above it is taken for it: the estimate of a few samples may touch 1."""
 
 PRIOR_WORTH = 0.4
 """Part of a stored noise's degrees of freedom that a plan may count on. `moderation.moderate` takes
@@ -22,12 +30,29 @@ counted in full the promised effect was caught 93 to 94 times in 100 (simulated 
 degrees of freedom, start sd 1 % and 5 %), counted at 0.4 at least 95 times."""
 
 
-def level_sd(start_sd: float, within_sd: float, samples: int, points: int) -> float:
-    """Sd of a start's level, the mean over `points` of its medians of `samples`.
+def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: int) -> float | None:
+    """Variance that the points' own scatter leaves in a start's level, its mean over `points`.
 
-    The common part does not shrink with points; a median's variance is pi / 2 times a mean's.
+    A point's figure is a median of `samples`, whose variance is pi / 2 times a mean's, the more so
+    as samples follow each other alike (AR(1): (1 + r) / (1 - r); an unknown r is taken for none, as
+    in a profile's assumption). A stored noise also knows how far
+    a start's figure at a point strays beyond its common level; the larger of the two counts. None
+    where the spread of samples is not known.
     """
-    return math.sqrt(start_sd**2 + math.pi / 2 * within_sd**2 / (samples * points))
+    if noise.within_sd is None:
+        return None
+    rows = {row.point: row for row in noise.points} if isinstance(noise, NoiseRecord) else {}
+    total = 0.0
+    for point in points:
+        row = rows.get(point)
+        within = noise.within_sd if row is None or row.within_sd is None else row.within_sd
+        lag = min(max(0.0, 0.0 if row is None else row.lag1 or 0.0), LAG_MAX)
+        of_median = math.pi / 2 * within**2 / samples * (1 + lag) / (1 - lag)
+        strays = 0.0
+        if row is not None and row.start_sd is not None and noise.start_sd is not None:
+            strays = row.start_sd**2 - noise.start_sd**2
+        total += max(of_median, strays)
+    return total / len(points) ** 2
 
 
 def detectable(
@@ -67,11 +92,12 @@ def mde(
 ) -> float | None:
     """Minimum detectable relative effect between `starts_a` and `starts_b` starts.
 
-    `start_sd`: relative sd of a start's figure (for the level see `level_sd`). `prior_df`: degrees
-    of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them count. `night_sd`:
-    between-nights sd, for a comparison across nights, resting on `night_df` degrees of freedom
-    (None: known for certain). `paired`: `start_sd` is that of the log ratio within a pair whose
-    blocks alternated. None with fewer than two starts on a side, where nothing can be told.
+    `start_sd`: relative sd of a start's figure; for the level with `points_error` in it.
+    `prior_df`: degrees of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them
+    count. `night_sd`: between-nights sd, for a comparison across nights, resting on `night_df`
+    degrees of freedom (None: known for certain). `paired`: `start_sd` is that of the log ratio
+    within a pair whose blocks alternated. None with fewer than two starts on a side, where nothing
+    can be told.
     """
     if starts_a < 2 or starts_b < 2:
         return None

@@ -84,6 +84,9 @@ class AttachedEngine:
         told = {option: raw.get(option.replace("-", "_")) for option in options}
         return [part for k, v in told.items() if v is not None for part in (f"--{k}", str(v))]
 
+    def kv_links(self, device: Device) -> None:
+        """Unknown: the server's device may be anywhere, and is not idle."""
+
     def start(self, device: Device, log_path: Path) -> AttachedServer:  # noqa: ARG002
         """Attach; nothing is started, and nothing is written to `log_path`."""
         server = AttachedServer(self.url, self.api_key)
@@ -167,8 +170,16 @@ class AttachedServer:
         if not answers:
             raise ServerDiedError(f"{self.base_url} answers with an error", "", "not ours")
 
+    def poll_ready(self) -> bool:
+        """Whether it answers with a description. Raises ServerDiedError if it does not."""
+        self.check_alive()
+        return True
+
     def stop(self) -> None:
         """Leaves it running: it is not the suite's to end."""
+
+    def await_memory(self) -> None:
+        """It keeps its memory."""
 
 
 def _client(url: str, api_key: str | None) -> httpx.Client:

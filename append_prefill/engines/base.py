@@ -38,7 +38,9 @@ class ServerDescription:
 
 
 class RunningServer(Protocol):
-    """A server that answers. `ready_s` is None for one the suite did not start."""
+    """A server, launched or attached to. `ready_s` is None until it answers, and for one the
+    suite did not start.
+    """
 
     base_url: str
     api_key: str | None
@@ -50,6 +52,10 @@ class RunningServer(Protocol):
         """Every process of this server, on this machine; empty for one that is attached to."""
         ...
 
+    def poll_ready(self) -> bool:
+        """Whether it answers. Raises ServerDiedError if it ended or is past its limit."""
+        ...
+
     def describe(self) -> ServerDescription:
         """Ask the server what it resolved. Raises InfrastructureError if it does not say."""
         ...
@@ -59,7 +65,11 @@ class RunningServer(Protocol):
         ...
 
     def stop(self) -> None:
-        """End it and wait until nothing of it is left; may be called twice."""
+        """End it and wait until no process of it is left; may be called twice."""
+        ...
+
+    def await_memory(self) -> None:
+        """After `stop`: return once the device has its memory back; else InfrastructureError."""
         ...
 
 
@@ -91,9 +101,13 @@ class Engine(Protocol):
         """`name`, `config_sha256`, `dtype` and `weights` (`dummy` or `real`) of the model."""
         ...
 
-    def start(self, device: Device, log_path: Path) -> RunningServer:
-        """Start on `device`, log to `log_path`, return once it answers.
+    def kv_links(self, device: Device) -> dict[str, float] | None:
+        """GB/s of the links a KV cache can travel (see `links`); None where there is no GPU.
 
-        Raises ServerDiedError if the process ends or is not ready within the profile's limit.
+        For a device that is idle. Raises InfrastructureError if they cannot be measured.
         """
+        ...
+
+    def start(self, device: Device, log_path: Path) -> RunningServer:
+        """Launch on `device`, log to `log_path`; returns at once (see `process.await_ready`)."""
         ...

@@ -2,12 +2,12 @@
 
     python -m append_prefill.engines.kit plan  --sglang 0.5.17 --have freeze.txt --out kit
     python -m append_prefill.engines.kit build --sglang 0.5.17 --have freeze.txt --out kit
-    python kit.py install --shares share-01 share-02 ... --target DIR      (on the node)
+    python kit.py install --shares share-01 share-02 ... --env DIR      (on the node)
 
-`build` downloads the wheels that SGLang asks for and the node lacks (`kit_wheels`), and cuts them
-into shares of a size that can travel, each with the manifest and the installer (`kit_shares`, as
-kit.py). `install` needs Python, pip and every share, nothing else; the server then runs with DIR
-on its PYTHONPATH. torch stays the node's own.
+`build` downloads the wheels that SGLang and this suite ask for and the node lacks (`kit_wheels`),
+and cuts them into shares of a size that can travel, each with the manifest and the installer
+(`kit_shares`, as kit.py). `install` needs Python, pip and every share, nothing else; then
+DIR/bin/python is an interpreter for `--sglang`, and runs the suite too. torch stays the node's own.
 
 Not for installing where an index is reachable: `tox -e sglang-VERSION` is.
 """
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from append_prefill.engines.kit_shares import (
     MIB,
-    SHARE_RESERVE_BYTES,
     add_install,
     run,
+    share_room_bytes,
     write_shares,
 )
 from append_prefill.engines.kit_wheels import (
@@ -54,7 +54,7 @@ def plan_lines(collected: Collected, wanted: Wanted, share_bytes: int) -> Iterat
             total -= packed if dropped else 0
             note = "left out" if dropped else f"--without {part} saves it"
             yield f"{packed / MIB:13.1f} MiB of it {part} ({note})"
-    shares = math.ceil(total / (share_bytes - SHARE_RESERVE_BYTES))
+    shares = math.ceil(total / share_room_bytes(share_bytes))
     yield (
         f"{total / MIB:9.1f} MiB  in {len(by_size)} wheels: {shares} shares of "
         f"{share_bytes / MIB:g} MiB before recompression"

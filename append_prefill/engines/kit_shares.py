@@ -1,6 +1,6 @@
 """The shares of an offline kit: cut on one side, verified and installed on the other.
 
-    python kit.py install --shares share-01 share-02 ... --target DIR      (on the node)
+    python kit.py install --shares share-01 share-02 ... --env DIR      (on the node)
 
 This file travels in every share under the name kit.py and is all that the node runs. It therefore
 imports nothing but the standard library, and starts pip in a process of its own. How a kit is
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ class KitError(Exception):
 # --- cutting ------------------------------------------------------------------------------------
 
 
+def share_room_bytes(share_bytes: int) -> int:
+    """What of a share is left for wheels. Raises KitError for a size that holds nothing."""
+    room = share_bytes - SHARE_RESERVE_BYTES
+    if room < CHUNK_BYTES:
+        raise KitError(f"shares of {share_bytes} bytes are too small; 2 MiB is the least")
+    return room
+
+
 def write_shares(
     prepared: Sequence[tuple[Path, Path]],
     out: Path,
@@ -51,9 +60,7 @@ def write_shares(
     there are as few shares as can be. Every share holds the whole manifest and this file. Raises
     KitError for a size that holds nothing.
     """
-    room = share_bytes - SHARE_RESERVE_BYTES
-    if room < CHUNK_BYTES:
-        raise KitError(f"shares of {share_bytes} bytes are too small; 2 MiB is the least")
+    room = share_room_bytes(share_bytes)
     for old in out.glob("share-*"):
         shutil.rmtree(old)
     folders: list[Path] = []
@@ -116,31 +123,47 @@ def _sha256_of(path: Path) -> str:
 # --- installing ---------------------------------------------------------------------------------
 
 
-def install(shares: Sequence[Path], target: Path, *, dry_run: bool = False) -> str:
-    """Verify the shares and install their wheels into `target`; returns a sentence.
+def install(shares: Sequence[Path], env: Path, *, dry_run: bool = False) -> str:
+    """Verify the shares and make `env` an environment with their wheels; returns a sentence.
 
-    Does nothing if this very kit is there. Raises KitError for a share that is missing, damaged
-    or of another kit, and for a Python the kit was not made for.
+    `env`/bin/python then finds the kit's packages first and after them those of the Python that
+    runs this, torch among them. Does nothing if this very kit is there. Raises KitError for a
+    share that is missing, damaged or of another kit, and for a Python the kit was not made for.
     """
     manifest, folders = _read_manifest(shares)
     python = ".".join(map(str, sys.version_info[:2]))
     if python != manifest["python"]:
         raise KitError(f"this kit is for Python {manifest['python']}, this is {python}")
-    stamp = target / f".kit-{hashlib.sha256(json.dumps(manifest).encode()).hexdigest()[:16]}"
+    stamp = env / f".kit-{hashlib.sha256(json.dumps(manifest).encode()).hexdigest()[:16]}"
     if stamp.exists():
-        return f"SGLang {manifest['sglang']} is already in {target}."
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kit-", dir=target.parent) as work:
+        return f"SGLang {manifest['sglang']} is already in {env}."
+    env.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kit-", dir=env.parent) as work:
         wheels = [_restore(entry, folders, Path(work)) for entry in manifest["wheels"]]
         if dry_run:
             return f"SGLang {manifest['sglang']}: {len(wheels)} wheels are whole."
+        packages = _make_environment(env)
         command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
-        command += ["--disable-pip-version-check", "--upgrade", "--target", str(target)]
+        command += ["--disable-pip-version-check", "--upgrade", "--target", str(packages)]
         status = subprocess.run([*command, *map(str, wheels)], check=False).returncode
         if status != 0:
-            raise KitError(f"pip install into {target} ended with status {status}")
+            raise KitError(f"pip install into {packages} ended with status {status}")
     stamp.touch()
-    return f"SGLang {manifest['sglang']} installed: export PYTHONPATH={target.resolve()}"
+    return f"SGLang {manifest['sglang']} installed: {env.resolve() / 'bin' / 'python'}"
+
+
+def _make_environment(env: Path) -> Path:
+    """An interpreter in `env` that also sees this one's packages; returns its package folder.
+
+    `--system-site-packages` would not do: made from an environment it shows the packages of the
+    Python below it.
+    """
+    venv.EnvBuilder(clear=True, symlinks=True).create(env)
+    packages = next((env / "lib").glob("python*")) / "site-packages"
+    own = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in own]
+    (packages / "packages-of-the-node.pth").write_text("".join(lines), encoding="utf-8")
+    return packages
 
 
 def _read_manifest(shares: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -197,13 +220,13 @@ def add_install(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Give a command line the command `install`, the same for the suite and for the node."""
     command = commands.add_parser("install", help="verify and install, on the node")
     command.add_argument("--shares", required=True, type=Path, nargs="+", metavar="DIR")
-    command.add_argument("--target", required=True, type=Path, metavar="DIR")
+    command.add_argument("--env", required=True, type=Path, metavar="DIR")
     command.add_argument("--check", action="store_true", help="verify, install nothing")
     command.set_defaults(run=_install)
 
 
 def _install(options: argparse.Namespace) -> None:
-    print(install(options.shares, options.target, dry_run=options.check))
+    print(install(options.shares, options.env, dry_run=options.check))
 
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:

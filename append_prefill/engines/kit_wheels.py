@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import importlib.metadata
 import io
 import lzma
 import shutil
@@ -23,9 +24,14 @@ from append_prefill.engines.kit_shares import CHUNK_BYTES, MIB, KitError
 
 # Below it recompressing saves less than a share's rounding.
 COMPRESS_FROM_BYTES = 8 * MIB
-# Kernels for several chips repeat each other over tens of megabytes; 128 MiB of dictionary see
-# that, and cost as much memory on the node.
+# Attention kernels for many shapes repeat each other over hundreds of megabytes: with a dictionary
+# that spans the file even the quickest preset takes flash_ops of 0.4.5 from 1,071 to 125 MiB, in
+# two minutes; the node needs as much memory as the dictionary has while it unpacks.
+XZ_LARGE_FROM_BYTES = 256 * MIB
 XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 128 * MIB}]
+XZ_LARGE_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 1024 * MIB}]
+
+SUITE = "append-prefill"
 
 TARGET_OWN = ("torch", "torchaudio", "torchvision", "triton")
 """What the node must have already: with CUDA's libraries several gigabytes."""
@@ -43,6 +49,12 @@ Read off 0.5.17 by following the imports at module level from `launch_server`, t
 model runner, Llama and the Triton and FlashAttention backends: none of these is reached outside a
 function or a `try`. They serve grammars, quantised weights, other chips, images, evaluation.
 """
+
+NOT_DECLARED = ("dill", "jsonschema")
+"""What a server imports and its metadata leaves to packages of `NOT_FOR_SERVING` to bring."""
+
+BOUND_IF_BARE = {"kernels": SpecifierSet("<0.13")}
+"""Releases to 0.5.12 ask for any `kernels`; their transformers imports with none from 0.13 on."""
 
 PARTS = {
     # parts of the kernel wheel that `--without` can leave out
@@ -90,7 +102,7 @@ def read_have(path: Path) -> dict[str, str | None]:
 
 
 def collect(wanted: Wanted, folder: Path) -> Collected:
-    """Download into `folder` what SGLang and its dependencies ask for and the node lacks.
+    """Download into `folder` what SGLang and this suite ask for and the node lacks.
 
     Follows `Requires-Dist` from wheel to wheel, evaluated for the node; a wheel that is in
     `folder` already is not fetched again. Raises KitError if a wheel cannot be had.
@@ -103,12 +115,14 @@ def collect(wanted: Wanted, folder: Path) -> Collected:
     wheels: dict[str, Path] = {}
     expanded: set[tuple[str, Path, frozenset[str]]] = set()
     pending = [(Requirement(f"sglang=={wanted.sglang}"), "")]
+    pending += [(Requirement(text), "sglang") for text in NOT_DECLARED]
+    pending += [(requirement, SUITE) for requirement in suite_requirements()]
     while pending:
         names = []
         for requirement, asked_by in pending:
             name = canonicalize_name(requirement.name)
             known = specifiers.get(name, SpecifierSet())
-            specifiers[name] = known & requirement.specifier
+            specifiers[name] = known & (requirement.specifier or BOUND_IF_BARE.get(name, known))
             extras.setdefault(name, set()).update(requirement.extras)
             if _is_there(name, specifiers[name], wanted.have):
                 continue
@@ -133,6 +147,16 @@ def collect(wanted: Wanted, folder: Path) -> Collected:
                 asked = _requirements(wheel, extras[name], wanted.python)
                 pending += [(requirement, name) for requirement in asked]
     return Collected(wheels, left_out)
+
+
+def suite_requirements() -> list[Requirement]:
+    """What this suite needs to run, without its extras."""
+    try:
+        asked = importlib.metadata.requires(SUITE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise KitError(f"{SUITE} is not installed here: run `pip install -e .` first") from error
+    found = [Requirement(text) for text in asked]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def _is_there(name: str, specifier: SpecifierSet, have: dict[str, str | None]) -> bool:
@@ -263,9 +287,11 @@ def prepare(
         travels = final
         if smaller and final.stat().st_size >= COMPRESS_FROM_BYTES:
             travels = final.with_name(final.name + ".xz")
+            large = final.stat().st_size >= XZ_LARGE_FROM_BYTES
+            filters = XZ_LARGE_FILTERS if large else XZ_FILTERS
             with (
                 final.open("rb") as source,
-                lzma.open(travels, "wb", check=lzma.CHECK_CRC32, filters=XZ_FILTERS) as sink,
+                lzma.open(travels, "wb", check=lzma.CHECK_CRC32, filters=filters) as sink,
             ):
                 shutil.copyfileobj(source, sink, CHUNK_BYTES)
         prepared.append((travels, final))

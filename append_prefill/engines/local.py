@@ -12,8 +12,9 @@ from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.describe import VERSION_KEYS
 from append_prefill.engines.environments import Interpreter
 from append_prefill.engines.launch import chosen_args, launch_argv, launch_env
+from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
-from append_prefill.engines.process import free_port, start_server
+from append_prefill.engines.process import free_port, launch_server
 from append_prefill.engines.versions import VersionTraits, traits_of
 from append_prefill.errors import UsageError
 from append_prefill.workload.profile import Profile
@@ -72,6 +73,11 @@ class SglangEngine:
     def model_identity(self) -> dict[str, Any]:
         return self.model.identity()
 
+    def kv_links(self, device: Device) -> dict[str, float] | None:
+        if device.kind == "cpu":
+            return None
+        return measure_links(self.interpreter.path, self._env(device))
+
     def start(self, device: Device, log_path: Path) -> RunningServer:
         traits = self.traits
         port = free_port()
@@ -79,14 +85,9 @@ class SglangEngine:
             device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
         )
         argv = launch_argv(self.interpreter.path, model=self.model.path, port=port, chosen=chosen)
-        env = launch_env(
-            device=device,
-            stand_ins=self._stand_ins(device),
-            profile_env=self.profile.server.env,
-        )
-        return start_server(
+        return launch_server(
             argv,
-            env,
+            self._env(device),
             port=port,
             server_args=chosen,
             log_path=log_path,
@@ -97,6 +98,13 @@ class SglangEngine:
             start_limit_s=self.profile.server.start_limit_s,
             # What the version does after the warm-up that was skipped; older ones never do.
             freeze_gc=traits.freezes_gc,
+        )
+
+    def _env(self, device: Device) -> dict[str, str]:
+        return launch_env(
+            device=device,
+            stand_ins=self._stand_ins(device),
+            profile_env=self.profile.server.env,
         )
 
     def _stand_ins(self, device: Device) -> tuple[str, ...]:
@@ -156,6 +164,9 @@ class PlantedEngine:
             "weights": "planted",
         }
 
+    def kv_links(self, device: Device) -> None:
+        """It has none."""
+
     def start(self, device: Device, log_path: Path) -> RunningServer:  # noqa: ARG002
         port = free_port()
         server_args = [
@@ -169,7 +180,7 @@ class PlantedEngine:
         # It uses no GPU, so it neither waits for one nor hides it.
         env = launch_env(device=_NO_GPU, stand_ins=(), profile_env={})
         versions = dict.fromkeys(VERSION_KEYS) | {"python": platform.python_version()}
-        return start_server(
+        return launch_server(
             argv,
             env,
             port=port,

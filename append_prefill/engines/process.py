@@ -1,4 +1,4 @@
-"""A server process of the suite's own: start, wait until it answers, watch, stop for certain."""
+"""A server process of the suite's own: launch, poll until it answers, watch, stop for certain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from append_prefill.engines import _supervisor
-from append_prefill.engines.base import Device, ServerDescription
+from append_prefill.engines.base import Device, RunningServer, ServerDescription
 from append_prefill.engines.describe import describe_server
 from append_prefill.engines.devices import memory_used_bytes
 from append_prefill.errors import InfrastructureError, ServerDiedError
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """A running server that the suite started. Made by `start_server`."""
+    """A server that the suite started. Made by `launch_server`."""
 
     def __init__(
         self,
@@ -65,6 +65,8 @@ class ServerProcess:
         info_paths: Sequence[str],
         versions: Mapping[str, str | None],
         memory_before_bytes: int | None,
+        probe: Callable[[httpx.Client], bool],
+        start_limit_s: float,
     ) -> None:
         self.base_url = base_url
         self.api_key: str | None = None
@@ -77,6 +79,9 @@ class ServerProcess:
         self._info_paths = info_paths
         self._versions = versions
         self._memory_before_bytes = memory_before_bytes
+        self._probe, self._start_limit_s = probe, start_limit_s
+        self._launched = time.monotonic()
+        self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=5.0)
         atexit.register(self.stop)
 
     def pids(self) -> set[int]:
@@ -95,13 +100,29 @@ class ServerProcess:
         if status is not None:
             raise self._died(f"the server ended with status {status}")
 
+    def poll_ready(self) -> bool:
+        """Ask once whether it has generated; sets `ready_s` (seconds since the launch).
+
+        Raises ServerDiedError if it ended or takes longer than its limit.
+        """
+        if self.ready_s is not None:
+            return True
+        self.check_alive()
+        answered = self._probe(self._http)
+        took = time.monotonic() - self._launched
+        if answered:
+            self.ready_s = took
+        elif took > self._start_limit_s:
+            raise self._died(f"the server was not ready within {self._start_limit_s:g} s")
+        return answered
+
     def stop(self) -> None:
         """SIGTERM, bounded wait, SIGKILL; returns when no process of it is left.
 
-        On a GPU it also waits for the memory to come back. Raises InfrastructureError if either
-        does not happen.
+        Raises InfrastructureError if one is left all the same.
         """
         atexit.unregister(self.stop)
+        self._http.close()
         if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
             self._supervisor.stdin.close()
         limit_s = _GRACE_S[self.device.kind] + _STOP_MARGIN_S
@@ -113,33 +134,13 @@ class ServerProcess:
                 f"the server is still there {limit_s:g} s after it was told to stop: "
                 f"processes {left}"
             ) from error
-        self._await_memory()
 
-    def await_ready(self, probe: Callable[[httpx.Client], bool], limit_s: float) -> None:
-        """Poll until `probe` is True; sets `ready_s` (seconds since this call).
+    def await_memory(self) -> None:
+        """Return once a GPU holds no more than before the launch.
 
-        Stops the server and raises ServerDiedError if it ends or takes longer than `limit_s`.
+        Not part of `stop`: of two servers that are up together each holds memory the other one
+        would wait for. Raises InfrastructureError if the memory does not come back.
         """
-        begun = time.monotonic()
-        try:
-            with httpx.Client(base_url=self.base_url, trust_env=False, timeout=5.0) as client:
-                while not probe(client):
-                    self.check_alive()
-                    self._check_limit(begun, limit_s)
-                    time.sleep(_POLL_S)
-        except BaseException:
-            self.stop()
-            raise
-        self.ready_s = time.monotonic() - begun
-
-    def _check_limit(self, begun: float, limit_s: float) -> None:
-        if time.monotonic() - begun > limit_s:
-            raise self._died(f"the server was not ready within {limit_s:g} s")
-
-    def _died(self, problem: str) -> ServerDiedError:
-        return ServerDiedError(problem, log_tail(self._log), str(self._log))
-
-    def _await_memory(self) -> None:
         before = self._memory_before_bytes
         if before is None:
             return
@@ -152,8 +153,11 @@ class ServerProcess:
                 )
             time.sleep(_POLL_S)
 
+    def _died(self, problem: str) -> ServerDiedError:
+        return ServerDiedError(problem, log_tail(self._log), str(self._log))
 
-def start_server(
+
+def launch_server(
     argv: Sequence[str],
     env: Mapping[str, str],
     *,
@@ -167,10 +171,10 @@ def start_server(
     start_limit_s: float,
     freeze_gc: bool = False,
 ) -> ServerProcess:
-    """Run `argv` under a supervisor with its own TMPDIR, and return once it has generated.
+    """Run `argv` under a supervisor with its own TMPDIR; returns at once.
 
     `ready_path` is the cheap endpoint that is polled; then one request of three tokens proves
-    that the scheduler works. `info_paths` are for `describe`. Raises ServerDiedError.
+    that the scheduler works. `info_paths` are for `describe`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     # Short: sockets are made in it, and their paths are limited to 107 bytes.
@@ -190,16 +194,6 @@ def start_server(
             # Ctrl-C goes to the terminal's group: the suite decides, not the keyboard.
             start_new_session=True,
         )
-    server = ServerProcess(
-        supervisor,
-        base_url=f"http://127.0.0.1:{port}",
-        server_args=server_args,
-        log_path=log_path,
-        device=device,
-        info_paths=info_paths,
-        versions=versions,
-        memory_before_bytes=before,
-    )
 
     def ready(client: httpx.Client) -> bool:
         return (
@@ -208,8 +202,28 @@ def start_server(
             and (not freeze_gc or _freezes(client))
         )
 
-    server.await_ready(ready, start_limit_s)
-    return server
+    return ServerProcess(
+        supervisor,
+        base_url=f"http://127.0.0.1:{port}",
+        server_args=server_args,
+        log_path=log_path,
+        device=device,
+        info_paths=info_paths,
+        versions=versions,
+        memory_before_bytes=before,
+        probe=ready,
+        start_limit_s=start_limit_s,
+    )
+
+
+def await_ready(servers: Sequence[RunningServer]) -> None:
+    """Return once every server answers; they start side by side.
+
+    Raises ServerDiedError for the first that does not; stopping them is the caller's.
+    """
+    waiting = list(servers)
+    while waiting := [server for server in waiting if not server.poll_ready()]:
+        time.sleep(_POLL_S)
 
 
 def log_tail(path: Path) -> str:

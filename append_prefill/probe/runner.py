@@ -6,12 +6,14 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from append_prefill.engines.base import Device, Engine, RunningServer, ServerDescription
+from append_prefill.engines.process import await_ready
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
@@ -88,6 +90,7 @@ class PairRunner:
         self.profile, self.plan = profile, plan
         self.device, self.guard = device, guard
         self.folder, self.vocab_size, self.tell = folder, vocab_size, tell
+        self._links_measured = False
 
     def measure(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> None:
         """Measure one start of each engine, in that order.
@@ -98,6 +101,9 @@ class PairRunner:
         the starts' files, with `failure` set.
         """
         lives = [_Live(self, side, engine, pair) for side, engine in engines]
+        if not self._links_measured:
+            lives[0].start.kv_links_gb_per_s = engines[0][1].kv_links(self.device)
+            self._links_measured = True
         together = self.profile.plan.interleave and len(lives) > 1
         for group in [lives] if together else [[live] for live in lives]:
             self._measure_group(group)
@@ -106,7 +112,10 @@ class PairRunner:
         try:
             for live in group:
                 live.start.interleaved = len(group) > 1
-                live.open()
+                live.launch()
+            await_ready([live.server for live in group])
+            for live in group:
+                live.connect()
             own_pids = _pids_of(group)
             for live in group:
                 live.warm_up()
@@ -123,8 +132,12 @@ class PairRunner:
                 live.start.failure = str(error) or type(error).__name__
             raise
         finally:
-            for live in group:
-                live.close()
+            with ExitStack() as stack:
+                # Last in, first out: memory can only be back once every server is gone.
+                for live in group:
+                    stack.callback(live.await_memory)
+                for live in group:
+                    stack.callback(live.close)
 
 
 class _Live:
@@ -155,15 +168,19 @@ class _Live:
             series=[],
         )
 
-    def open(self) -> None:
-        """Bring the server up, ask what it resolved, connect."""
+    def launch(self) -> None:
+        """Start the server; it is not up yet."""
         runner, start = self._runner, self.start
         runner.tell(f"{self._label}: starting")
         start.started_at = datetime.now(UTC)
         log = runner.folder / f"{start.side}-{start.index}.log"
-        server = self._server = self._engine.start(runner.device, log)
+        self._server = self._engine.start(runner.device, log)
+        start.server_args = list(self._server.server_args)
+
+    def connect(self) -> None:
+        """Ask the server, now up, what it resolved, and connect."""
+        runner, start, server = self._runner, self.start, self.server
         start.ready_s = server.ready_s
-        start.server_args = list(server.server_args)
         description = server.describe()
         start.subject = subject_of(description)
         check_capacity(runner.plan, runner.profile, description)
@@ -198,7 +215,7 @@ class _Live:
 
     def block(self, own_pids: Callable[[], set[int]]) -> None:
         """One pass over all points in random order, kept at once; a bad device state voids it."""
-        server, start = self._running(), self.start
+        server, start = self.server, self.start
         server.check_alive()
         try:
             state = self._measure_block(own_pids)
@@ -226,10 +243,17 @@ class _Live:
         if self._server is not None:
             self._server.stop()
 
-    def pids(self) -> set[int]:
-        return self._running().pids()
+    def await_memory(self) -> None:
+        """Once every server is stopped: wait until the device has its memory back."""
+        if self._server is not None:
+            self._server.await_memory()
 
-    def _running(self) -> RunningServer:
+    def pids(self) -> set[int]:
+        return self.server.pids()
+
+    @property
+    def server(self) -> RunningServer:
+        """The server. Raises InfrastructureError before the launch."""
         if self._server is None:
             raise InfrastructureError(f"{self._label} is not running")
         return self._server

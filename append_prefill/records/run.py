@@ -83,6 +83,8 @@ class Start(_Record):
     """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to.
 
     `interleaved`: the pair's servers were up together and their blocks alternated.
+    `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first start
+    of a worker, null in the others and without a GPU.
     """
 
     index: int
@@ -100,6 +102,7 @@ class Start(_Record):
     client_floor_ms: float | None
     series: list[Series]
     interleaved: bool = False
+    kv_links_gb_per_s: dict[str, float] | None = None
     failure: str | None = None
 
 
@@ -272,7 +275,8 @@ class NoiseRecord(_Record):
 
     `start_sd` is the spread of a start's common level, `night_sd` that of a night's; None where
     too little was measured to tell. `pair_sd` is the spread of the log ratio between the two
-    starts of an interleaved A/A pair, from `pairs` of them.
+    starts of an interleaved A/A pair, from `pairs` of them. `night_assumed`: `night_sd` is not
+    measured but a profile's assumption.
     """
 
     starts: int
@@ -280,6 +284,7 @@ class NoiseRecord(_Record):
     start_sd: float | None
     within_sd: float | None
     night_sd: float | None
+    night_assumed: bool = False
     pair_sd: float | None = None
     pairs: int = 0
     points: list[NoisePoint]

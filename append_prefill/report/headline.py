@@ -298,8 +298,9 @@ def _marks(run: Run) -> list[Mark]:
         marks.append(
             Mark(
                 "Regime shift",
-                f"{fmt.listed(shifted)} went beyond the bound since the floor fell: the same cost "
-                "per token weighs more against it. Faster, not slower; the bound wants a review.",
+                f"{fmt.listed(shifted)}: beyond the bound, though against the reference the near "
+                "end got faster and the far end not slower. A lower floor leaves the cost of a "
+                "token more weight: the bound wants a review, not the server.",
             )
         )
     return marks

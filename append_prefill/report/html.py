@@ -13,6 +13,7 @@ from append_prefill.report import charts, panel, plane, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import candidate_name, pytest_command
+from append_prefill.report.spent import spent_words
 from append_prefill.report.words import WORDS, word_of
 from append_prefill.workload.profile import Profile
 
@@ -45,6 +46,7 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         void_reasons=tables.void_reasons(run),
         void_blocks=tables.void_blocks(run),
         starts=tables.start_rows(run),
+        spent=spent_words(run),
         subject=subject,
         two_sided=two_sided,
         identity=fmt.flatten(run.identity),

@@ -7,6 +7,7 @@ import re
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of, worst_first
+from append_prefill.report.spent import spent_words
 from append_prefill.report.words import word_of
 
 WORST_POINTS = 5
@@ -20,7 +21,9 @@ def escape(text: str) -> str:
 
 def render_markdown(run: Run, *, report_path: str | None = None) -> str:
     """`run` in Markdown; `report_path` is where the full report lies."""
-    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), _reading(report_path)]
+    spent = spent_words(run) or ""
+    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), spent]
+    parts.append(_reading(report_path))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from append_prefill.records.run import Comparison, Finding, Run
+from append_prefill.report.spent import spent_words
 
 WORST = 3
 
@@ -17,6 +18,9 @@ def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
     lines += [_finding_line(f) for f in run.findings]
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison)
+    spent = spent_words(run)
+    if spent is not None:
+        lines.append(spent)
     lines += [f"warning: {text}" for text in run.warnings if text != problem]
     lines.append(f"report: {folder / 'report.html'}")
     return lines

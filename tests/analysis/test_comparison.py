@@ -97,6 +97,17 @@ def test_a_lone_point_is_named_alone() -> None:
     assert [p.point.label for p in found.points if p.verdict == "regression"] == ["L512-m128"]
 
 
+def test_slower_points_come_first_where_most_got_faster() -> None:
+    """What prefill graphs did: a lower floor, and one compute-bound point that pays for padding."""
+    at = POINTS.index(Point(204, 820))
+    effect = np.where(M >= 700, 0.0, -0.4)
+    effect[at] = 0.12
+    found = judged(side(1, effect=effect), side(2))
+    assert found.verdict == "regression"
+    assert found.where.startswith("slower at L204-m820 (+12.")
+    assert "as a whole: " in found.where
+
+
 def test_below_the_least_effect_nothing_is_named() -> None:
     # Many starts make +1 % certain; it is still below what is worth a name.
     found = judged(side(1, starts=40, effect=0.01), side(2, starts=40))

@@ -158,6 +158,15 @@ def test_transfer_is_cheap_on_nvlink_and_not_on_pcie() -> None:
     assert judged(starts, kv=None)["kv_transfer_time"].verdict == "not-applicable"
 
 
+def test_links_the_device_was_seen_to_have_stand_beside_the_nominal_one() -> None:
+    starts = starts_of(flat())
+    assert "host_to_device_gb_per_s" not in judged(starts)["kv_transfer_time"].details
+    starts[0] = starts[0].model_copy(update={"kv_links_gb_per_s": {"host_to_device": 50.0}})
+    details = judged(starts)["kv_transfer_time"].details
+    assert details["host_to_device_gb_per_s"] == 50.0
+    assert details["host_to_device_transfer_ms"] == pytest.approx(2.684, abs=1e-3)
+
+
 def test_ttft_share_takes_the_samples_with_the_planned_output() -> None:
     starts = [
         start(i, {Point(512, 128): [20.0, 20.0]}, output_tokens=32, e2e_ms=[200.0 + i, 220.0])

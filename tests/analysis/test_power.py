@@ -6,8 +6,9 @@ from scipy import stats
 
 from append_prefill.analysis.alarms import alarm
 from append_prefill.analysis.joint import Prior, design_of, estimate
-from append_prefill.analysis.power import MAX_STARTS, detectable, level_sd, mde, starts_needed
-from tests.analysis.factory import POINTS
+from append_prefill.analysis.power import MAX_STARTS, detectable, mde, points_error, starts_needed
+from append_prefill.records.run import NoisePoint, NoiseRecord
+from tests.analysis.factory import NOISE, POINTS
 
 
 def test_detectable_is_the_noncentral_ts() -> None:
@@ -63,9 +64,33 @@ def test_starts_needed_turns_mde_round() -> None:
     assert MAX_STARTS >= 100
 
 
-def test_level_sd() -> None:
-    assert level_sd(0.01, 0.0, 10, 18) == 0.01
-    assert level_sd(0.0, 0.02, 10, 1) == pytest.approx(0.00793, abs=1e-5)
+def test_points_leave_their_scatter_in_the_level() -> None:
+    one, many = POINTS[:1], POINTS[:18]
+    assert points_error(NOISE, one, 10) == pytest.approx(math.pi / 2 * 0.02**2 / 10)
+    assert points_error(NOISE, many, 10) == pytest.approx(math.pi / 2 * 0.02**2 / 180)
+
+
+def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None:
+    def record(lag1: float | None, start_sd: float) -> NoiseRecord:
+        row = NoisePoint(
+            context_tokens=POINTS[0].context_tokens,
+            append_tokens=POINTS[0].append_tokens,
+            start_sd=start_sd,
+            within_sd=0.02,
+            lag1=lag1,
+            effective_n=None,
+        )
+        return NoiseRecord(
+            starts=20, nights=4, start_sd=0.01, within_sd=0.5, night_sd=None, points=[row]
+        )
+
+    plain = math.pi / 2 * 0.02**2 / 10
+    assert points_error(record(None, 0.01), POINTS[:1], 10) == pytest.approx(plain)
+    assert points_error(record(0.5, 0.01), POINTS[:1], 10) == pytest.approx(3 * plain)
+    assert points_error(record(1.0, 0.01), POINTS[:1], 10) == pytest.approx(19 * plain)
+    assert points_error(record(None, 0.05), POINTS[:1], 10) == pytest.approx(0.05**2 - 0.01**2)
+    unknown = record(None, 0.01).model_copy(update={"within_sd": None})
+    assert points_error(unknown, POINTS[:1], 10) is None
 
 
 def test_the_promise_is_kept() -> None:

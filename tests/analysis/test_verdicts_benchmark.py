@@ -11,6 +11,7 @@ from scipy import stats
 from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.noise import noise_of
 from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.profile import load_profile
 from benchmarks import verdicts
 from tests.analysis.factory import starts_of
 
@@ -35,13 +36,13 @@ def test_the_batch_judges_as_compare_does() -> None:
         starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[]
     )
     prior = verdicts.prior_of(record)
-    batch = verdicts.suite(a, b, prior, across=False, alpha=0.01)
-    points = list(verdicts.POINTS)
+    batch = verdicts.suite(a, b, prior, setting, across=False)
+    points = list(setting.points)
     one_by_one = [
         compare(
             starts_of(x, points),
             starts_of(y, points),
-            policy=verdicts.POLICY,
+            policy=setting.profile.policy,
             noise=record,
             kind="side-by-side",
             reference_label="x",
@@ -63,24 +64,47 @@ def test_mann_whitney_is_scipys() -> None:
 
 def test_a_missing_or_empty_record_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no such file"):
-        verdicts.measured("cpu", tmp_path / "noise_cpu.json")
+        verdicts.measured(tmp_path / "noise_cpu.json")
     empty = tmp_path / "noise.json"
     empty.write_text(noise_of([]).model_dump_json(), encoding="utf-8")
     with pytest.raises(SystemExit, match="lacks"):
-        verdicts.measured("cpu", empty)
+        verdicts.measured(empty)
 
 
-def test_a_record_becomes_a_setting(tmp_path: Path) -> None:
+def record_of_pairs(level_sd: float, ratio_sd: float) -> NoiseRecord:
+    """Three A/A nights of five interleaved pairs at the points of the CPU's profile."""
     rng = np.random.default_rng(2)
-    points = list(verdicts.POINTS)
-    nights = [
-        starts_of(3 + 0.05 * rng.normal(size=(5, 1)) + 0.02 * rng.normal(size=(5, 18)), points)
-        for _ in range(3)
-    ]
-    record = noise_of(nights).model_copy(update={"within_sd": 0.03})
+    points = list(load_profile("cpu-nano").points)
+    nights = []
+    for _ in range(3):
+        shared = 3 + level_sd * rng.normal(size=(5, 1))
+        sides = [
+            shared
+            + ratio_sd / np.sqrt(2) * rng.normal(size=(5, 1))
+            + 0.02 * rng.normal(size=(5, len(points)))
+            for _ in range(2)
+        ]
+        pairs = [
+            start.model_copy(update={"interleaved": True, "pair": start.index, "side": side})
+            for side, figures in zip(("candidate", "reference"), sides, strict=True)
+            for start in starts_of(figures, points)
+        ]
+        nights.append(pairs)
+    return noise_of(nights).model_copy(update={"within_sd": 0.03})
+
+
+def test_a_record_becomes_a_setting_of_alternating_pairs(tmp_path: Path) -> None:
+    record = record_of_pairs(0.10, 0.01)
     path = tmp_path / "noise.json"
     path.write_text(record.model_dump_json(), encoding="utf-8")
-    setting = verdicts.measured("cpu", path)
+    setting = verdicts.measured(path)
     assert setting.start_sd == record.start_sd
+    assert setting.pair_sd == record.pair_sd
+    assert setting.pair_sd < 0.02
     assert (setting.within_sd == 0.03).all()
+    # The level's 10 % cancels in the pairs, so the promise is far below it.
+    assert setting.promise < 0.05
+    table = verdicts.table(setting, 100, 1, across=False)
+    assert table["suite"]["none"] <= 4
+    assert list(table["suite"].values())[-1] >= 85
     assert verdicts.table(setting, 20, 1, across=True)["suite"]["none"] <= 20

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from append_prefill.engines import process as module
-from append_prefill.engines.process import free_port, log_tail, start_server
-from append_prefill.errors import ServerDiedError
+from append_prefill.engines.process import await_ready, free_port, launch_server, log_tail
+from append_prefill.errors import InfrastructureError, ServerDiedError
 
 LIMIT_S = 15
 
 
 def start(argv, cpu, tmp_path, limit_s=LIMIT_S, **more):
     port = more.pop("port", free_port())
-    return start_server(
+    server = launch_server(
         [*argv, str(port)],
         dict(os.environ),
         port=port,
@@ -30,6 +30,12 @@ def start(argv, cpu, tmp_path, limit_s=LIMIT_S, **more):
         start_limit_s=limit_s,
         **more,
     )
+    try:
+        await_ready([server])
+    except ServerDiedError:
+        server.stop()
+        raise
+    return server
 
 
 def alive(pid):
@@ -102,6 +108,50 @@ def test_a_death_while_serving_is_noticed(cpu, tmp_path, fake_server):
     server.stop()
 
 
+def test_two_servers_start_side_by_side(cpu, tmp_path, fake_server):
+    launched = []
+    for name in ("a", "b"):
+        port = free_port()
+        launched.append(
+            launch_server(
+                [*fake_server, str(port)],
+                dict(os.environ),
+                port=port,
+                server_args=[],
+                log_path=tmp_path / name,
+                device=cpu,
+                ready_path="/model_info",
+                info_paths=("/server_info",),
+                versions={},
+                start_limit_s=LIMIT_S,
+            )
+        )
+    assert [server.ready_s for server in launched] == [None, None]
+    await_ready(launched)
+    assert all(server.ready_s > 0 and server.poll_ready() for server in launched)
+    for server in launched:
+        server.stop()
+
+
+def test_memory_is_waited_for_when_every_server_is_gone(cpu, tmp_path, fake_server, monkeypatch):
+    held = iter([1, 2**34, 2**33, 1])
+    monkeypatch.setattr(module, "memory_used_bytes", lambda _: next(held))
+    server = start(fake_server, cpu, tmp_path)
+    server.stop()  # does not look: another server of the pair may hold its own
+    server.await_memory()
+    assert next(held, None) is None
+
+
+def test_memory_that_stays_is_an_error(cpu, tmp_path, fake_server, monkeypatch):
+    held = iter([0])
+    monkeypatch.setattr(module, "memory_used_bytes", lambda _: next(held, 2**34))
+    monkeypatch.setattr(module, "_MEMORY_LIMIT_S", 0.2)
+    server = start(fake_server, cpu, tmp_path)
+    server.stop()
+    with pytest.raises(InfrastructureError, match=r"16\.0 GiB in use"):
+        server.await_memory()
+
+
 # A child in a group of its own, deaf to SIGTERM, as the worst of servers would leave one.
 STUBBORN = """
 import signal, subprocess, sys
@@ -145,12 +195,13 @@ def test_nothing_survives_the_suite(cpu, tmp_path, fake_server, number):
         import os, time
         from pathlib import Path
         from append_prefill.engines.base import Device
-        from append_prefill.engines.process import free_port, start_server
+        from append_prefill.engines.process import await_ready, free_port, launch_server
         port = free_port()
-        server = start_server({fake_server!r} + [str(port)], dict(os.environ), port=port,
+        server = launch_server({fake_server!r} + [str(port)], dict(os.environ), port=port,
             server_args=[], log_path=Path({str(tmp_path)!r}) / "log", versions={{}},
             device=Device("cpu", "cpu", "test", 1), ready_path="/model_info", info_paths=(),
             start_limit_s=20)
+        await_ready([server])  # before that the supervisor may not have a child yet
         print(*server.pids(), flush=True)
         time.sleep(99)
         """

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import lzma
-import os
 import shutil
 import subprocess
 import sys
@@ -57,39 +56,45 @@ def test_install_needs_only_the_shares_and_the_file_in_them(built, tmp_path):
     moved = [tmp_path / f"carried-{n}" for n in range(2)]
     for share, place in zip(shares_of(built), moved, strict=True):
         shutil.copytree(share, place)
-    target = tmp_path / "site"
-    command = [sys.executable, "-S", str(moved[0] / "kit.py"), "install", "--target", str(target)]
+    env = tmp_path / "env"
+    command = [sys.executable, "-S", str(moved[0] / "kit.py"), "install", "--env", str(env)]
     command += ["--shares", *map(str, reversed(moved))]
     # -S hides the suite and its packages; pip runs in its own process and is found again.
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"SGLang 0.5.17 installed: export PYTHONPATH={target}"
+    assert done.stdout.strip() == f"SGLang 0.5.17 installed: {env}/bin/python"
+    target = env / "lib" / f"python{HERE}" / "site-packages"
     assert hashlib.sha256((target / "sgl_kernel/sm90/ops.so").read_bytes()).digest() == (
         hashlib.sha256(noise(5 * MIB) * 2).digest()
     )
     assert not (target / "sgl_kernel/sm100").exists()
-    env = {**os.environ, "PYTHONPATH": str(target)}
-    code = "import sglang, tiny; print(sglang.__version__)"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
-    )
-    assert ran.stdout == "0.5.17\n"
+    code = "import sglang, tiny; print(sglang.__version__, sglang.__file__)"
+    ran = subprocess.run([env / "bin" / "python", "-c", code], check=True, capture_output=True)
+    assert ran.stdout.decode().split() == ["0.5.17", str(target / "sglang" / "__init__.py")]
     again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert again.stdout.strip() == f"SGLang 0.5.17 is already in {target}."
-    assert not list(tmp_path.glob("kit-*"))  # nothing left behind beside the target
+    assert again.stdout.strip() == f"SGLang 0.5.17 is already in {env}."
+    assert not list(tmp_path.glob("kit-*"))  # nothing left behind beside the environment
+
+
+def test_the_environment_also_sees_the_packages_of_the_python_that_installed(built, tmp_path):
+    kit_shares.install(shares_of(built), tmp_path / "env")
+    code = "import pytest, sys; print(pytest.__version__, sys.prefix)"
+    python = tmp_path / "env" / "bin" / "python"
+    ran = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.split() == [pytest.__version__, str(tmp_path / "env")]
 
 
 def test_check_verifies_and_installs_nothing(built, tmp_path, capsys):
     shares = list(map(str, shares_of(built)))
-    target = tmp_path / "site"
-    assert kit.main(["install", "--shares", *shares, "--target", str(target), "--check"]) == 0
+    env = tmp_path / "env"
+    assert kit.main(["install", "--shares", *shares, "--env", str(env), "--check"]) == 0
     assert "3 wheels are whole" in capsys.readouterr().out
-    assert not target.exists()
+    assert not env.exists()
 
 
 @pytest.mark.parametrize("main", [kit.main, kit_shares.main], ids=["suite", "node"])
 def test_a_folder_that_is_no_share_is_refused(main, tmp_path, capsys):
-    arguments = ["install", "--shares", str(tmp_path), "--target", str(tmp_path / "site")]
+    arguments = ["install", "--shares", str(tmp_path), "--env", str(tmp_path / "env")]
     assert main(arguments) == 2
     assert "is no share of a kit" in capsys.readouterr().err
 

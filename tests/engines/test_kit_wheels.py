@@ -133,3 +133,34 @@ def test_the_parts_of_a_kernel_wheel_are_sized_as_they_travel(tmp_path):
     assert sizes["flash_ops"] == pytest.approx(MIB, rel=0.01)
     assert 0 < sizes["sm90"] < 0.01 * MIB
     assert sizes["sm100"] == 0
+
+
+def test_what_the_suite_needs_travels_too(tmp_path, index, monkeypatch):
+    make_wheel(index, "sglang", "0.5.17")
+    make_wheel(index, "pydantic", "2.99")
+    monkeypatch.undo()  # of the index too
+    asked = [r for r in kit_wheels.suite_requirements() if r.name == "pydantic"]
+    assert len(asked) == 1
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setattr(kit_wheels, "suite_requirements", lambda: asked)
+    monkeypatch.setattr(kit_wheels, "NOT_DECLARED", ())
+    collected = kit_wheels.collect(Wanted("0.5.17"), tmp_path / "wheels")
+    assert names_of(collected) == {"sglang": "0.5.17", "pydantic": "2.99"}
+
+
+def test_a_requirement_without_a_bound_gets_the_one_that_works(tmp_path, index):
+    make_wheel(index, "sglang", "0.5.11", requires=("kernels",))
+    make_wheel(index, "kernels", "0.12.3")
+    make_wheel(index, "kernels", "0.16.2")
+    assert names_of(kit_wheels.collect(Wanted("0.5.11"), tmp_path / "old"))["kernels"] == "0.12.3"
+    make_wheel(index, "sglang", "0.5.17", requires=("kernels>=0.14",))
+    assert names_of(kit_wheels.collect(Wanted("0.5.17"), tmp_path / "new"))["kernels"] == "0.16.2"
+
+
+def test_what_is_imported_and_not_declared_travels(tmp_path, index, monkeypatch):
+    make_wheel(index, "sglang", "0.5.17")
+    make_wheel(index, "dill", "0.4")
+    monkeypatch.setattr(kit_wheels, "NOT_DECLARED", ("dill",))
+    collected = kit_wheels.collect(Wanted("0.5.17"), tmp_path / "wheels")
+    assert names_of(collected) == {"sglang": "0.5.17", "dill": "0.4"}

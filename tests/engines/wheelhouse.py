@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from append_prefill.engines import kit_wheels
+
 
 def make_wheel(
     folder: Path,
@@ -37,9 +39,11 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 
 def index_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that `pip download` reads instead of an index."""
+    """A folder that `pip download` reads instead of an index; what the suite needs is left out."""
     place = folder / "index"
     place.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(place))
+    monkeypatch.setattr(kit_wheels, "suite_requirements", list)
+    monkeypatch.setattr(kit_wheels, "NOT_DECLARED", ())
     return place

@@ -181,7 +181,7 @@ def test_a_pass_on_findings_alone_does_not_speak_for_the_comparison() -> None:
 
 def test_regime_shift_is_told_apart_from_a_regression() -> None:
     _, page = page_of("regime-shift")
-    assert "Faster, not slower" in page.words
+    assert "the near end got faster and the far end not slower" in page.words
 
 
 def test_infrastructure_shows_the_servers_last_words_and_no_result() -> None:

@@ -1,0 +1,90 @@
+"""The plugin's dealings with pytest-xdist: what workers are told, and what comes back from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from append_prefill import hosts
+from append_prefill.pytest_state import (
+    CREATED,
+    DELIVERED,
+    FOLDER,
+    INFRASTRUCTURE,
+    LIVE,
+    SEED,
+    SELECTION_FILE,
+    SESSION,
+    SETTINGS,
+)
+from append_prefill.records.run import Run
+
+_PREFIX = "append_prefill_"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
+    """Hand the run's folder, seed and start time to a worker (hook of pytest-xdist)."""
+    stash = node.config.stash
+    if FOLDER not in stash:
+        return
+    tell = {
+        "folder": str(stash[FOLDER]),
+        "token": hosts.mark(stash[FOLDER]),
+        "created_at": stash[CREATED].isoformat(),
+        "seed": stash[SEED],
+        "hosts": hosts.count(node.nodemanager.specs),
+    }
+    node.workerinput.update({_PREFIX + key: value for key, value in tell.items()})
+
+
+def told(config: pytest.Config, key: str) -> Any:
+    """What the controller told this worker; None in the controller, or without xdist."""
+    return getattr(config, "workerinput", {}).get(_PREFIX + key)
+
+
+def deliver(config: pytest.Config) -> None:
+    """At a worker's end: send what failed, and the record if the controller cannot read it."""
+    output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+    output[_PREFIX + "infrastructure"] = config.stash.get(INFRASTRUCTURE, None)
+    output[_PREFIX + "live"] = config.stash.get(LIVE, False)
+    folder, run_session = config.stash[FOLDER], config.stash.get(SESSION, None)
+    if str(folder) == told(config, "folder") or run_session is None or not run_session.began:
+        return
+    output[_PREFIX + "host_id"] = hosts.host_id(folder)
+    output[_PREFIX + "selection"] = (folder / SELECTION_FILE).read_text(encoding="utf-8")
+    run, _ = run_session.finish()
+    output[_PREFIX + "run"] = run.model_dump_json(by_alias=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker sent (hook of pytest-xdist)."""
+    stash = node.config.stash
+    if SETTINGS not in stash:
+        return
+    sent = {
+        key.removeprefix(_PREFIX): value
+        for key, value in (getattr(node, "workeroutput", None) or {}).items()
+        if key.startswith(_PREFIX)
+    }
+    if sent.get("infrastructure") is not None:
+        stash[INFRASTRUCTURE] = sent["infrastructure"]
+    if sent.get("live"):
+        stash[LIVE] = True
+    if "run" not in sent:
+        return
+    run = Run.model_validate_json(sent["run"])
+    stash.setdefault(DELIVERED, []).append(hosts.Delivery(sent["host_id"], run))
+    # The controller collects nothing: it plans by what its workers selected.
+    selection = stash[FOLDER] / SELECTION_FILE
+    if not selection.exists():
+        selection.write_text(sent["selection"], encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
+    """A crashed worker is no regression, whatever test it happened in (hook of pytest-xdist)."""
+    if SETTINGS in sched.config.stash:
+        sched.config.stash[INFRASTRUCTURE] = f"A worker crashed while it ran {crashitem}."

@@ -1,0 +1,44 @@
+"""Where the minutes of a run went."""
+
+import pytest
+
+from append_prefill.analysis.minutes import minutes_of, slow_to_start
+from tests.records import builders
+
+
+def start(index, side="candidate", **changes):
+    return builders.start(index, side, ready_s=60.0, measured_s=30.0, **changes)
+
+
+def test_starts_that_follow_each_other_add_up():
+    spent = minutes_of([start(0), start(1)])
+    # Two minutes of starting; 30 s of which 3 s warm-up, twice.
+    assert (spent.starting, spent.warming_up, spent.measuring) == pytest.approx((2, 0.1, 0.9))
+    assert spent.total == pytest.approx(3)
+
+
+def test_an_interleaved_pair_shares_its_time():
+    pair = [start(0, side, interleaved=True) for side in ("candidate", "reference")]
+    pair[1] = pair[1].model_copy(update={"ready_s": 90.0})
+    spent = minutes_of(pair)
+    assert (spent.starting, spent.warming_up, spent.measuring) == pytest.approx((1.5, 0.1, 0.4))
+
+
+def test_devices_work_side_by_side_and_their_minutes_add_up():
+    assert minutes_of([start(0, device="a"), start(0, device="b")]).total == pytest.approx(3)
+
+
+def test_a_torso_leaves_it_unknown():
+    assert minutes_of([]) is None
+    assert minutes_of([start(0), builders.start(1, measured_s=None)]) is None
+
+
+def test_a_start_that_compiled_is_the_odd_one():
+    starts = [start(n) for n in range(3)]
+    assert slow_to_start(starts) == []
+    starts[0] = starts[0].model_copy(update={"ready_s": 130.0})
+    assert slow_to_start(starts) == [starts[0]]
+    # Of two no one knows which is odd, and sides are not held against each other.
+    assert slow_to_start(starts[:2]) == []
+    others = [s.model_copy(update={"side": "reference", "ready_s": 200.0}) for s in starts]
+    assert slow_to_start([*starts, *others]) == [starts[0]]
