@@ -18,6 +18,7 @@ from pathlib import Path
 
 from append_prefill.engines.base import Engine
 from append_prefill.engines.devices import DeviceLock, cpu_device, list_devices
+from append_prefill.engines.process import await_ready
 from append_prefill.engines.resolve import resolve_engine
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Plan, abba, make_plan
@@ -43,10 +44,12 @@ def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int,
     """Log level (mean over points of the log median) by side."""
     device = cpu_device() if profile.device == "cpu" else list_devices()[0]
     with ExitStack() as stack, DeviceLock(device), tempfile.TemporaryDirectory() as logs:
-        clients, prompts = {}, {}
+        clients, prompts, servers = {}, {}, {}
         for side, engine in engines.items():
-            server = engine.start(device, Path(logs) / f"{side}.log")
-            stack.callback(server.stop)
+            servers[side] = engine.start(device, Path(logs) / f"{side}.log")
+            stack.callback(servers[side].stop)
+        await_ready(list(servers.values()))
+        for side, server in servers.items():
             clients[side] = stack.enter_context(TimedClient(server.base_url))
             prompts[side] = PromptSource((pair,), int(profile.model.config["vocab_size"]))
         taken = {side: {} for side in SIDES}

@@ -2,8 +2,12 @@
 
     python -m benchmarks.verdicts --setting quiet --nights 1000 --seeds 1 2 3
 
-Every rule judges the same samples: the study's points, five starts a side in ABBA order, ten
-samples a point and start. Rules, as their projects document them (all count only "slower"):
+    python -m benchmarks.verdicts --setting cpu
+
+Every rule judges the same samples: the profile's points, its starts a side and its samples a point
+and start. At the quiet setting one start follows the other (ABBA); at the CPU's, read off A/A runs
+of real SGLang (noise_cpu.json, from `append-prefill noise`), both servers of a pair are up and
+their blocks alternate. Rules, as their projects document them (all count only "slower"):
 
 - `suite`: the joint test, noise taken from a stored A/A record of four nights (simulated as well);
   `suite, no record` has only the profile's assumption; `suite, adaptive` may look three times.
@@ -21,10 +25,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +38,18 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from append_prefill.analysis.alarms import alarm, passes
-from append_prefill.analysis.joint import ASSUMED_DF, Prior, design_of, estimate, prior_of
-from append_prefill.analysis.noise import components
-from append_prefill.analysis.power import level_sd, mde
+from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
+from append_prefill.analysis.noise import components, pair_sd_of
 from append_prefill.analysis.sequential import plan
+from append_prefill.cli_plan import power_of
+from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import NoiseRecord
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile, load_profile
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-PROFILE = load_profile("llama-3.1-8b")
-POLICY = PROFILE.policy
-POINTS = PROFILE.points
-DESIGN = design_of(POINTS)
-STARTS, SAMPLES = 5, 10
 RECORD_NIGHTS = 4
 NIGHTS_A_SITE = 20  # nights that share one stored noise record
 EFFECTS = (0.02, 0.03, 0.05, 0.10)
@@ -59,10 +62,12 @@ class Setting:
     """The truth that nights are drawn from; relative standard deviations on the log scale.
 
     `cell_sd` and `within_sd` have shape (points,): a start's own deviation at a point, and its
-    samples' spread.
+    samples' spread. `pair_sd`: of the ratio between two starts that are up together, None where
+    one follows the other. `promise`: the effect that `append-prefill plan` promises to catch.
     """
 
     name: str
+    profile: Profile
     start_sd: float
     cell_sd: Array
     within_sd: Array
@@ -71,67 +76,149 @@ class Setting:
     outlier_factor: float
     drift_per_hour: float
     night_sd: float
+    pair_sd: float | None
+    promise: float
+
+    @property
+    def paired(self) -> bool:
+        return self.pair_sd is not None
+
+    @property
+    def starts(self) -> int:
+        return self.profile.plan.starts
+
+    @property
+    def samples(self) -> int:
+        return self.profile.plan.samples
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        return self.profile.points
+
+    @cached_property
+    def design(self) -> Design:
+        return design_of(self.points)
+
+    def tokens(self, axis: str) -> Array:
+        """m or L of each point."""
+        attribute = {"m": "append_tokens", "L": "context_tokens"}[axis]
+        return np.array([getattr(p, attribute) for p in self.points], dtype=float)
+
+
+def promised(profile: Profile, noise: NoiseRecord) -> float:
+    """What `append-prefill plan` promises for that noise, side by side. Exits if it cannot tell.
+
+    Without drawn points, since the simulated nights have none.
+    """
+    undrawn = profile.plan.model_copy(update={"drawn_points": 0})
+    profile = profile.model_copy(update={"plan": undrawn})
+    plan = make_plan(profile, seed=0, sides=("candidate", "reference"))
+    effect = power_of(plan, profile, noise)["mde_side_by_side"]
+    if effect is None:
+        sys.exit("the noise record lacks what a promise rests on; measure more starts")
+    return effect
 
 
 def quiet() -> Setting:
-    """An exclusive data-centre GPU, as the shipped profile assumes it."""
-    flat = np.ones(len(POINTS))
-    return Setting("quiet", 0.01, 0 * flat, 0.02 * flat, 0 * flat, 0.01, 3.0, 0.01, 0.01)
+    """An exclusive data-centre GPU, one start after the other."""
+    profile = load_profile("llama-3.1-8b")
+    profile = profile.model_copy(
+        update={"plan": profile.plan.model_copy(update={"interleave": False})}
+    )
+    noise = NoiseRecord(
+        starts=RECORD_NIGHTS * profile.plan.starts,
+        nights=RECORD_NIGHTS,
+        start_sd=0.01,
+        within_sd=0.02,
+        night_sd=0.01,
+        points=[],
+    )
+    flat = np.ones(len(profile.points))
+    return Setting(
+        name="quiet",
+        profile=profile,
+        start_sd=0.01,
+        cell_sd=0 * flat,
+        within_sd=0.02 * flat,
+        lag1=0 * flat,
+        outlier_rate=0.01,
+        outlier_factor=3.0,
+        drift_per_hour=0.01,
+        night_sd=0.01,
+        pair_sd=None,
+        promise=promised(profile, noise),
+    )
 
 
-def measured(name: str, path: Path) -> Setting:
-    """What a stored A/A noise record says. Exits with a message if the file is not there.
+def measured(path: Path) -> Setting:
+    """What a stored A/A noise record of the CPU's profile says; exits if it lacks something.
 
-    The record's points stand in for the study's in order of their size; its spread of a start's
-    figure at a point, less the common level and the median's own error, is the start's own
-    deviation there.
+    The record's spread of a start's figure at a point, less the common level and the median's own
+    error, is the start's own deviation there.
     """
     if not path.is_file():
-        sys.exit(
-            f"{path}: no such file. It is a NoiseRecord as JSON (append_prefill.records.run), "
-            "measured with A/A runs of one version and reduced by "
-            "append_prefill.analysis.noise.noise_of."
-        )
+        sys.exit(f"{path}: no such file. Make it with `append-prefill noise --json`.")
     record = NoiseRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    if record.start_sd is None or record.within_sd is None or not record.points:
-        sys.exit(f"{path}: the record lacks start_sd, within_sd or points; measure more starts.")
-    rows = sorted(record.points, key=lambda p: p.point.total_tokens)
-    order = np.argsort([p.total_tokens for p in POINTS], kind="stable")
-    cell, within, lag = (np.empty(len(POINTS)) for _ in range(3))
-    for rank, column in enumerate(order):
-        row = rows[rank * len(rows) // len(POINTS)]
-        within[column] = record.within_sd if row.within_sd is None else row.within_sd
-        lag[column] = max(0.0, row.lag1 or 0.0)
-        median_error = 1.57 * within[column] ** 2 / SAMPLES * (1 + lag[column]) / (1 - lag[column])
-        total = record.start_sd if row.start_sd is None else row.start_sd
-        cell[column] = np.sqrt(max(0.0, total**2 - record.start_sd**2 - median_error))
-    # What a single record cannot tell: outliers are in within_sd's tails, drift in start_sd.
-    night_sd = record.night_sd if record.night_sd is not None else record.start_sd  # a guess
-    return Setting(name, record.start_sd, cell, within, lag, 0.01, 3.0, 0.0, night_sd)
+    profile = load_profile("cpu-nano")
+    rows = {row.point: row for row in record.points}
+    missing = [p.label for p in profile.points if p not in rows]
+    if record.start_sd is None or record.pair_sd is None or record.within_sd is None or missing:
+        sys.exit(f"{path}: lacks start_sd, pair_sd, within_sd or points ({', '.join(missing)})")
+    known = [rows[point] for point in profile.points]
+    within = np.array([row.within_sd or record.within_sd for row in known])
+    lag = np.array([max(0.0, row.lag1 or 0.0) for row in known])
+    total = np.array([row.start_sd or record.start_sd for row in known])
+    median_error = math.pi / 2 * within**2 / profile.plan.samples * (1 + lag) / (1 - lag)
+    cell = np.sqrt(np.maximum(0.0, total**2 - record.start_sd**2 - median_error))
+    return Setting(
+        name="cpu",
+        profile=profile,
+        start_sd=record.start_sd,
+        cell_sd=cell,
+        within_sd=within,
+        lag1=lag,
+        # The record's within_sd is robust, so its outliers are the quiet setting's; drift is in
+        # start_sd.
+        outlier_rate=0.01,
+        outlier_factor=3.0,
+        drift_per_hour=0.0,
+        # Nights of one day leave it to the profile.
+        night_sd=profile.noise.night_sd if record.night_sd is None else record.night_sd,
+        pair_sd=record.pair_sd,
+        promise=promised(profile, record),
+    )
 
 
-def base_log_ms() -> Array:
-    """Log TTFT of the study's points, as its shape max(floor, per new token) + per cached."""
-    m = np.array([p.append_tokens for p in POINTS], dtype=float)
-    context = np.array([p.context_tokens for p in POINTS], dtype=float)
+def base_log_ms(setting: Setting) -> Array:
+    """Log TTFT of the points, in the study's shape: max(floor, per new token) + per cached."""
+    m, context = setting.tokens("m"), setting.tokens("L")
     return np.asarray(np.log(np.maximum(19.2, 0.0215 * m) + 0.0015 * context))
 
 
+def levels(rng: np.random.Generator, setting: Setting, shape: tuple[int, int]) -> Array:
+    """Common levels of starts, shape (nights, starts, 1)."""
+    return np.asarray(setting.start_sd * rng.standard_normal((*shape, 1)))
+
+
 def samples(
-    rng: np.random.Generator, setting: Setting, shape: tuple[int, int], hours: Array, drift: Array
+    rng: np.random.Generator, setting: Setting, common: Array, hours: Array, drift: Array
 ) -> Array:
-    """Log samples, shape (nights, starts, points, SAMPLES); `hours` of each start, (starts,)."""
-    nights, starts = shape
-    count = len(POINTS)
-    noise = rng.standard_normal((nights, starts, count, SAMPLES), dtype=np.float32).astype(float)
+    """Log samples, shape (nights, starts, points, samples).
+
+    `common`: the starts' levels, shape (nights, starts, 1); `hours` of each start, (starts,).
+    """
+    nights, starts, _ = common.shape
+    count = len(setting.points)
+    noise = rng.standard_normal((nights, starts, count, setting.samples), dtype=np.float32).astype(
+        float
+    )
     lag = setting.lag1[:, None]
-    for k in range(1, SAMPLES) if setting.lag1.any() else ():
+    for k in range(1, setting.samples) if setting.lag1.any() else ():
         previous = noise[..., k - 1]
         noise[..., k] = lag[:, 0] * previous + np.sqrt(1 - lag[:, 0] ** 2) * noise[..., k]
-    log = base_log_ms()[:, None] + setting.within_sd[:, None] * noise
+    log = base_log_ms(setting)[:, None] + setting.within_sd[:, None] * noise
     outlier = rng.random(log.shape, dtype=np.float32) < setting.outlier_rate
     log += outlier * np.log(setting.outlier_factor)
-    common = setting.start_sd * rng.standard_normal((nights, starts, 1))
     cells = setting.cell_sd * rng.standard_normal((nights, starts, count))
     log += (common + cells + (drift[:, None] * hours)[..., None])[..., None]
     return np.asarray(log)
@@ -152,16 +239,21 @@ def draw(
 ) -> Nights:
     """Null nights. `across`: the reference comes from another night, one after the other."""
     place = np.arange(starts)
-    if across:
+    together = setting.paired and not across
+    if across or together:
         order_a = order_b = place
     else:  # pairs in the order AB BA AB BA AB
         order_a, order_b = 2 * place + place % 2, 2 * place + 1 - place % 2
     hours_a = np.asarray(order_a * START_HOURS, dtype=np.float64)
     hours_b = np.asarray(order_b * START_HOURS, dtype=np.float64)
     sign = setting.drift_per_hour * rng.choice([-1.0, 1.0], nights)
-    candidate = samples(rng, setting, (nights, starts), hours_a, sign)
     other = setting.drift_per_hour * rng.choice([-1.0, 1.0], nights) if across else sign
-    reference = samples(rng, setting, (nights, starts), hours_b, other)
+    if together:
+        level_a, level_b = pair_levels(rng, setting, (nights, starts))
+    else:
+        level_a, level_b = (levels(rng, setting, (nights, starts)) for _ in range(2))
+    candidate = samples(rng, setting, level_a, hours_a, sign)
+    reference = samples(rng, setting, level_b, hours_b, other)
     if across:
         candidate += setting.night_sd * rng.standard_normal((nights, 1, 1, 1))
         reference += setting.night_sd * rng.standard_normal((nights, 1, 1, 1))
@@ -169,32 +261,55 @@ def draw(
     outliers = 1 + setting.outlier_rate * (setting.outlier_factor - 1)
     past = setting.start_sd * rng.standard_normal((nights, HISTORY, 1)) / np.sqrt(starts)
     past = past + setting.night_sd * rng.standard_normal((nights, HISTORY, 1))
-    history = np.exp(base_log_ms() + past).mean(axis=1) * outliers
+    history = np.exp(base_log_ms(setting) + past).mean(axis=1) * outliers
     sites = -(-nights // NIGHTS_A_SITE)
     return Nights(candidate, reference, history, [stored(rng, setting) for _ in range(sites)])
 
 
+def pair_levels(
+    rng: np.random.Generator, setting: Setting, shape: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Levels of both sides of pairs that are up together: one part is shared."""
+    assert setting.pair_sd is not None
+    shared = levels(rng, setting, shape)
+    own = setting.pair_sd / math.sqrt(2) * rng.standard_normal((2, *shape, 1))
+    return shared + own[0], shared + own[1]
+
+
 def stored(rng: np.random.Generator, setting: Setting) -> Prior:
-    """A site's A/A record as `noise_of` would reduce it: four nights of five starts."""
-    hours = np.arange(STARTS, dtype=np.float64) * START_HOURS
+    """A site's A/A record as `noise_of` would reduce it: four nights."""
+    starts, count = setting.starts, len(setting.points)
+    shape = (RECORD_NIGHTS, starts)
+    hours = np.arange(starts, dtype=np.float64) * START_HOURS
     sign = setting.drift_per_hour * rng.choice([-1.0, 1.0], RECORD_NIGHTS)
-    figures = np.median(samples(rng, setting, (RECORD_NIGHTS, STARTS), hours, sign), axis=-1)
+    pair_sd = None
+    if setting.paired:
+        sides = [
+            np.median(samples(rng, setting, level, hours, sign), axis=-1)
+            for level in pair_levels(rng, setting, shape)
+        ]
+        pair_sd = pair_sd_of((sides[0] - sides[1]).reshape(-1, count))
+        figures = np.concatenate(sides, axis=1)
+    else:
+        common = levels(rng, setting, shape)
+        figures = np.median(samples(rng, setting, common, hours, sign), axis=-1)
     figures += setting.night_sd * rng.standard_normal((RECORD_NIGHTS, 1, 1))
-    levels = list(figures.mean(axis=-1))
-    spread = components(levels)
+    spread = components(list(figures.mean(axis=-1)))
     centred = figures - figures.mean(axis=1, keepdims=True)
     centred -= centred.mean(axis=-1, keepdims=True)
-    df = RECORD_NIGHTS * (STARTS - 1) * (len(POINTS) - 1)
-    error = float((centred**2).sum()) / df / len(POINTS)
+    a_night = figures.shape[1]
+    error = float((centred**2).sum()) / (RECORD_NIGHTS * (a_night - 1) * (count - 1)) / count
     assert spread.within is not None
     assert spread.between is not None
     return prior_of(
         NoiseRecord(
-            starts=RECORD_NIGHTS * STARTS,
+            starts=RECORD_NIGHTS * a_night,
             nights=RECORD_NIGHTS,
             start_sd=float(np.sqrt(max(spread.within - error, 0.0))),
             within_sd=None,
             night_sd=float(np.sqrt(spread.between)),
+            pair_sd=pair_sd,
+            pairs=RECORD_NIGHTS * starts if setting.paired else 0,
             points=[],
         )
     )
@@ -202,7 +317,15 @@ def stored(rng: np.random.Generator, setting: Setting) -> Prior:
 
 def assumed(setting: Setting) -> Prior:
     """A profile's own assumption, here a right one."""
-    return Prior(setting.start_sd, ASSUMED_DF, setting.night_sd, ASSUMED_DF, "assumed")
+    return Prior(
+        setting.start_sd,
+        ASSUMED_DF,
+        setting.night_sd,
+        ASSUMED_DF,
+        "assumed",
+        pair_sd=setting.pair_sd,
+        pair_df=ASSUMED_DF,
+    )
 
 
 def by_site(
@@ -216,9 +339,12 @@ def by_site(
     return np.concatenate(parts)
 
 
-def suite(a: Array, b: Array, prior: Prior, *, across: bool, alpha: float) -> Flags:
-    joint = estimate(a, b, DESIGN, prior, nights=across)
-    return alarm(joint, DESIGN, alpha=alpha, min_effect=POLICY.min_effect, sign=1).any
+def suite(a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool) -> Flags:
+    policy, design = setting.profile.policy, setting.design
+    paired = setting.paired and not across
+    joint = estimate(a, b, design, prior, nights=across, paired=paired)
+    rate, least = policy.false_alarm_rate, policy.min_effect
+    return alarm(joint, design, alpha=rate, min_effect=least, sign=1).any
 
 
 def mann_whitney(x: Array, y: Array) -> Array:
@@ -235,7 +361,7 @@ def peers(nights: Nights) -> dict[str, Flags]:
     """What the other rules say of each night."""
 
     def requests(side: Array) -> Array:
-        return np.moveaxis(side, 1, 2).reshape(side.shape[0], len(POINTS), -1)
+        return np.moveaxis(side, 1, 2).reshape(*side.shape[:1], side.shape[2], -1)
 
     a, b = requests(nights.candidate), requests(nights.reference)
     p = mann_whitney(a, b)
@@ -256,10 +382,9 @@ def peers(nights: Nights) -> dict[str, Flags]:
 def rules(nights: Nights, setting: Setting, *, across: bool) -> dict[str, Flags]:
     """What every rule says of each night."""
     a, b = np.median(nights.candidate, axis=-1), np.median(nights.reference, axis=-1)
-    rate = POLICY.false_alarm_rate
 
     def judge(x: Array, y: Array, prior: Prior) -> Flags:
-        return suite(x, y, prior, across=across, alpha=rate)
+        return suite(x, y, prior, setting, across=across)
 
     bare = [assumed(setting)] * len(nights.priors)
     return {
@@ -273,7 +398,8 @@ def adaptive(
     rng: np.random.Generator, setting: Setting, nights: int, shift: Callable[[int], Array]
 ) -> tuple[Flags, float]:
     """The adaptive rule: alarms, and the mean number of starts a side."""
-    schedule = plan(POLICY, STARTS)
+    policy, design = setting.profile.policy, setting.design
+    schedule = plan(policy, setting.starts)
     drawn = draw(rng, setting, nights, schedule.starts[-1], across=False)
     a = np.median(drawn.candidate, axis=-1) + shift(nights)[:, None, :]
     b = np.median(drawn.reference, axis=-1)
@@ -282,11 +408,11 @@ def adaptive(
     for starts, alpha in zip(schedule.starts, schedule.alphas, strict=True):
 
         def judge(x: Array, y: Array, prior: Prior, alpha: float = alpha) -> Flags:
-            joint = estimate(x, y, DESIGN, prior, nights=False)
-            least = POLICY.min_effect
-            slower = alarm(joint, DESIGN, alpha=alpha, min_effect=least, sign=1).any
-            faster = alarm(joint, DESIGN, alpha=alpha, min_effect=least, sign=-1).any
-            settled = slower | faster | passes(joint, must_catch=POLICY.must_catch)
+            joint = estimate(x, y, design, prior, nights=False, paired=setting.paired)
+            least = policy.min_effect
+            slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1).any
+            faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1).any
+            settled = slower | faster | passes(joint, must_catch=policy.must_catch)
             return np.stack([slower, settled], axis=-1)
 
         said = by_site(a[:, :starts], b[:, :starts], drawn.priors, judge)
@@ -296,18 +422,18 @@ def adaptive(
     return found, float(used.mean())
 
 
-def shifts(kind: str, effect: float) -> Callable[[int], Array]:
+def shifts(setting: Setting, kind: str, effect: float) -> Callable[[int], Array]:
     """Log shift of each night and point, shape (nights, points)."""
-    m = np.array([p.append_tokens for p in POINTS], dtype=float)
-    context = np.array([p.context_tokens for p in POINTS], dtype=float)
+    count = len(setting.points)
 
     def shift(nights: int) -> Array:
-        shape = {
-            "floor": np.ones((nights, len(POINTS))),
-            "m": np.tile(m / m.max(), (nights, 1)),
-            "L": np.tile(context / context.max(), (nights, 1)),
-            "point": np.eye(len(POINTS))[np.arange(nights) % len(POINTS)],
-        }[kind]
+        if kind == "point":
+            shape = np.eye(count)[np.arange(nights) % count]
+        elif kind == "floor":
+            shape = np.ones((nights, count))
+        else:
+            tokens = setting.tokens(kind)
+            shape = np.tile(tokens / tokens.max(), (nights, 1))
         return np.asarray(np.log1p(effect * shape))
 
     return shift
@@ -315,29 +441,18 @@ def shifts(kind: str, effect: float) -> Callable[[int], Array]:
 
 def table(setting: Setting, nights: int, seed: int, *, across: bool) -> dict[str, dict[str, float]]:
     """Alarms in per cent of nights: rule -> `none` or `kind +x %` -> rate."""
-    cells = [("none", shifts("floor", 0.0))]
+    cells = [("none", shifts(setting, "floor", 0.0))]
     cells += [
-        (f"{kind} +{100 * e:g} %", shifts(kind, e))
+        (f"{kind} +{100 * e:g} %", shifts(setting, kind, e))
         for kind in ("floor", "m", "L", "point")
         for e in EFFECTS
     ]
-    # Medians of ten with `cell_sd` on top, averaged over the points.
-    within = float(np.sqrt((setting.within_sd**2).mean()))
-    points_sd = float(np.sqrt((setting.cell_sd**2).mean() / len(POINTS)))
-    promised = mde(
-        level_sd(float(np.hypot(setting.start_sd, points_sd)), within, SAMPLES, len(POINTS)),
-        STARTS,
-        STARTS,
-        POLICY.false_alarm_rate * DESIGN.shares["level"],
-        prior_df=float(RECORD_NIGHTS * (STARTS - 1)),
-        min_effect=POLICY.min_effect,
-    )
-    assert promised is not None
-    cells.append((f"floor at the MDE, +{100 * promised:.2f} %", shifts("floor", promised)))
+    promise = setting.promise
+    cells.append((f"floor at the MDE, +{100 * promise:.2f} %", shifts(setting, "floor", promise)))
     rows: dict[str, dict[str, float]] = {}
     for number, (name, shift) in enumerate(cells):
         rng = np.random.default_rng([seed, number, int(across)])
-        drawn = draw(rng, setting, nights, STARTS, across=across)
+        drawn = draw(rng, setting, nights, setting.starts, across=across)
         drawn.candidate[...] += shift(nights)[:, None, :, None]
         for rule, flags in rules(drawn, setting, across=across).items():
             rows.setdefault(rule, {})[name] = 100 * float(flags.mean())
@@ -364,8 +479,11 @@ def print_table(tables: list[dict[str, dict[str, float]]]) -> None:
         print(f"| {cell} | " + " | ".join(figures) + " |")
 
 
-def verdict(tables: list[dict[str, dict[str, float]]]) -> dict[str, bool]:
-    """The goals, on means over the seeds. Across nights nothing is promised but few alarms."""
+def verdict(tables: list[dict[str, dict[str, float]]], setting: Setting) -> dict[str, bool]:
+    """The goals, on means over the seeds.
+
+    Across nights nothing is promised but few alarms; on a noisy machine no fixed effect is.
+    """
 
     def mean(rule: str, cell: str) -> float:
         return float(np.mean([t[rule][cell] for t in tables]))
@@ -379,16 +497,16 @@ def verdict(tables: list[dict[str, dict[str, float]]]) -> dict[str, bool]:
         if mean(rule, "none") <= mean("suite", "none")
         and mean(rule, floor3) >= mean("suite", floor3)
     ]
-    goals = {
-        "at most 1 false alarm in 100 nights": mean("suite", "none") <= 1,
-        "no other rule is as good on both": not above,
-    }
+    goals = {"at most 1 false alarm in 100 nights": mean("suite", "none") <= 1}
     if "suite, adaptive" in tables[0]:
         goals |= {
             "adaptive: at most 1 in 100": mean("suite, adaptive", "none") <= 1,
-            "at least 95 % at +3 % on the floor": mean("suite", floor3) >= 95,
             "the promised MDE is caught 95 times in 100": mean("suite", cells[-1]) >= 95,
         }
+        if not setting.paired:
+            goals["at least 95 % at +3 % on the floor"] = mean("suite", floor3) >= 95
+    if not setting.paired:
+        goals["no other rule is as good on both"] = not above
     return goals
 
 
@@ -403,18 +521,20 @@ def main() -> None:
     parser.add_argument("--across-nights", action="store_true", help="a stored baseline instead")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
-    setting = quiet() if options.setting == "quiet" else measured("cpu", options.noise)
+    setting = quiet() if options.setting == "quiet" else measured(options.noise)
     began = time.perf_counter()
     tables = [
         table(setting, options.nights, seed, across=options.across_nights) for seed in options.seeds
     ]
     kind = "against another night" if options.across_nights else "side by side"
+    kind += ", blocks alternating" if setting.paired and not options.across_nights else ""
     print(
         f"\n{setting.name}, {kind}: alarms in % of {options.nights} nights, "
-        f"seeds {options.seeds}, {STARTS} starts a side, {SAMPLES} samples a point and start\n"
+        f"seeds {options.seeds}, {setting.starts} starts a side, {setting.samples} samples a point "
+        "and start\n"
     )
     print_table(tables)
-    goals = verdict(tables)
+    goals = verdict(tables, setting)
     print("\n" + "\n".join(f"{'yes' if met else 'NO '}  {goal}" for goal, met in goals.items()))
     print(f"{time.perf_counter() - began:.0f} s")
     if options.json:
