@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from append_prefill.cli_compare import compare_runs, print_comparison
 from append_prefill.cli_output import (
     Commands,
     add_baselines,
@@ -17,16 +18,18 @@ from append_prefill.cli_output import (
 from append_prefill.errors import UsageError
 from append_prefill.records.baselines import (
     Stored,
+    baseline_folder,
     find_stored,
     is_file_selector,
     save_baseline,
     stored_baselines,
 )
-from append_prefill.records.identity import version_of
-from append_prefill.records.pinned import pin, read_pinned
-from append_prefill.records.run import Run
+from append_prefill.records.identity import identity_of, version_of
+from append_prefill.records.pinned import Pinned, pin, read_pinned
+from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.workload.profile import load_profile
 
 
 def register(commands: Commands) -> None:
@@ -48,12 +51,17 @@ def register(commands: Commands) -> None:
     promote = actions.add_parser(
         "promote",
         help="make a stored run the pinned reference",
-        description="Move the pinned reference of a device and model to VERSION, which is stored, "
-        "or to the run in FILE, which is stored first. It writes pinned.json: commit it, so that "
-        "the move is reviewed.",
+        description="Compare VERSION, which is stored, or the run in FILE with the pinned "
+        "reference of its device and model. With --reason then move the reference there: the run "
+        "of a FILE is stored, and pinned.json written. Commit it, so that the move is reviewed.",
     )
     _add_which(promote)
-    promote.add_argument("--reason", required=True, help="why it may move; kept in pinned.json")
+    promote.add_argument("--reason", help="move it, and why; kept in pinned.json")
+    promote.add_argument(
+        "--profile",
+        metavar="NAME|FILE",
+        help="whose policy and noise to compare by (default: the one the run was measured with)",
+    )
     add_json(promote)
     promote.set_defaults(run=_promote)
 
@@ -134,8 +142,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    path = _stored_path(args)
-    run = read_run(path, option="baseline")
+    run = _run_of(args)
     if run.provenance == "study":
         raise UsageError(
             "VERSION",
@@ -143,14 +150,40 @@ def _promote(args: argparse.Namespace) -> int:
             "is the study's table, which has no samples to hold a run against.",
             "Promote a version that was measured.",
         )
-    before = read_pinned(path.parent)
-    pinned = pin(path, version=version_of(run) or path.stem, reason=args.reason)
+    folder = baseline_folder(args.baselines, identity_of(run))
+    before = read_pinned(folder)
+    comparison = None
+    if before is not None and (folder / before.file).is_file():
+        there = read_run(folder / before.file, option="pinned baseline")
+        comparison = compare_runs(run, there, load_profile(args.profile or run.profile))
+    if not args.json:
+        _print_move(before, comparison, run)
+    pinned = None
+    if args.reason is not None:
+        path = _stored_path(args)
+        pinned = pin(path, version=version_of(run) or path.stem, reason=args.reason)
     if args.json:
-        print_json({"path": str(path), **pinned.model_dump(mode="json")})
+        print_json(
+            {
+                "comparison": None if comparison is None else comparison.model_dump(mode="json"),
+                "pinned": None if pinned is None else pinned.model_dump(mode="json"),
+            }
+        )
+    elif pinned is None:
+        say("Nothing was moved: that takes --reason TEXT.")
     else:
         was = f" (was {before.version})" if before is not None else ""
-        say(f"Pinned {pinned.version}{was} for {path.parent}: commit pinned.json.")
+        say(f"Pinned {pinned.version}{was} for {folder}: commit pinned.json.")
     return 0
+
+
+def _print_move(before: Pinned | None, comparison: Comparison | None, run: Run) -> None:
+    if before is None:
+        say("Nothing is pinned for this device and model yet.")
+    elif comparison is None:
+        say(f"The pinned {before.file} is gone, so nothing can be compared with it.")
+    else:
+        print_comparison(comparison, run)
 
 
 def _stored_path(args: argparse.Namespace) -> Path:
@@ -160,7 +193,8 @@ def _stored_path(args: argparse.Namespace) -> Path:
     given = Path(args.which).resolve()
     if any(given == s.path.resolve() for s in stored_baselines(args.baselines)):
         return given
-    return save_baseline(read_run(given, option="FILE"), args.baselines)
+    # The pinned version itself, measured anew, may take its own place: this is the way to do it.
+    return save_baseline(read_run(given, option="FILE"), args.baselines, onto_pinned=True)
 
 
 def _run_of(args: argparse.Namespace) -> Run:

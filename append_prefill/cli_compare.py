@@ -83,11 +83,12 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(comparison.model_dump(mode="json"))
     else:
-        _print(comparison, candidate)
+        print_comparison(comparison, candidate)
     return _STATUS[comparison.verdict]
 
 
-def _print(comparison: Comparison, candidate: Run) -> None:
+def print_comparison(comparison: Comparison, candidate: Run) -> None:
+    """The comparison in tables: points, surface, what differs, and the verdict with its reason."""
     label = version_of(candidate) or "candidate"
     if comparison.points:
         print_table(

@@ -53,6 +53,7 @@ def judge(
         candidate,
         profile,
         reference=reference_medians(run, profile, references.chosen),
+        before=reference_starts(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,
     )
@@ -288,6 +289,21 @@ def noise_for(
     return profile.noise if known is None else with_nights(known, profile.noise)
 
 
+def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[Start]:
+    """The starts of what the candidate is held against, as candidate; empty without any.
+
+    Those of this run's other side, else those of a stored run of the same identity.
+    """
+    own = usable(run.starts, "reference")
+    if own:
+        return [start.model_copy(update={"side": "candidate"}) for start in own]
+    if baseline is None or baseline.provenance == "study":
+        return []
+    if differences(run, baseline, profile.identity_not_binding):
+        return []
+    return usable(baseline.starts, "candidate")
+
+
 def reference_medians(
     run: Run, profile: Profile, baseline: Run | None
 ) -> Mapping[Point, float] | None:
@@ -296,7 +312,7 @@ def reference_medians(
     A stored run of another identity is none: its hardware would pass for a regime shift. The
     study's table is one, being what the findings claim.
     """
-    medians = start_medians(usable(run.starts, "reference"), "reference")
+    medians = start_medians(reference_starts(run, profile, baseline))
     if medians:
         return {point: statistics.median(by.values()) for point, by in medians.items()}
     if baseline is None:

@@ -23,7 +23,8 @@ PASS = Outcome("pass")
 def settle_finding(finding: Finding, *, strict: bool) -> Outcome:
     """The outcome of a finding: broken fails; what cannot be told is skipped, or fails if strict.
 
-    A regime shift passes: the claim no longer describes the server because the server got faster.
+    A regime shift passes: the claim no longer describes the server because the server got faster,
+    now or before the reference was measured.
     """
     if finding.verdict == "broken":
         return Outcome("fail", f"{finding.claim}: {finding.reason}")

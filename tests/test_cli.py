@@ -162,14 +162,47 @@ def test_baselines_list_and_promote(baselines: str, tmp_path: Path, capsys: Capt
     ]  # fmt: skip
     options = ["--baselines", baselines, "--reason", "the release we ship"]
     assert main(["baselines", "promote", "0.5.9", *options]) == 0
-    assert "Pinned 0.5.9 for" in capsys.readouterr().out
-    new = stored(tmp_path, "new", builders.run("0.5.23"))
+    out = capsys.readouterr().out
+    assert "Nothing is pinned for this device and model yet." in out
+    assert "Pinned 0.5.9 for" in out
+    new = stored(tmp_path, "new", builders.run("0.5.23", base_ms=22.0))
     assert main(["baselines", "promote", new, *options]) == 0
-    assert "Pinned 0.5.23 (was 0.5.9)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.index("TTFT of 0.5.23 against 0.5.9") < out.index("Pinned 0.5.23 (was 0.5.9)")
+    assert "+10" in out
     assert main(["baselines", "list", "--baselines", baselines]) == 0
     pinned = [line for line in capsys.readouterr().out.splitlines() if "pinned" in line]
     assert len(pinned) == 1
     assert "0.5.23" in pinned[0]
+
+
+def test_promote_without_a_reason_shows_the_difference_and_moves_nothing(
+    baselines: str, tmp_path: Path, capsys: Captured
+) -> None:
+    where = ["--baselines", baselines]
+    assert main(["baselines", "promote", "0.5.9", *where]) == 0
+    assert "Nothing was moved" in capsys.readouterr().out
+    assert not list(Path(baselines).rglob("pinned.json"))
+    assert main(["baselines", "promote", "0.5.9", *where, "--reason", "we ship it"]) == 0
+    capsys.readouterr()
+    new = stored(tmp_path, "new", builders.run("0.5.23"))
+    status, data = call_json(capsys, "baselines", "promote", new, *where)
+    assert (status, data["pinned"]) == (0, None)
+    assert data["comparison"]["reference"] == "0.5.9"
+    assert not list(Path(baselines).rglob("0.5.23.json"))
+
+
+def test_the_pinned_version_measured_anew_takes_its_own_place(
+    baselines: str, tmp_path: Path, capsys: Captured
+) -> None:
+    """What an expired reference asks for; `--save-baseline` alone may not do it."""
+    options = ["--baselines", baselines, "--reason", "90 days old"]
+    assert main(["baselines", "promote", "0.5.9", *options]) == 0
+    anew = stored(tmp_path, "anew", builders.run("0.5.9", base_ms=21.0))
+    assert main(["baselines", "promote", anew, *options]) == 0
+    assert "Pinned 0.5.9 (was 0.5.9)" in capsys.readouterr().out
+    status, shown = call_json(capsys, "baselines", "show", "0.5.9", "--baselines", baselines)
+    assert (status, shown["points"][0]["median_ms"] > 20.5) == (0, True)
 
 
 def test_promote_needs_a_stored_version_with_samples(baselines: str, capsys: Captured) -> None:

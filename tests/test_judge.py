@@ -49,6 +49,18 @@ def test_a_lower_floor_is_a_regime_shift_and_no_regression():
     assert result.verdict == "improvement"
 
 
+def test_a_night_after_the_shift_is_no_news_and_not_red():
+    """The stored run has the lower floor already, and so does the other side of an A/A pair."""
+    low = Model(floor_ms=12)
+    for result in (judged(run_of(low), chosen=run_of(low, seed=2)), judged(run_of(low, low))):
+        (flat,) = (f for f in result.findings if f.id == "append_flatness")
+        assert (flat.verdict, flat.standing) == ("regime-shift", True)
+        assert result.verdict == result.comparison.verdict != "regression"
+    # Without a reference the first such night is red: someone has to look at it.
+    (flat,) = (f for f in judged(run_of(low)).findings if f.id == "append_flatness")
+    assert flat.verdict == "broken"
+
+
 def test_the_pinned_reference_speaks_up_where_the_chosen_one_sees_nothing():
     """Creep: every release is within the noise of the last, and all of them are slower."""
     slow, before, long_ago = Model(floor_ms=24), Model(floor_ms=23.9), Model(floor_ms=19)

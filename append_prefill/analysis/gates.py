@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,15 @@ from append_prefill.analysis.measures import Measured
 from append_prefill.records.run import FindingVerdict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Bound, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """A finding's verdict with its reason in a sentence; `standing` as in the record."""
+
+    verdict: FindingVerdict
+    reason: str
+    standing: bool = False
 
 
 def _mean_ratio(
@@ -45,22 +55,33 @@ def gate(
     medians: Mapping[Point, float],
     reference: Mapping[Point, float] | None,
     policy: Policy,
-) -> tuple[FindingVerdict, str]:
+    *,
+    before: Measured | None = None,
+) -> Gated:
     """Verdict and reason of a measured finding under a bound that has a meaning.
 
     `medians` and `reference`: median TTFT in ms by point, of the candidate and of the run compared
-    with.
+    with. `before`: the finding as that run measured it, None if it has no starts to measure it on.
+
+    Where the reference is beyond the bound too, the regime had shifted before this version, and
+    whoever kept that run as the reference has seen it. Red again every night, it would hide the
+    night on which something changes; whether this version is slower is the comparison's to say.
     """
     limit = bound.limit
     if limit is None:
-        return "not-applicable", "Reported, not gated."
+        return Gated("not-applicable", "Reported, not gated.")
     if measured.low is None or measured.high is None:
-        return "inconclusive", "One start gives no interval; two or more give a verdict."
+        return Gated("inconclusive", "One start gives no interval; two or more give a verdict.")
     span = f"[{measured.low:.4g}, {measured.high:.4g}]"
     if measured.high <= limit:
-        return "holds", f"The whole 95 % interval {span} is within the bound {limit:g}."
+        return Gated("holds", f"The whole 95 % interval {span} is within the bound {limit:g}.")
     if measured.low <= limit:
-        return "inconclusive", f"The 95 % interval {span} holds the bound {limit:g}."
+        return Gated("inconclusive", f"The 95 % interval {span} holds the bound {limit:g}.")
+    beyond = f"The whole 95 % interval {span} is beyond the bound {limit:g}."
     shifted, words = _regime(measured, medians, reference, policy)
-    verdict: FindingVerdict = "regime-shift" if shifted else "broken"
-    return verdict, f"The whole 95 % interval {span} is beyond the bound {limit:g}. {words}"
+    if shifted:
+        return Gated("regime-shift", f"{beyond} {words}")
+    if before is not None and before.value > limit:
+        stood = f"So it is in the reference, at {before.value:.4g}: nothing this version brought."
+        return Gated("regime-shift", f"{beyond} {stood}", standing=True)
+    return Gated("broken", f"{beyond} {words}")

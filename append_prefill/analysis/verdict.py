@@ -19,7 +19,8 @@ ORDER: tuple[RunVerdict, ...] = (
 
 `regression` before `broken`, as it names a change and not only a state. `not-comparable` after
 `inconclusive`, as no more starts would help it. A regime shift is news, not a fault: it counts as
-an improvement, for by its definition something got faster and nothing slower.
+an improvement, for by its definition something got faster and nothing slower. One that stands since
+the reference is not even news, and leaves the verdict to the comparison.
 """
 
 
@@ -42,7 +43,7 @@ def run_verdict(findings: Sequence[Finding], comparison: Comparison | None) -> R
             case "inconclusive":
                 verdicts.append("inconclusive")
             case "regime-shift":
-                verdicts.append("improvement")
+                verdicts.append("pass" if finding.standing else "improvement")
             case "holds":
                 verdicts.append("pass")
             case "not-applicable":

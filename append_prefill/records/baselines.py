@@ -106,19 +106,21 @@ def refuse_overwrite(
     version: str | None,
     *,
     not_binding: Collection[str] = (),
+    onto_pinned: bool = False,
 ) -> Path:
     """The path a baseline would be saved to.
 
-    Raises UsageError if what lies there is the pinned reference, or the record of another
-    identity. Everything it needs is known before a server starts, so call it then.
+    Raises UsageError if what lies there is the pinned reference (unless `onto_pinned`), or the
+    record of another identity. Everything it needs is known before a server starts, so call it
+    then.
     """
     path = baseline_path(root, identity, version)
-    if _is_pinned(path):
+    if _is_pinned(path) and not onto_pinned:
         raise UsageError(
             "--save-baseline",
             path,
             "is the pinned reference, which no run overwrites.",
-            "Move it on purpose: append-prefill baselines promote VERSION --reason TEXT.",
+            "Measure without it, then: append-prefill baselines promote run.json --reason TEXT.",
         )
     if path.is_file():
         there = read_run(path, option="--save-baseline")
@@ -134,7 +136,9 @@ def refuse_overwrite(
     return path
 
 
-def save_baseline(run: Run, root: Path, *, not_binding: Collection[str] = ()) -> Path:
+def save_baseline(
+    run: Run, root: Path, *, not_binding: Collection[str] = (), onto_pinned: bool = False
+) -> Path:
     """Store `run` as the baseline of its device, model and version; returns the path.
 
     Kept is what a comparison needs: the candidate's whole starts with their samples (rounded to
@@ -142,7 +146,13 @@ def save_baseline(run: Run, root: Path, *, not_binding: Collection[str] = ()) ->
     reference's starts and the comparison, which is about other runs. Raises UsageError as
     `refuse_overwrite`, and for a run that holds nothing to compare with.
     """
-    path = refuse_overwrite(root, identity_of(run), version_of(run), not_binding=not_binding)
+    path = refuse_overwrite(
+        root,
+        identity_of(run),
+        version_of(run),
+        not_binding=not_binding,
+        onto_pinned=onto_pinned,
+    )
     starts = usable(run.starts, "candidate")
     if run.verdict == "infrastructure" or not (starts or run.provenance == "study"):
         raise UsageError(

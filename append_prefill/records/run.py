@@ -128,7 +128,8 @@ class Finding(_Record):
     """A claim of the study, measured. `low`/`high`: 95 % interval over starts.
 
     `details` carries figures shown beside it (an elasticity, a second ratio), by name.
-    `reason` says in a sentence how the verdict came about.
+    `reason` says in a sentence how the verdict came about. `standing`: a regime shift that the
+    reference shows as well, so nothing that this version brought.
     """
 
     id: str
@@ -141,6 +142,7 @@ class Finding(_Record):
     bound: float | None
     argument: str
     verdict: FindingVerdict
+    standing: bool = False
     reason: str
     details: dict[str, float | None] = {}
 

@@ -293,7 +293,8 @@ def _marks(run: Run) -> list[Mark]:
                 pytest_command(run, against=comparison.reference),
             )
         )
-    shifted = [f.id for f in run.findings if f.verdict == "regime-shift"]
+    beyond = [f for f in run.findings if f.verdict == "regime-shift"]
+    shifted = [f.id for f in beyond if not f.standing]
     if shifted:
         marks.append(
             Mark(
@@ -301,6 +302,15 @@ def _marks(run: Run) -> list[Mark]:
                 f"{fmt.listed(shifted)}: beyond the bound, though against the reference the near "
                 "end got faster and the far end not slower. A lower floor leaves the cost of a "
                 "token more weight: the bound wants a review, not the server.",
+            )
+        )
+    standing = [f.id for f in beyond if f.standing]
+    if standing:
+        marks.append(
+            Mark(
+                "Regime shift, standing",
+                f"{fmt.listed(standing)}: beyond the bound, and in the reference as well. Nothing "
+                "that this version brought; the bound was made for another regime.",
             )
         )
     return marks

@@ -41,7 +41,7 @@ WORDS: dict[str, Word] = {
     "holds": Word("holds", "✓", "good", "disc", "within the bound"),
     "broken": Word("broken", "✕", "bad", "up", "outside the bound"),
     "regime-shift": Word(
-        "regime-shift", "⇄", "better", "down", "outside the bound because the floor improved"
+        "regime-shift", "⇄", "better", "down", "outside the bound, and not because it is slower"
     ),
     "not-applicable": Word(
         "not-applicable", "–", "plain", "square", "has no meaning under this profile, or no gate"

@@ -14,10 +14,21 @@ WHY = {"argument": "An argument of at least twenty letters."}
 
 
 def judged(
-    starts: list[Start], profile: Profile = PROFILE, *, reference=None, kv=131_072, link=450.0
+    starts: list[Start],
+    profile: Profile = PROFILE,
+    *,
+    reference=None,
+    before=(),
+    kv=131_072,
+    link=450.0,
 ) -> dict[str, Finding]:
     found = judge_findings(
-        starts, profile, reference=reference, kv_bytes_per_token=kv, link_gb_per_s=link
+        starts,
+        profile,
+        reference=reference,
+        before=before,
+        kv_bytes_per_token=kv,
+        link_gb_per_s=link,
     )
     return {finding.id: finding for finding in found}
 
@@ -135,6 +146,32 @@ def test_a_reference_without_the_points_explains_nothing() -> None:
     finding = judged(starts_of(after), reference={Point(1, 1): 20.0})["append_flatness"]
     assert finding.verdict == "broken"
     assert "lacks the points" in finding.reason
+
+
+def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> None:
+    """Every night on a server whose floor fell long ago would else be red."""
+    after = np.log(0.7) * (M < 700)
+    tonight, stored = starts_of(flat(sd=0.005) + after), starts_of(flat(sd=0.005, seed=1) + after)
+    reference = dict(zip(POINTS, 20 * np.exp(after), strict=True))
+    found = judged(tonight, reference=reference, before=stored)
+    for name in ("append_flatness", "cache_rate_band"):
+        assert (found[name].verdict, found[name].standing) == ("regime-shift", True)
+        assert "in the reference, at " in found[name].reason
+    # A reference that held makes it this version's doing.
+    held = starts_of(flat(sd=0.005, seed=1))
+    finding = judged(tonight, reference=dict.fromkeys(POINTS, 14.0), before=held)["append_flatness"]
+    assert (finding.verdict, finding.standing) == ("broken", False)
+    # Against a reference that had shifted less, a floor that falls further is news again.
+    higher = dict(zip(POINTS, 22 * np.exp(0.5 * after), strict=True))
+    finding = judged(tonight, reference=higher, before=stored)["append_flatness"]
+    assert (finding.verdict, finding.standing) == ("regime-shift", False)
+
+
+def test_a_reference_that_lacks_the_points_excuses_nothing() -> None:
+    after = flat(sd=0.005) + np.log(0.7) * (M < 700)
+    stored = starts_of(after[:, :3], POINTS[:3])
+    finding = judged(starts_of(after), before=stored)["append_flatness"]
+    assert finding.verdict == "broken"
 
 
 def test_drawn_points_and_reference_starts_change_nothing() -> None:

@@ -63,6 +63,12 @@ def test_the_worst_counts(findings, compared, expected) -> None:
     assert found == expected
 
 
+def test_a_standing_shift_leaves_the_verdict_to_the_comparison() -> None:
+    standing = finding("regime-shift").model_copy(update={"standing": True})
+    assert run_verdict([finding("holds"), standing], comparison("pass")) == "pass"
+    assert run_verdict([standing], comparison("regression")) == "regression"
+
+
 def test_the_study_does_not_hold_a_run_at_inconclusive() -> None:
     study = comparison("inconclusive", "study")
     assert run_verdict([finding("holds")], study) == "pass"

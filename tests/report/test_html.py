@@ -10,6 +10,7 @@ from itertools import chain
 
 import pytest
 
+from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.words import WORDS
 from tests.report import parts, samples
@@ -182,6 +183,15 @@ def test_a_pass_on_findings_alone_does_not_speak_for_the_comparison() -> None:
 def test_regime_shift_is_told_apart_from_a_regression() -> None:
     _, page = page_of("regime-shift")
     assert "the near end got faster and the far end not slower" in page.words
+
+
+def test_a_standing_shift_is_not_told_as_news() -> None:
+    run = samples.regime_shift()
+    for finding in run.findings:
+        finding.standing = finding.verdict == "regime-shift"
+    (mark,) = (m for m in headline_of(run).marks if m.title.startswith("Regime shift"))
+    assert mark.title == "Regime shift, standing"
+    assert "in the reference as well" in mark.text
 
 
 def test_infrastructure_shows_the_servers_last_words_and_no_result() -> None:
