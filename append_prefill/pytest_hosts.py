@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from append_prefill import hosts
+from append_prefill.errors import UsageError
 from append_prefill.pytest_state import (
     CREATED,
     DELIVERED,
@@ -21,6 +24,27 @@ from append_prefill.pytest_state import (
 from append_prefill.records.run import Run
 
 _PREFIX = "append_prefill_"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Refuse what xdist would end in an internal error (hook of pytest-xdist).
+
+    It takes every argument that exists as a file for one to send to hosts that are not this one.
+    """
+    remote = [spec for spec in specs if not spec.popen or spec.chdir]
+    if SETTINGS not in config.stash or not remote:
+        return
+    for argument in map(str, config.invocation_params.args):
+        if not argument.startswith("-") and Path(argument.partition("::")[0]).exists():
+            error = UsageError(
+                "--tx",
+                str(remote[0]).removeprefix("execmodel=main_thread_only//"),
+                f"xdist would send {argument!r}, which exists as a file here, to that host.",
+                "Select tests with -k and not by path, and write options in one word "
+                "(-mappend_prefill, --report-dir=DIR).",
+            )
+            raise pytest.UsageError(str(error))
 
 
 @pytest.hookimpl(optionalhook=True)

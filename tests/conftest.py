@@ -41,15 +41,20 @@ class Suite:
             ignore=shutil.ignore_patterns("__pycache__"),
         )
 
-    def run(self, *arguments: str, files: tuple[str, ...] = ()) -> pytest.RunResult:
-        """Run the suite on two short starts of a planted server; `arguments` come last."""
+    def run(self, *arguments: str, files: tuple[str, ...] | None = ()) -> pytest.RunResult:
+        """Run the suite on two short starts of a planted server; `arguments` come last.
+
+        `files` None leaves the choice of tests to pytest's configuration.
+        """
         defaults = ("-p", "no:cacheprovider", "--starts=2", "--samples=3", "--seed=1")
         planted = (
             ()
             if any("--sglang" in a for a in arguments)
             else ("--sglang=planted:floor_ms=3,new_token_us=1",)
         )
-        chosen = [f"perf_tests/{name}" for name in files] or ["perf_tests"]
+        chosen = [f"perf_tests/{name}" for name in files or ()] or ["perf_tests"]
+        if files is None:
+            chosen = []
         return self.pytester.runpytest_subprocess(
             "-m", "append_prefill", f"--profile={TINY}", *defaults, *planted, *arguments, *chosen
         )

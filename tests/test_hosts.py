@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from append_prefill import hosts
+from append_prefill.engines.process import free_port
 from append_prefill.records.store import read_run, read_starts, write_start
 from tests.records import builders
 
@@ -74,7 +76,7 @@ def test_another_identity_is_kept_beside(tmp_path):
 
 @pytest.fixture
 def elsewhere(suite):
-    """An execnet gateway whose workers do not see the controller's run folder."""
+    """A Python whose processes do not see the controller's run folder."""
     reports = suite.pytester.path / "reports"
     reports.mkdir()
     wrapper = suite.pytester.path / "python-elsewhere"
@@ -89,7 +91,34 @@ def elsewhere(suite):
     )
     if not tried or tried.returncode:
         pytest.skip("this user may not hide a folder from a process (unshare --mount)")
-    return f"popen//python={wrapper}"
+    return wrapper
+
+
+@pytest.fixture
+def ssh(tmp_path):
+    """An execnet gateway over ssh to an sshd of the test's own on the loopback address."""
+    sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+    if sshd is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("needs sshd (Debian's openssh-server)")
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name]
+        subprocess.run(command, check=True)
+    port = free_port()
+    Path("/run/sshd").mkdir(exist_ok=True)  # it will not start without
+    (tmp_path / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nStrictModes no\nUsePAM no\n"
+        f"AuthorizedKeysFile {tmp_path}/user.pub\nPermitRootLogin yes\nPidFile none\n"
+    )
+    (tmp_path / "config").write_text(
+        f"Host other\nHostName 127.0.0.1\nPort {port}\nIdentityFile {tmp_path}/user\n"
+        f"UserKnownHostsFile {tmp_path}/known\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n"
+    )
+    server = subprocess.Popen([sshd, "-D", "-f", tmp_path / "sshd_config"])
+    try:
+        yield f"ssh=other//ssh_config={tmp_path}/config"
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 PLANTED = "--sglang=planted:floor_ms=3,new_token_us=1,devices=2"
@@ -102,7 +131,7 @@ def test_a_host_without_the_folder_sends_its_starts_back(suite, elsewhere, local
         "--baseline=none",
         "--starts=2",
         "--dist=load",
-        *("--tx", elsewhere),
+        *("--tx", f"popen//python={elsewhere}"),
         *local,
         files=("test_exp3_append.py", "test_regression.py"),
     )
@@ -114,3 +143,28 @@ def test_a_host_without_the_folder_sends_its_starts_back(suite, elsewhere, local
     assert record["verdict"] is not None
     assert (suite.latest() / "report.html").exists()
     assert not (suite.latest() / "hosts").exists()
+
+
+@pytest.mark.parametrize("sees_the_folder", [True, False])
+def test_workers_over_ssh(suite, ssh, elsewhere, sees_the_folder):
+    suite.pytester.makepyprojecttoml('[tool.pytest.ini_options]\ntestpaths = ["perf_tests"]')
+    python = sys.executable if sees_the_folder else elsewhere
+    result = suite.run(
+        PLANTED,
+        "-mappend_prefill",
+        "--baseline=none",
+        "--starts=2",
+        "--dist=load",
+        *("--tx", "popen", "--tx", f"{ssh}//chdir={suite.pytester.path}//python={python}"),
+        "-kexp3",
+        files=None,
+    )
+    assert result.ret == 0
+    starts = [start["index"] for start in suite.record()["starts"]]
+    assert starts == list(range(2 if sees_the_folder else 4))
+
+
+def test_a_path_that_xdist_would_send_to_another_host_is_refused(suite):
+    result = suite.run("--tx", "ssh=nowhere", "--dist=load", files=("test_exp3_append.py",))
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*--tx ssh=nowhere: xdist would send*test_exp3_append.py*"])
