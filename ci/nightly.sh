@@ -120,7 +120,7 @@ if [[ -n $against ]]; then
     finish 7 "the environment sglang-$against could not be made"
 fi
 
-options=(-m append_prefill --sglang "$version" --baseline "$baseline" --report-dir "$reports")
+options=(-m append_prefill --sglang "$version" --baseline "$baseline" "--report-dir=$reports")
 options+=(--strict-verdicts)
 if [[ -n $against ]]; then options+=(--against "$against"); fi
 if [[ -n ${NIGHTLY_BUDGET_MINUTES:-} ]]; then options+=(--budget "$NIGHTLY_BUDGET_MINUTES"); fi

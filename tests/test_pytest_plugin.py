@@ -234,6 +234,15 @@ def test_a_running_server_is_measured_and_marked(suite):
     assert any("cannot be replicated" in warning for warning in record["warnings"])
 
 
+def test_a_path_outside_the_checkout_may_be_a_word_of_its_own(suite, tmp_path_factory):
+    """`--report-dir /reports`: pytest takes a path that exists for the folder to start from."""
+    elsewhere = tmp_path_factory.mktemp("reports")
+    result = suite.run("--baseline=none", "--report-dir", str(elsewhere), "-kexp3", files=None)
+    assert result.ret == 0
+    assert (elsewhere / "latest" / "run.json").exists()
+    assert not (suite.pytester.path / "reports").exists()
+
+
 def test_a_run_that_measures_nothing_is_not_green(suite):
     (suite.pytester.path / "perf_tests" / "test_idle.py").write_text(
         "import pytest\npytestmark = pytest.mark.append_prefill\ndef test_nothing():\n    pass\n"

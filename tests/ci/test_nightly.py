@@ -83,7 +83,7 @@ def test_the_newest_release_is_measured(night):
         "-m pip index versions --disable-pip-version-check sglang index=",
         "-m tox -e sglang-0.5.23 index=",
         f"-m pytest -m append_prefill --sglang 0.5.23 --baseline 0.5.21 "
-        f"--report-dir {night.reports} --strict-verdicts --profile cpu-nano index=",
+        f"--report-dir={night.reports} --strict-verdicts --profile cpu-nano index=",
     ]
     run = str((night.reports / "run-2").resolve())
     assert night.told == {"outcome": "pass", "version": "0.5.23", "report": run}
