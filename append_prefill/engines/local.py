@@ -15,7 +15,7 @@ from append_prefill.engines.launch import chosen_args, launch_argv, launch_env
 from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
 from append_prefill.engines.process import free_port, launch_server
-from append_prefill.engines.versions import VersionTraits, traits_of
+from append_prefill.engines.versions import LONE_HALF, VersionTraits, traits_of
 from append_prefill.errors import UsageError
 from append_prefill.workload.profile import Profile
 
@@ -85,6 +85,7 @@ class SglangEngine:
             device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
         )
         argv = launch_argv(self.interpreter.path, model=self.model.path, port=port, chosen=chosen)
+        half = any(arg.partition("=")[0] == "--disaggregation-mode" for arg in chosen)
         return launch_server(
             argv,
             self._env(device),
@@ -98,6 +99,7 @@ class SglangEngine:
             start_limit_s=self.profile.server.start_limit_s,
             # What the version does after the warm-up that was skipped; older ones never do.
             freeze_gc=traits.freezes_gc,
+            probe_fields=LONE_HALF if half else {},
         )
 
     def _env(self, device: Device) -> dict[str, str]:

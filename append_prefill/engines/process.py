@@ -170,11 +170,12 @@ def launch_server(
     versions: Mapping[str, str | None],
     start_limit_s: float,
     freeze_gc: bool = False,
+    probe_fields: Mapping[str, object] | None = None,
 ) -> ServerProcess:
     """Run `argv` under a supervisor with its own TMPDIR; returns at once.
 
     `ready_path` is the cheap endpoint that is polled; then one request of three tokens proves
-    that the scheduler works. `info_paths` are for `describe`.
+    that the scheduler works, with `probe_fields` in it. `info_paths` are for `describe`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     # Short: sockets are made in it, and their paths are limited to 107 bytes.
@@ -198,7 +199,7 @@ def launch_server(
     def ready(client: httpx.Client) -> bool:
         return (
             _answers(client, ready_path)
-            and _generates(client)
+            and _generates(client, probe_fields or {})
             and (not freeze_gc or _freezes(client))
         )
 
@@ -244,11 +245,12 @@ def _answers(client: httpx.Client, path: str) -> bool:
         return False  # not listening yet
 
 
-def _generates(client: httpx.Client) -> bool:
+def _generates(client: httpx.Client, fields: Mapping[str, object]) -> bool:
     # Not /health: it sleeps a second for every try, and holds no more than this does.
     body = {
         "input_ids": _PROBE_IDS,
         "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
+        **fields,
     }
     try:
         answer = client.post("/generate", json=body, timeout=_PROBE_LIMIT_S)

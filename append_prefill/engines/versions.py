@@ -67,6 +67,10 @@ _PREFILL_GRAPH: _Rows[_PrefillGraph] = (
         ),
     ),
 )
+# One half of a prefill/decode pair answers nothing but requests with these: no other half is asked.
+# SGLang's own warm-up sends them, the same in every version.
+LONE_HALF = {"bootstrap_host": "2.2.2.2", "bootstrap_room": 0}
+
 # Pure Python wheels until 0.5.10, compiled ones since; 0.5.23 has none for 3.10.
 _PYTHON: _Rows[str] = ((OLDEST, ">=3.10,<3.13"), ("0.5.23", ">=3.11,<3.14"))
 # Trees of engines/standins that the server process gets on a machine without a GPU. The kernel

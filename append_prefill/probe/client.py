@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -99,14 +99,21 @@ class TimedClient:
     def close(self) -> None:
         self._client.close()
 
-    def generate(self, input_ids: Sequence[int], *, max_new_tokens: int) -> Timing:
+    def generate(
+        self,
+        input_ids: Sequence[int],
+        *,
+        max_new_tokens: int,
+        fields: Mapping[str, object] | None = None,
+    ) -> Timing:
         """Send token ids, read `max_new_tokens` (>= 1) greedy tokens. A refusal is in `error`.
 
-        Raises ValueError for `max_new_tokens` below 1: without a token there is no first one.
+        `fields`: further keys of the request, such as a P/D pair's bootstrap room. Raises
+        ValueError for `max_new_tokens` below 1: without a token there is no first one.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}; see prime")
-        return self._generate(input_ids, max_new_tokens)[0]
+        return self._generate(input_ids, max_new_tokens, fields)[0]
 
     def prime(self, input_ids: Sequence[int], *, max_new_tokens: int = 0) -> Timing:
         """Put `input_ids` into the prefix cache; the Timing needs no first token.
@@ -150,9 +157,14 @@ class TimedClient:
                 )
             time.sleep(_FLUSH_RETRY_S)
 
-    def _generate(self, input_ids: Sequence[int], max_new_tokens: int) -> tuple[Timing, int | None]:
+    def _generate(
+        self,
+        input_ids: Sequence[int],
+        max_new_tokens: int,
+        fields: Mapping[str, object] | None = None,
+    ) -> tuple[Timing, int | None]:
         """The Timing, and the HTTP status of its error where the server named one."""
-        body = generate_body(input_ids, max_new_tokens=max_new_tokens)
+        body = generate_body(input_ids, max_new_tokens=max_new_tokens, fields=fields)
         request = self._client.build_request(
             "POST", "/generate", content=body, headers={"Content-Type": "application/json"}
         )
@@ -173,7 +185,9 @@ class TimedClient:
             ) from error
 
 
-def generate_body(input_ids: Sequence[int], *, max_new_tokens: int) -> bytes:
+def generate_body(
+    input_ids: Sequence[int], *, max_new_tokens: int, fields: Mapping[str, object] | None = None
+) -> bytes:
     """The JSON body of a streaming greedy `/generate` of exactly `max_new_tokens` tokens."""
     return orjson.dumps(
         {
@@ -184,6 +198,7 @@ def generate_body(input_ids: Sequence[int], *, max_new_tokens: int) -> bytes:
                 "ignore_eos": True,
             },
             "stream": True,
+            **(fields or {}),
         }
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 from append_prefill.engines import process as module
 from append_prefill.engines.process import await_ready, free_port, launch_server, log_tail
+from append_prefill.engines.versions import LONE_HALF
 from append_prefill.errors import InfrastructureError, ServerDiedError
 
 LIMIT_S = 15
@@ -131,6 +132,16 @@ def test_two_servers_start_side_by_side(cpu, tmp_path, fake_server):
     assert all(server.ready_s > 0 and server.poll_ready() for server in launched)
     for server in launched:
         server.stop()
+
+
+def test_the_probe_carries_what_a_lone_half_of_a_pair_asks_for(cpu, tmp_path, fake_server):
+    """Without its fields such a half refuses, and would never count as ready."""
+    body = 'self.rfile.read(int(self.headers.get("Content-Length", 0)))'
+    refuse = f'if b"bootstrap_room" not in {body}: return self.send_error(400)'
+    argv = [*fake_server[:-1], fake_server[-1].replace(body, refuse)]
+    start(argv, cpu, tmp_path, probe_fields=LONE_HALF).stop()
+    with pytest.raises(ServerDiedError, match="not ready"):
+        start(argv, cpu, tmp_path, limit_s=1)
 
 
 def test_memory_is_waited_for_when_every_server_is_gone(cpu, tmp_path, fake_server, monkeypatch):

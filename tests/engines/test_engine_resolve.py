@@ -1,10 +1,14 @@
 import sys
+from pathlib import Path
 
 import pytest
 
+from append_prefill.engines import local
 from append_prefill.engines import resolve as module
+from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine, SglangEngine
 from append_prefill.engines.resolve import resolve_engine, resolve_url
+from append_prefill.engines.versions import LONE_HALF
 from append_prefill.errors import UsageError
 
 
@@ -98,6 +102,23 @@ def test_the_default_is_the_variable_then_the_newest_environment(resolve, enviro
     monkeypatch.setenv(module.VARIABLE, "0.5.1")
     with pytest.raises(UsageError, match=r"\$APPEND_PREFILL_SGLANG 0\.5\.1: "):
         resolve(None)
+
+
+@pytest.mark.parametrize(
+    ("server_args", "fields"),
+    [
+        ([], {}),
+        (["--disaggregation-mode", "prefill"], LONE_HALF),
+        (["--disaggregation-mode=decode"], LONE_HALF),
+    ],
+)
+def test_half_of_a_pair_is_asked_as_such(resolve, environment, monkeypatch, server_args, fields):
+    environment("0.5.15")
+    told = {}
+    monkeypatch.setattr(local, "launch_server", lambda argv, env, **more: told.update(more))
+    cpu = Device("cpu", "cpu", "test", 2**30)
+    resolve("0.5.15", server_args=server_args).start(cpu, Path("log"))
+    assert told["probe_fields"] == fields
 
 
 def test_no_sglang_anywhere_says_how_to_make_one(resolve):

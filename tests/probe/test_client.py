@@ -72,6 +72,13 @@ def test_the_request_is_a_greedy_stream_of_token_ids(
     }
 
 
+def test_further_fields_travel_in_the_request(server: FakeServer, client: TimedClient) -> None:
+    server.replies.append(stream(event(completion_tokens=1) + DONE))
+    client.generate([5, 6, 7], max_new_tokens=1, fields={"bootstrap_room": 7})
+    body = orjson.loads(server.posts[0].body)
+    assert (body["bootstrap_room"], body["input_ids"]) == (7, [5, 6, 7])
+
+
 def test_coalesced_events_share_their_arrival(server: FakeServer, client: TimedClient) -> None:
     both = event(completion_tokens=1) + event(completion_tokens=2)
     server.replies.append(stream(both, event(completion_tokens=4) + DONE))
