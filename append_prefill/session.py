@@ -22,6 +22,7 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
 from append_prefill.errors import InfrastructureError
 from append_prefill.judge import judge, too_few_valid
+from append_prefill.probe.live import Bench
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.queue import PairQueue, QueueState
 from append_prefill.probe.runner import PairRunner
@@ -180,13 +181,15 @@ class Session:
             if device is None:
                 return queue.work(lambda _: None)
             runner = PairRunner(
-                self.settings.profile,
-                self.plan,
-                device=device,
-                guard=self.settings.guard(device),
-                folder=self.folder,
-                vocab_size=self.settings.vocab_size,
-                tell=self._tell,
+                Bench(
+                    self.settings.profile,
+                    self.plan,
+                    device,
+                    self.settings.guard(device),
+                    self.folder,
+                    self.settings.vocab_size,
+                    self._tell,
+                )
             )
 
             def measure(index: int) -> None:

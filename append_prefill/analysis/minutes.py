@@ -16,7 +16,7 @@ H200 the first of three compiled kernels (106 s against 45 s) and was 10 % slowe
 
 @dataclass(frozen=True, slots=True)
 class DeviceMinutes:
-    """Minutes by what they were spent on, summed over devices."""
+    """Minutes by what they were spent on, summed over devices; rehearsals count as starting."""
 
     starting: float
     warming_up: float
@@ -41,6 +41,7 @@ def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
         together = all(member.interleaved for member in members)
         ready, measured, warm = [], [], []
         for member in members:
+            starting += member.rehearsal_s or 0.0
             if member.ready_s is None or member.measured_s is None or member.warmup is None:
                 return None
             ready.append(member.ready_s)

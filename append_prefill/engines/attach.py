@@ -87,6 +87,9 @@ class AttachedEngine:
     def kv_links(self, device: Device) -> None:
         """Unknown: the server's device may be anywhere, and is not idle."""
 
+    def compile_key(self, device: Device) -> None:
+        """It has been running for long."""
+
     def start(self, device: Device, log_path: Path) -> AttachedServer:  # noqa: ARG002
         """Attach; nothing is started, and nothing is written to `log_path`."""
         server = AttachedServer(self.url, self.api_key)

@@ -108,6 +108,10 @@ class Engine(Protocol):
         """
         ...
 
+    def compile_key(self, device: Device) -> str | None:
+        """What the kernels depend on that a first start compiles; None where none are."""
+        ...
+
     def start(self, device: Device, log_path: Path) -> RunningServer:
         """Launch on `device`, log to `log_path`; returns at once (see `process.await_ready`)."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import sys
 from dataclasses import dataclass, field
@@ -78,12 +80,27 @@ class SglangEngine:
             return None
         return measure_links(self.interpreter.path, self._env(device))
 
+    def compile_key(self, device: Device) -> str | None:
+        if device.kind == "cpu":
+            return None
+        parts = [
+            str(self.interpreter.path),
+            self.interpreter.versions,
+            self._chosen(device),
+            self.model.config_sha256,
+            device.name,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _chosen(self, device: Device) -> list[str]:
+        return chosen_args(
+            device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
+        )
+
     def start(self, device: Device, log_path: Path) -> RunningServer:
         traits = self.traits
         port = free_port()
-        chosen = chosen_args(
-            device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
-        )
+        chosen = self._chosen(device)
         argv = launch_argv(self.interpreter.path, model=self.model.path, port=port, chosen=chosen)
         half = any(arg.partition("=")[0] == "--disaggregation-mode" for arg in chosen)
         return launch_server(
@@ -168,6 +185,9 @@ class PlantedEngine:
 
     def kv_links(self, device: Device) -> None:
         """It has none."""
+
+    def compile_key(self, device: Device) -> None:
+        """It compiles nothing."""
 
     def start(self, device: Device, log_path: Path) -> RunningServer:  # noqa: ARG002
         port = free_port()

@@ -84,7 +84,8 @@ class Start(_Record):
 
     `interleaved`: the pair's servers were up together and their blocks alternated.
     `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first start
-    of a worker, null in the others and without a GPU.
+    of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted start before
+    this one took, in which kernels were compiled; null where none was needed.
     """
 
     index: int
@@ -103,6 +104,7 @@ class Start(_Record):
     series: list[Series]
     interleaved: bool = False
     kv_links_gb_per_s: dict[str, float] | None = None
+    rehearsal_s: float | None = None
     failure: str | None = None
 
 

@@ -163,6 +163,11 @@ def test_a_run_that_takes_too_long_is_interrupted(night):
     assert night.log.read_text().endswith("interrupted\n")
 
 
+def default_sigint():
+    """Tests that run in the background of a shell inherit a SIGINT that is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_cancelled_job_interrupts_the_suite_and_waits_for_it(night, sent):
     process = subprocess.Popen(
@@ -171,6 +176,7 @@ def test_a_cancelled_job_interrupts_the_suite_and_waits_for_it(night, sent):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_sigint,  # noqa: PLW1509
     )
     give_up = time.monotonic() + 20
     while not (night.log.exists() and "measuring" in night.log.read_text()):

@@ -218,7 +218,12 @@ def test_nothing_survives_the_suite(cpu, tmp_path, fake_server, number):
         """
     )
     suite = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Tests that run in the background of a shell inherit a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     pids = [int(pid) for pid in suite.stdout.readline().split()]
     assert len(pids) == 2
