@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from append_prefill.analysis.comparison import compare, compare_with_study
-from append_prefill.analysis.findings import judge_findings
+from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.joint import with_nights
 from append_prefill.analysis.summary import start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
@@ -148,16 +148,21 @@ def compare_all(
 
 
 def compare_references(
-    run: Run, profile: Profile, references: References, *, replicable: bool
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    replicable: bool,
+    rate: float | None = None,
 ) -> list[Comparison]:
     """Against each stored reference, the chosen one first.
 
-    They share the night's false-alarm rate equally (Bonferroni), so that several references do
-    not mean several chances of a false alarm.
+    They share the false-alarm rate equally (Bonferroni), so that several references do not mean
+    several chances of a false alarm. `rate` is that of the night, by default the policy's.
     """
     stored = references.stored
     judged = sum(1 for _, r in stored if r.provenance != "study") or 1
-    alpha = profile.policy.false_alarm_rate / judged
+    alpha = (profile.policy.false_alarm_rate if rate is None else rate) / judged
     return [
         compare_stored(
             run,

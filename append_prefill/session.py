@@ -121,7 +121,7 @@ class Session:
             raise InfrastructureError(" ".join(problems))
         if state is not None and state.closed is not None:
             run = run.model_copy(update={"state": {**run.state, "ended": state.closed}})
-        return judge(
+        judged = judge(
             run,
             self.plan.narrowed(self.settings.profile),
             references=self.references,
@@ -129,6 +129,12 @@ class Session:
             replicable=self.settings.candidate.replicable,
             looks=[] if state is None else state.looks,
         )
+        live = judged.comparison
+        if state is None or state.confirm_with is None or live is None or live.kind == "baseline":
+            return judged
+        why = f"Measured because the stored {state.confirm_with} suspected a regression."
+        reason = {"reason": f"{live.reason} {why}"}
+        return judged.model_copy(update={"comparison": live.model_copy(update=reason)})
 
     def finish(self, warnings: Sequence[str] = ()) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from append_prefill.adaptive import Decider
+from append_prefill.judge import compare_references
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.queue import QueueState
 from append_prefill.references import References
@@ -114,6 +115,22 @@ def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
     }
     assert world.decider.engine("reference", state) is engine
     assert any("suspects a regression" in line for line in world.told)
+
+
+def test_what_the_nights_alone_could_not_call_is_confirmed_too():
+    """+6 % is within what nights differ by, and worth ten minutes."""
+    engine = SimpleNamespace(label="0.5.22")
+    world = World(Model(floor_ms=20.6), chosen=STORED, confirming=engine)
+    world.models["reference"] = Model()
+    state = world.decide(QueueState(planned=5))
+    assert state.confirm_with == "0.5.22"
+    stored = compare_references(world.record(), PROFILE, References(STORED), replicable=True)
+    assert stored[0].verdict == "inconclusive"
+
+
+def test_a_night_like_the_stored_one_confirms_nothing():
+    world = World(Model(), chosen=STORED, confirming=SimpleNamespace(label="0.5.22"))
+    assert world.decide(QueueState(planned=5)).confirm_from is None
 
 
 def test_a_suspect_without_its_environment_stays_a_suspect():

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.findings import FINDINGS, judge_findings, ranges_of
+from append_prefill.analysis.finding_verdicts import judge_findings
+from append_prefill.analysis.findings import FINDINGS, ranges_of
 from append_prefill.records.run import Finding, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile

@@ -1,0 +1,97 @@
+"""Every finding of the registry held against the profile's bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from append_prefill.analysis.findings import FINDINGS, Inputs, NotApplicableError, Spec
+from append_prefill.analysis.gates import Gated, gate
+from append_prefill.analysis.measures import Measured, MissingError
+from append_prefill.analysis.summary import start_medians
+from append_prefill.records.run import Finding, Start
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile
+
+
+def judge_finding(
+    spec: Spec,
+    inputs: Inputs,
+    reference: Mapping[Point, float] | None,
+    before: Inputs | None = None,
+) -> Finding:
+    """One finding: measured, held against the profile's bound, worded.
+
+    Verdicts: `holds` and `broken` need the whole interval on one side; `regime-shift` is broken
+    with a reference that shows the far end not slower (within must_catch) and the near end faster
+    (by min_effect), or that is beyond the bound itself (then `standing`); `not-applicable` if the
+    profile gives no bound, no limit or no points, or says that the claim has no meaning;
+    `inconclusive` otherwise, so also where planned points yielded nothing valid.
+    """
+    profile = inputs.profile
+    bound = profile.bounds.get(spec.id)
+    medians = {p: float(np.exp(np.log(list(v.values())).mean())) for p, v in inputs.cells.items()}
+    measured: Measured | None = None
+    try:
+        measured = spec.measure(inputs)
+    except NotApplicableError as error:
+        gated = Gated("not-applicable", f"Not planned: {error}.")
+    except MissingError as error:
+        gated = Gated("inconclusive", f"Not measured: {error}.")
+    if bound is None:
+        gated = Gated("not-applicable", f"Profile {profile.name} sets no bound for it.")
+    elif not bound.meaningful:
+        gated = Gated("not-applicable", bound.argument)
+    elif measured is not None:
+        stood = _measured_before(spec, before)
+        gated = gate(measured, bound, medians, reference, profile.policy, before=stood)
+    elif bound.limit is None:
+        gated = Gated("not-applicable", f"Reported, not gated. {gated.reason}")
+    note = f" {measured.note}" if measured is not None and measured.note else ""
+    return Finding(
+        id=spec.id,
+        claim=spec.claim,
+        formula=spec.formula,
+        study_value=spec.study_value,
+        measured=measured.value if measured else None,
+        low=measured.low if measured else None,
+        high=measured.high if measured else None,
+        bound=bound.limit if bound else None,
+        argument=bound.argument if bound else "",
+        verdict=gated.verdict,
+        standing=gated.standing,
+        reason=gated.reason + note,
+        details=measured.details if measured else {},
+    )
+
+
+def _measured_before(spec: Spec, before: Inputs | None) -> Measured | None:
+    """The finding as the reference measured it; None where it has nothing to measure it on."""
+    try:
+        return None if before is None else spec.measure(before)
+    except (NotApplicableError, MissingError):
+        return None
+
+
+def judge_findings(
+    starts: Sequence[Start],
+    profile: Profile,
+    *,
+    reference: Mapping[Point, float] | None,
+    kv_bytes_per_token: int | None,
+    link_gb_per_s: float,
+    before: Sequence[Start] = (),
+) -> list[Finding]:
+    """Every finding of the registry, judged on the candidate's starts.
+
+    `reference`: median TTFT in ms by point of the run compared with, or None; `before`: its
+    starts, as candidate, where it has any. Both only serve to tell a regime shift, new or
+    standing, from a broken finding. `link_gb_per_s`: the profile's link.
+    """
+
+    def inputs(some: Sequence[Start]) -> Inputs:
+        return Inputs(some, start_medians(some), profile, kv_bytes_per_token, link_gb_per_s)
+
+    own, other = inputs(starts), inputs(before) if before else None
+    return [judge_finding(spec, own, reference, other) for spec in FINDINGS]
