@@ -20,10 +20,10 @@ from append_prefill.settings import Settings
 SUSPECT_RATE = 0.2
 """False-alarm rate at which a stored run asks for a confirmation that can be had.
 
-The confirmation decides, at its own rate, so a loose suspicion costs minutes and no false alarm:
-one night in eight measures both sides for nothing. At the policy's own 1 % it would save those and
-miss what it is for. Simulated across nights at a quiet device's noise, five starts: +3 % on the
-floor is suspected 71 to 77 times in 100 (at 1 %: 6 to 9), +5 % 97 to 98 times (18 to 40)."""
+The confirmation decides, at its own rate, so a loose suspicion costs minutes and no false alarm.
+At a quiet device's noise 13 nights in 100 measure both sides for nothing; +3 % on the floor is
+suspected 73 times in 100 and +5 % 96 times, which at the policy's own 1 % would be 7 and 24
+(`python -m benchmarks.verdicts --across-nights`)."""
 
 
 class Decider:

@@ -5,12 +5,14 @@
     python -m benchmarks.verdicts --setting cpu
 
 Every rule judges the same samples: the profile's points, its starts a side and its samples a point
-and start. At the quiet setting one start follows the other (ABBA); at the CPU's, read off A/A runs
-of real SGLang (noise_cpu.json, from `append-prefill noise`), both servers of a pair are up and
-their blocks alternate. Rules, as their projects document them (all count only "slower"):
+and start. At the quiet setting one start follows the other (ABBA). At the CPU's, read off A/A runs
+of real SGLang (noise_cpu.json, from `append-prefill noise`), and at the H200's, read off a sample
+run, both servers of a pair are up and their blocks alternate. Rules, as their projects document
+them (all count only "slower"):
 
 - `suite`: the joint test, noise taken from a stored A/A record of four nights (simulated as well);
-  `suite, no record` has only the profile's assumption; `suite, adaptive` may look three times.
+  `suite, no record` has only the profile's assumption; `suite, adaptive` may look three times;
+  `suite, suspects` (--across-nights) is when a stored run has both sides measured.
 - `asv`: Mann-Whitney p < 0.002 and factor 1.1 on a point's requests, any point (asv compare).
 - `benchstat`: Mann-Whitney p < 0.05, any point.
 - `pytest-benchmark`: mean more than 5 % up (--benchmark-compare-fail=mean:5%), any point.
@@ -37,19 +39,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from append_prefill.adaptive import SUSPECT_RATE
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
-from append_prefill.analysis.noise import components, pair_sd_of
+from append_prefill.analysis.noise import components, noise_of, pair_sd_of
 from append_prefill.analysis.sequential import plan
+from append_prefill.analysis.summary import log_matrix, usable
 from append_prefill.cli_plan import power_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import NoiseRecord
+from append_prefill.records.store import read_run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+H200_RUN = Path(__file__).parents[1] / "reports" / "sample-h200-graphs"
 RECORD_NIGHTS = 4
 NIGHTS_A_SITE = 20  # nights that share one stored noise record
 EFFECTS = (0.02, 0.03, 0.05, 0.10)
@@ -151,15 +157,42 @@ def quiet() -> Setting:
 
 
 def measured(path: Path) -> Setting:
-    """What a stored A/A noise record of the CPU's profile says; exits if it lacks something.
+    """What a stored A/A noise record of the CPU's profile says; exits if it lacks something."""
+    if not path.is_file():
+        sys.exit(f"{path}: no such file. Make it with `append-prefill noise --json`.")
+    record = NoiseRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    return setting_of("cpu", record, load_profile("cpu-nano"), path)
+
+
+def h200() -> Setting:
+    """The noise of the interleaved pairs in a sample run, for want of A/A nights on that device.
+
+    The sides differ by version or arguments, so each point's mean ratio is taken out. What is left
+    of three pairs has two degrees of freedom: a rough reading.
+    """
+    run = read_run(H200_RUN, option="--setting h200")
+    profile = load_profile(run.profile)
+    sides = [usable(run.starts, side) for side in ("candidate", "reference")]
+    a, b = (log_matrix(side, profile.points) for side in sides)
+    ratios = (a - b) - (a - b).mean(axis=0)
+    pairs = len(ratios)
+    record = noise_of(sides).model_copy(
+        update={
+            "night_sd": None,
+            "pair_sd": pair_sd_of(ratios * math.sqrt(pairs / (pairs - 1))),
+            # What the simulated sites have, and so what the promise may rest on.
+            "pairs": RECORD_NIGHTS * profile.plan.starts,
+        }
+    )
+    return setting_of("h200", record, profile, H200_RUN)
+
+
+def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> Setting:
+    """A record's noise as the truth for alternating pairs; exits if it lacks something.
 
     The record's spread of a start's figure at a point, less the common level and the median's own
     error, is the start's own deviation there.
     """
-    if not path.is_file():
-        sys.exit(f"{path}: no such file. Make it with `append-prefill noise --json`.")
-    record = NoiseRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    profile = load_profile("cpu-nano")
     rows = {row.point: row for row in record.points}
     missing = [p.label for p in profile.points if p not in rows]
     if record.start_sd is None or record.pair_sd is None or record.within_sd is None or missing:
@@ -171,7 +204,7 @@ def measured(path: Path) -> Setting:
     median_error = math.pi / 2 * within**2 / profile.plan.samples * (1 + lag) / (1 - lag)
     cell = np.sqrt(np.maximum(0.0, total**2 - record.start_sd**2 - median_error))
     return Setting(
-        name="cpu",
+        name=name,
         profile=profile,
         start_sd=record.start_sd,
         cell_sd=cell,
@@ -339,12 +372,15 @@ def by_site(
     return np.concatenate(parts)
 
 
-def suite(a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool) -> Flags:
+def suite(
+    a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool, rate: float | None = None
+) -> Flags:
+    """Whether the joint test calls each night slower; `rate` is by default the policy's."""
     policy, design = setting.profile.policy, setting.design
     paired = setting.paired and not across
     joint = estimate(a, b, design, prior, nights=across, paired=paired)
-    rate, least = policy.false_alarm_rate, policy.min_effect
-    return alarm(joint, design, alpha=rate, min_effect=least, sign=1).any
+    alpha = policy.false_alarm_rate if rate is None else rate
+    return alarm(joint, design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
 
 
 def mann_whitney(x: Array, y: Array) -> Array:
@@ -386,8 +422,12 @@ def rules(nights: Nights, setting: Setting, *, across: bool) -> dict[str, Flags]
     def judge(x: Array, y: Array, prior: Prior) -> Flags:
         return suite(x, y, prior, setting, across=across)
 
+    def suspect(x: Array, y: Array, prior: Prior) -> Flags:
+        return suite(x, y, prior, setting, across=True, rate=SUSPECT_RATE)
+
     bare = [assumed(setting)] * len(nights.priors)
     return {
+        **({"suite, suspects": by_site(a, b, nights.priors, suspect)} if across else {}),
         "suite": by_site(a, b, nights.priors, judge),
         "suite, no record": by_site(a, b, bare, judge),
         **peers(nights),
@@ -512,7 +552,7 @@ def verdict(tables: list[dict[str, dict[str, float]]], setting: Setting) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--setting", choices=("quiet", "cpu"), default="quiet")
+    parser.add_argument("--setting", choices=("quiet", "cpu", "h200"), default="quiet")
     parser.add_argument(
         "--noise", type=Path, default=Path(__file__).parent / "noise_cpu.json", help="for cpu"
     )
@@ -521,7 +561,8 @@ def main() -> None:
     parser.add_argument("--across-nights", action="store_true", help="a stored baseline instead")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
-    setting = quiet() if options.setting == "quiet" else measured(options.noise)
+    settings = {"quiet": quiet, "cpu": lambda: measured(options.noise), "h200": h200}
+    setting = settings[options.setting]()
     began = time.perf_counter()
     tables = [
         table(setting, options.nights, seed, across=options.across_nights) for seed in options.seeds

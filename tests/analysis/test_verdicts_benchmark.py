@@ -108,3 +108,23 @@ def test_a_record_becomes_a_setting_of_alternating_pairs(tmp_path: Path) -> None
     assert table["suite"]["none"] <= 4
     assert list(table["suite"].values())[-1] >= 85
     assert verdicts.table(setting, 20, 1, across=True)["suite"]["none"] <= 20
+
+
+def test_a_loose_suspicion_sees_what_the_alarm_across_nights_does_not() -> None:
+    table = verdicts.table(verdicts.quiet(), 200, 4, across=True)
+    assert table["suite, suspects"]["floor +5 %"] >= 85
+    assert table["suite"]["floor +5 %"] < 60
+    assert table["suite, suspects"]["none"] <= 25
+
+
+def test_the_h200s_noise_is_that_of_its_sample_run() -> None:
+    setting = verdicts.h200()
+    # Three pairs' ratio scatters by no more than the points' own scatter explains.
+    assert setting.pair_sd < 0.01
+    # Launch-bound points scatter far more inside a start than those that compute.
+    small = setting.within_sd[setting.tokens("m") <= 128].mean()
+    large = setting.within_sd[setting.tokens("m") >= 512].mean()
+    assert small > 2 * large
+    table = verdicts.table(setting, 100, 1, across=False)
+    assert table["suite"]["none"] <= 4
+    assert table["suite"]["floor +10 %"] == 100
