@@ -245,6 +245,8 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         f"About {fmt.number(outlook['minutes'], 2)} minutes ({outlook['minutes_from']}); budget "
         f"{fmt.exact(plan.budget_minutes)}.{over}"
     )
+    if profile.device == "cuda":
+        say("What a machine has not compiled yet is started once more, uncounted.")
     say(f"Minimum detectable effect on the overall level ({outlook['noise_from']}):")
     _say_mde("side by side", outlook["mde_side_by_side"])
     _say_mde("against a baseline", outlook["mde_baseline"])
