@@ -7,7 +7,8 @@
 #   NIGHTLY_CANDIDATE        latest (default: the newest release of SGLang), nightly (the newest
 #                            build on SGLANG_NIGHTLY_INDEX_URL), or a version
 #   SGLANG_NIGHTLY_INDEX_URL package index of SGLang's nightly wheels; `nightly` needs it
-#   NIGHTLY_BASELINE         auto (default), none, a version or a file: see --baseline
+#   NIGHTLY_BASELINE         auto (default), none, a version or a file: see --baseline. A version's
+#                            environment is made as well, so that a suspicion can be confirmed
 #   NIGHTLY_AGAINST          a version measured side by side: twice the time, and it confirms
 #   NIGHTLY_BUDGET_MINUTES   when the run stops adding starts: see --budget
 #   NIGHTLY_LIMIT_MINUTES    when the run is interrupted, as by Ctrl-C (default 180)
@@ -118,6 +119,11 @@ say "candidate $version, baseline $baseline${against:+, side by side with $again
 if [[ -n $against ]]; then
   "$python" -m tox -e "sglang-$against" ||
     finish 7 "the environment sglang-$against could not be made"
+fi
+
+if [[ $baseline == [0-9]* && $baseline != */* && $baseline != *.json ]]; then
+  "$python" -m tox -e "sglang-$baseline" ||
+    say "the environment sglang-$baseline could not be made: what it suspects stays unconfirmed"
 fi
 
 options=(-m append_prefill --sglang "$version" --baseline "$baseline" "--report-dir=$reports")

@@ -82,6 +82,7 @@ def test_the_newest_release_is_measured(night):
     assert night.log.read_text().splitlines() == [
         "-m pip index versions --disable-pip-version-check sglang index=",
         "-m tox -e sglang-0.5.23 index=",
+        "-m tox -e sglang-0.5.21 index=",  # what a suspicion is confirmed with
         f"-m pytest -m append_prefill --sglang 0.5.23 --baseline 0.5.21 "
         f"--report-dir={night.reports} --strict-verdicts --profile cpu-nano index=",
     ]
@@ -103,6 +104,12 @@ def test_every_option_reaches_the_suite(night):
     assert "-m tox -e sglang-0.5.17" in log
     assert "--baseline auto" in log
     assert "--against 0.5.17 --budget 90 -n 8" in log
+
+
+@pytest.mark.parametrize("baseline", ["auto", "none", "baselines/a/b/0.5.21.json", "0.json"])
+def test_only_a_version_names_an_environment_to_confirm_with(night, baseline):
+    night.run(NIGHTLY_BASELINE=baseline)
+    assert night.log.read_text().count("-m tox") == 1
 
 
 def test_the_nightly_build_comes_from_its_own_index(night):
