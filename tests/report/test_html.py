@@ -249,6 +249,15 @@ def test_missing_figures_are_dashes_that_say_so() -> None:
     assert page.missing_titles >= {"not measured"}
 
 
+def test_links_the_device_was_seen_to_have_are_shown() -> None:
+    run = samples.passing()
+    (transfer,) = (f for f in run.findings if f.id == "kv_transfer_time")
+    assert "Measured on this device" not in Page(render_html(run)).words
+    for name, speed in (("host_to_device", 55.3), ("device_to_host", 55.2), ("on_device", 1896.0)):
+        transfer.details |= {f"{name}_gb_per_s": speed, f"{name}_transfer_ms": 134.2 / speed}
+    assert "host to device 2.43 ms (55.3 GB/s, pinned memory)" in Page(render_html(run)).words
+
+
 def test_the_corrected_transfer_figure_is_given() -> None:
     _, page = page_of("regression")
     assert "Refuted as stated:" in page.words
