@@ -90,6 +90,20 @@ def _shared_memory(pids: set[int]) -> set[Path]:
     return found
 
 
+def _left_behind(since: float) -> set[Path]:
+    """SGLang's shared memory made since then (Unix time) that no process maps any more.
+
+    A scheduler that crashes is gone before its maps can be read.
+    """
+    made = set()
+    for path in Path(_SHARED_MEMORY).glob("sglang_*"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if status.st_uid == os.getuid() and status.st_ctime >= since:
+                made.add(path)
+    return made - _shared_memory(set(_parents())) if made else made
+
+
 def _is_resource_tracker(pid: int) -> bool:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -98,8 +112,11 @@ def _is_resource_tracker(pid: int) -> bool:
     return b"resource_tracker" in command
 
 
-def end(leader: int, grace_s: float) -> None:
-    """SIGTERM to all, bounded wait, SIGKILL to what is left, wait until nothing is."""
+def end(leader: int, grace_s: float, since: float) -> None:
+    """SIGTERM to all, bounded wait, SIGKILL to what is left, wait until nothing is.
+
+    `since`: when the server was started (Unix time).
+    """
     me = os.getpid()
     alive = descendants(me)
     shared = _shared_memory(alive)
@@ -131,7 +148,7 @@ def end(leader: int, grace_s: float) -> None:
         _signal(alive, signal.SIGKILL)
         time.sleep(_POLL_S)
     _reap()
-    for path in shared:
+    for path in shared | _left_behind(since):
         path.unlink(missing_ok=True)
 
 
@@ -143,6 +160,7 @@ def main(arguments: list[str]) -> int:
     signal.set_wakeup_fd(tell)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
+    since = time.time()
     server = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -164,7 +182,7 @@ def main(arguments: list[str]) -> int:
             # A server that ends unasked has failed even if it says it has not.
             status = status or 1
             break
-    end(server.pid, grace_s)
+    end(server.pid, grace_s, since)
     shutil.rmtree(scratch, ignore_errors=True)
     return status
 

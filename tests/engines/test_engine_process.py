@@ -1,3 +1,4 @@
+import mmap
 import os
 import signal
 import subprocess
@@ -196,6 +197,24 @@ def test_shared_memory_of_a_killed_server_is_removed(cpu, tmp_path, fake_server)
     assert Path("/dev/shm", name).exists()
     server.stop()
     assert not Path("/dev/shm", name).exists()
+
+
+def test_shared_memory_of_a_server_that_crashed_is_removed_and_no_other(cpu, tmp_path):
+    """Its maps are gone with it; what another process still maps is that one's."""
+    left, other = (Path("/dev/shm", f"sglang_test_{os.getpid()}_{name}.shm") for name in "ab")
+    # The other appears while the server runs, so that its age does not tell them apart.
+    code = f"open({str(left)!r}, 'w').close(); open({str(other)!r}, 'r+b').write(bytes(4096))"
+    try:
+        with other.open("w+b") as kept:
+            kept.truncate(4096)
+            with mmap.mmap(kept.fileno(), 4096):
+                with pytest.raises(ServerDiedError, match="ended with status"):
+                    start([sys.executable, "-S", "-c", code], cpu, tmp_path)
+                assert not left.exists()
+                assert other.exists()
+    finally:
+        for path in (left, other):
+            path.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
