@@ -502,9 +502,10 @@ def table(setting: Setting, nights: int, seed: int, *, across: bool) -> dict[str
             said["suite, confirmed"] = said["suite, suspects"] & found
         else:
             said["suite, adaptive"] = found
-            rows.setdefault("(starts a side it took)", {})[name] = used
         for rule, flags in said.items():
             rows.setdefault(rule, {})[name] = 100 * float(flags.mean())
+        if not across:
+            rows.setdefault("(starts a side it took)", {})[name] = used
     return rows
 
 
