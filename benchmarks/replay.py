@@ -33,6 +33,7 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 from benchmarks.verdicts import (
     HISTORY,
+    NIGHTS_A_SITE,
     Array,
     Flags,
     Nights,
@@ -137,7 +138,7 @@ def main() -> None:
         f"slower; with the promised +{100 * effect:.1f} % put in everywhere: {caught.sum()} caught."
     )
     pool = np.concatenate(nights)
-    sites = -(-options.nights // 20)
+    sites = -(-options.nights // NIGHTS_A_SITE)
     cells = [("none", 0.0, "none")]
     cells += [(kind, effect, f"{kind} +{100 * effect:g} %") for kind, effect in EFFECTS]
     cells.append(("floor", setting.promise, f"floor at the MDE, +{100 * setting.promise:.1f} %"))

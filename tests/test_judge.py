@@ -1,11 +1,14 @@
 """Which comparison counts, and what makes a run worthless. Simulated starts, fixed seeds."""
 
 import random
+from types import SimpleNamespace
 
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
 from append_prefill.judge import judge, noise_for, paired, reference_medians, too_few_valid
+from append_prefill.probe.queue import QueueState
 from append_prefill.records.run import NoiseRecord, Void
 from append_prefill.references import References
+from append_prefill.session import Session
 from append_prefill.workload.points import Point
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
@@ -182,3 +185,18 @@ def test_a_confirmation_without_a_valid_reference_clears_nothing():
                 series.ttft_ms.clear()
                 series.void.append(Void(reason="wrong split", count=10))
     assert any("reference" in problem for problem in too_few_valid(run, PROFILE))
+
+
+def test_a_record_says_why_both_sides_were_measured_unasked():
+    session = SimpleNamespace(
+        settings=SimpleNamespace(
+            profile=PROFILE, kv_bytes_per_token=131_072, candidate=SimpleNamespace(replicable=True)
+        ),
+        plan=SimpleNamespace(narrowed=lambda profile: profile),
+        references=References(),
+    )
+    run, asked = run_of(Model(floor_ms=24), Model()), QueueState(planned=5, closed="done")
+    unasked = asked.model_copy(update={"confirm_from": 0, "confirm_with": "0.5.22"})
+    why = "Measured because the stored 0.5.22 suspected a regression."
+    assert why not in Session.judge(session, run, asked).comparison.reason
+    assert Session.judge(session, run, unasked).comparison.reason.endswith(why)

@@ -66,6 +66,8 @@ def gate(
     Where the reference is beyond the bound too, the regime had shifted before this version, and
     whoever kept that run as the reference has seen it. Red again every night, it would hide the
     night on which something changes; whether this version is slower is the comparison's to say.
+    A figure whose interval lies wholly above the reference's own is this version's doing all the
+    same: `broken`.
     """
     limit = bound.limit
     if limit is None:
@@ -82,6 +84,9 @@ def gate(
     if shifted:
         return Gated("regime-shift", f"{beyond} {words}")
     if before is not None and before.value > limit:
-        stood = f"So it is in the reference, at {before.value:.4g}: nothing this version brought."
-        return Gated("regime-shift", f"{beyond} {stood}", standing=True)
+        stood = f"So it is in the reference, at {before.value:.4g}"
+        if before.high is None or measured.low <= before.high:
+            words = f"{stood}: nothing this version brought."
+            return Gated("regime-shift", f"{beyond} {words}", standing=True)
+        words = f"{stood}, but within {before.high:.4g}: this version is further out."
     return Gated("broken", f"{beyond} {words}")

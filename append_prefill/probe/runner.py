@@ -45,9 +45,9 @@ class PairRunner:
     def _rehearse(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> float | None:
         """Start once, uncounted, what this host has not compiled yet; seconds, None if nothing.
 
-        On an H200 a start that compiled took 105 s instead of 45 and its requests were 10 %
-        slower throughout. A nightly's candidate is new every time and its reference is not: the
-        candidate's first start would tell against it.
+        On an H200 a start that compiled took 105 s instead of 45 and its level was 6 to 10 %
+        above the others' (reports/sample-h200-graphs). A nightly's candidate is new every time and
+        its reference is not: the candidate's first start would tell against it.
         """
         bench = self._bench
         keys = [(engine.compile_key(bench.device), side, engine) for side, engine in engines]

@@ -168,6 +168,16 @@ def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> N
     assert (finding.verdict, finding.standing) == ("regime-shift", False)
 
 
+def test_further_beyond_the_bound_than_the_reference_is_broken_all_the_same() -> None:
+    shifted = np.log(0.7) * (M < 700)
+    worse = shifted + np.log(1.3) * (M == 1024)
+    tonight, stored = starts_of(flat(sd=0.005) + worse), starts_of(flat(sd=0.005, seed=1) + shifted)
+    reference = dict(zip(POINTS, 20 * np.exp(shifted), strict=True))
+    finding = judged(tonight, reference=reference, before=stored)["append_flatness"]
+    assert (finding.verdict, finding.standing) == ("broken", False)
+    assert "this version is further out" in finding.reason
+
+
 def test_a_reference_that_lacks_the_points_excuses_nothing() -> None:
     after = flat(sd=0.005) + np.log(0.7) * (M < 700)
     stored = starts_of(after[:, :3], POINTS[:3])
