@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,7 +127,7 @@ def show(taken: dict[Point, list[tuple[float, float]]], kv_bytes: int | None) ->
 
 def start_all(options: argparse.Namespace, profile: Profile, stack: ExitStack) -> Ways:
     device = cpu_device() if profile.device == "cpu" else list_devices()[0]
-    logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    options.logs.mkdir(parents=True, exist_ok=True)
     stack.enter_context(DeviceLock(device))
     port = free_port()
     servers: dict[str, RunningServer] = {}
@@ -144,10 +143,9 @@ def start_all(options: argparse.Namespace, profile: Profile, stack: ExitStack) -
             dummy_weights=None,
             root=Path.cwd(),
         )
-        servers[role] = engine.start(device, logs / f"{role}.log")
+        servers[role] = engine.start(device, options.logs / f"{role}.log")
         stack.callback(servers[role].stop)
-        # One after the other: on a GPU each takes its memory from what is free.
-        await_ready([servers[role]])
+    await_ready(list(servers.values()))
     ways = Ways(servers, port)
     stack.callback(ways.close)
     return ways
@@ -162,6 +160,7 @@ def main() -> None:
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 512, 2048])
     parser.add_argument("--append", type=int, default=64, help="new tokens")
     parser.add_argument("--blocks", type=int, default=20)
+    parser.add_argument("--logs", type=Path, default=Path("reports/pd-pair"), help="the servers'")
     options = parser.parse_args()
     profile = load_profile(options.profile)
     points = [Point(context, options.append) for context in options.contexts]
