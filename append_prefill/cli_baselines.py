@@ -1,4 +1,4 @@
-"""`append-prefill baselines list|show|promote`: the stored runs, and the pinned one among them."""
+"""`append-prefill baselines list|show|store|promote`: the stored runs, and the pinned one."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from append_prefill.records.baselines import (
     save_baseline,
     stored_baselines,
 )
+from append_prefill.records.definition import definition_of
 from append_prefill.records.identity import identity_of, version_of
 from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
+from append_prefill.reference_side import reference_record
 from append_prefill.report import format as fmt
 from append_prefill.workload.profile import load_profile
 
 
 def register(commands: Commands) -> None:
     baselines = commands.add_parser(
-        "baselines", help="list, show and pin stored runs", description="Stored runs."
+        "baselines", help="list, show, store and pin runs", description="Stored runs."
     )
     actions = baselines.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -47,6 +49,27 @@ def register(commands: Commands) -> None:
     _add_which(show)
     add_json(show)
     show.set_defaults(run=_show)
+
+    store = actions.add_parser(
+        "store",
+        help="store a measured run as its version's baseline",
+        description="Store the run in FILE as the baseline of its device, model and version, as "
+        "--save-baseline would have done. Of a side-by-side run the reference can be stored too: "
+        "its starts are then judged alone.",
+    )
+    store.add_argument("file", metavar="FILE", type=Path, help="run.json or its folder")
+    store.add_argument(
+        "--side",
+        choices=("candidate", "reference"),
+        default="candidate",
+        help="whose starts to store (default: %(default)s)",
+    )
+    store.add_argument(
+        "--profile", metavar="NAME|FILE", help="to judge by (default: the run's own)"
+    )
+    add_baselines(store)
+    add_json(store)
+    store.set_defaults(run=_store)
 
     promote = actions.add_parser(
         "promote",
@@ -139,6 +162,58 @@ def _show(args: argparse.Namespace) -> int:
     for warning in run.warnings:
         say(f"warning: {warning}")
     return 0
+
+
+def _store(args: argparse.Namespace) -> int:
+    run = read_run(args.file, option="FILE")
+    _refuse_unfit(run, args.file)
+    profile = load_profile(args.profile or run.profile)
+    if args.side == "reference":
+        if definition_of(profile) != run.definition:
+            raise UsageError(
+                "--profile",
+                profile.name,
+                f"measures something else than {args.file} did, so it cannot judge that.",
+                "Give the profile it was measured with, as a file.",
+            )
+        reference = reference_record(run, profile)
+        if reference is None:
+            raise UsageError(
+                "--side",
+                args.side,
+                f"asks for the reference of {args.file}, which has no valid start of one.",
+                "Give a run that was measured with --against, or store its candidate.",
+            )
+        run = reference
+    path = save_baseline(run, args.baselines, not_binding=profile.identity_not_binding)
+    if args.json:
+        print_json({"path": str(path), "version": version_of(run)})
+    else:
+        say(f"Stored {version_of(run)} in {path}: commit it.")
+    return 0
+
+
+def _refuse_unfit(run: Run, file: Path) -> None:
+    """Raise UsageError for what `--save-baseline` refuses before anything is measured."""
+    for unfit, problem, remedy in (
+        (
+            run.provenance == "study",
+            "is the study's table, which has no samples to hold a run against.",
+            "Give a run that was measured.",
+        ),
+        (
+            run.state.get("replicated") is False,
+            "is of a running server, whose starts cannot be replicated.",
+            "Let the suite start the server (--sglang).",
+        ),
+        (
+            run.plan.starts == 1,
+            "was planned with one start, so it shows no start-to-start spread.",
+            "Measure at least two starts (five is the profiles' default).",
+        ),
+    ):
+        if unfit:
+            raise UsageError("FILE", file, problem, remedy)
 
 
 def _promote(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from append_prefill.analysis.comparison import compare, compare_with_study
 from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.joint import with_nights
-from append_prefill.analysis.summary import start_medians, summarise_points, usable
+from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict import run_verdict
 from append_prefill.records.identity import differences, version_of
@@ -301,7 +301,7 @@ def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[S
     """
     own = usable(run.starts, "reference")
     if own:
-        return [start.model_copy(update={"side": "candidate"}) for start in own]
+        return [as_candidate(start) for start in own]
     if baseline is None or baseline.provenance == "study":
         return []
     if differences(run, baseline, profile.identity_not_binding):

@@ -11,9 +11,11 @@ import pytest
 
 from append_prefill.cli import main
 from append_prefill.records.baselines import save_baseline
+from append_prefill.records.definition import definition_of
 from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
-from append_prefill.records.store import SCHEMA_FILE, write_run
+from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
+from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
 STUDY = (
@@ -49,7 +51,7 @@ def test_unknown_command_is_a_usage_error(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "report", "baselines", "history", "plan", "doctor", "schema"]
+    "command", ["compare", "report", "baselines", "history", "plan", "doctor", "noise", "schema"]
 )
 def test_every_command_explains_itself(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -213,6 +215,82 @@ def test_promote_needs_a_stored_version_with_samples(baselines: str, capsys: Cap
     root, folder = str(STUDY.parents[2]), str(STUDY.parent.relative_to(STUDY.parents[2]))
     where = ["--baselines", root, "--folder", folder]
     assert "the study's table" in refused(capsys, *study, *where)
+
+
+def test_store_is_save_baseline_after_the_fact(tmp_path: Path, capsys: Captured) -> None:
+    run = builders.run("0.5.23")
+    path = Path(stored(tmp_path, "new", run))
+    root = tmp_path / "baselines"
+    where = ["--baselines", str(root)]
+    status, data = call_json(capsys, "baselines", "store", str(path.parent), *where)
+    assert (status, data["version"]) == (0, "0.5.23")
+    assert data["path"] == str(root / "nvidia-h200/llama-3.1-8b-instruct/0.5.23.json")
+    expected = save_baseline(run, tmp_path / "expected")
+    assert Path(data["path"]).read_bytes() == expected.read_bytes()
+    assert main(["baselines", "store", str(path), *where]) == 0
+    assert data["path"] in capsys.readouterr().out
+
+
+def both_sides(**changes: Any) -> Run:
+    profile = load_profile("llama-3.1-8b")
+    changes = {"definition": definition_of(profile), "points": profile.points} | changes
+    return builders.side_by_side("0.5.23", "0.5.19", reference_ms=30.0, **changes)
+
+
+def test_store_the_reference_of_a_side_by_side_run(tmp_path: Path, capsys: Captured) -> None:
+    path = stored(tmp_path, "both", both_sides())
+    where = ["--baselines", str(tmp_path / "baselines")]
+    status, data = call_json(capsys, "baselines", "store", path, "--side", "reference", *where)
+    assert (status, data["version"], Path(data["path"]).name) == (0, "0.5.19", "0.5.19.json")
+    kept = read_run(Path(data["path"]))
+    assert [start.side for start in kept.starts] == ["candidate"] * 3
+    assert all(point.median_ms is not None and point.median_ms > 29 for point in kept.points)
+    assert (kept.comparison, kept.subject) == (None, {"sglang": "0.5.19"})
+    # The candidate of the same file is another version's baseline.
+    _, data = call_json(capsys, "baselines", "store", path, *where)
+    assert Path(data["path"]).name == "0.5.23.json"
+
+
+def test_store_needs_a_reference_and_its_profile(tmp_path: Path, capsys: Captured) -> None:
+    options = ["--side", "reference", "--baselines", str(tmp_path / "baselines")]
+    definition = both_sides().definition
+    alone = stored(tmp_path, "alone", builders.run(definition=definition))
+    error = refused(capsys, "baselines", "store", alone, *options)
+    assert "--side reference" in error
+    assert "measured with --against" in error
+    both = stored(tmp_path, "both", both_sides())
+    error = refused(capsys, "baselines", "store", both, *options, "--profile", "cpu-nano")
+    assert "--profile cpu-nano: measures something else" in error
+    mine = stored(tmp_path, "mine", both_sides(profile="mine"))
+    assert "--profile mine" in refused(capsys, "baselines", "store", mine, *options)
+    assert not (tmp_path / "baselines").exists()
+
+
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_store_refuses_what_save_baseline_refuses(
+    side: str, tmp_path: Path, capsys: Captured
+) -> None:
+    options = ["--side", side, "--baselines", str(tmp_path / "baselines")]
+
+    def refusal(name: str, run: Run) -> str:
+        return refused(capsys, "baselines", "store", stored(tmp_path, name, run), *options)
+
+    assert "the study's table" in refused(capsys, "baselines", "store", str(STUDY), *options)
+    assert "running server" in refusal("url", both_sides(state={"replicated": False}))
+    once = both_sides()
+    once.plan.starts = 1
+    assert "one start" in refusal("once", once)
+    assert "no valid start" in refusal("failed", both_sides(verdict="infrastructure"))
+    whole = stored(tmp_path, "whole", both_sides())
+    assert main(["baselines", "store", whole, *options]) == 0
+    capsys.readouterr()
+    other = both_sides(identity=builders.identity(driver="590.1"))
+    assert "another identity (driver differ)" in refusal("other", other)
+    version = "0.5.23" if side == "candidate" else "0.5.19"
+    pin = ["baselines", "promote", version, "--reason", "we ship it", *options[2:]]
+    assert main(pin) == 0
+    capsys.readouterr()
+    assert "is the pinned reference" in refused(capsys, "baselines", "store", whole, *options)
 
 
 def test_baselines_show(baselines: str, capsys: Captured) -> None:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
 from append_prefill.judge import judge, noise_for, paired, reference_medians, too_few_valid
 from append_prefill.probe.queue import QueueState
-from append_prefill.records.run import NoiseRecord, Void
+from append_prefill.records.identity import version_of
+from append_prefill.records.run import BlockState, NoiseRecord, Void
+from append_prefill.reference_side import reference_record
 from append_prefill.references import References
 from append_prefill.session import Session
 from append_prefill.workload.points import Point
@@ -200,3 +202,48 @@ def test_a_record_says_why_both_sides_were_measured_unasked():
     why = "Measured because the stored 0.5.22 suspected a regression."
     assert why not in Session.judge(session, run, asked).comparison.reason
     assert Session.judge(session, run, unasked).comparison.reason.endswith(why)
+
+
+def both_sides():
+    run = run_of(Model(floor_ms=24), Model())
+    for start in run.starts:
+        if start.side == "reference":
+            start.subject = subject("0.5.22")
+    return judged(run)
+
+
+def test_the_reference_is_judged_as_if_measured_alone():
+    run = both_sides()
+    own = reference_record(run, PROFILE)
+    alone = run_of()
+    alone.starts = [s.model_copy(update={"side": "candidate"}) for s in run.starts[5:]]
+    alone = judged(alone)
+    assert version_of(own) == "0.5.22"
+    assert {start.side for start in own.starts} == {"candidate"}
+    for part in ("points", "findings", "surface", "comparison", "verdict"):
+        assert getattr(own, part) == getattr(alone, part)
+    assert (own.comparison, own.surface == run.surface) == (None, False)
+    assert own.warnings == [
+        "Measured as the reference of SGLang 0.5.23: other warnings call it so."
+    ]
+
+
+def test_the_references_voided_blocks_stay_void():
+    run = both_sides()
+    for start in run.starts:
+        start.state[0] = BlockState(block=0, side=start.side, void="throttled", readings={})
+    assert {point.void for point in reference_record(run, PROFILE).points} == {5}
+
+
+def test_the_reference_answers_for_the_points_that_were_planned():
+    run = both_sides()
+    run.plan.points = [(p.context_tokens, p.append_tokens) for p in POINTS if p.append_tokens < 513]
+    verdicts = {f.id: f.verdict for f in reference_record(run, PROFILE).findings}
+    assert verdicts["append_flatness"] == "not-applicable"
+    assert verdicts["context_flatness"] == "holds"
+
+
+def test_no_reference_has_no_record_and_a_failed_run_stays_failed():
+    assert reference_record(judged(run_of(Model())), PROFILE) is None
+    failed = both_sides().model_copy(update={"verdict": "infrastructure"})
+    assert reference_record(failed, PROFILE).verdict == "infrastructure"

@@ -95,6 +95,12 @@ def usable(starts: Sequence[Start], side: Side | None) -> list[Start]:
     ]
 
 
+def as_candidate(start: Start) -> Start:
+    """A copy of a start that counts for the candidate, its voided blocks still void."""
+    state = [block.model_copy(update={"side": "candidate"}) for block in start.state]
+    return start.model_copy(update={"side": "candidate", "state": state})
+
+
 def median_of(start: Start, point: Point) -> float | None:
     """Median TTFT in ms of the start's valid samples at `point`; None without any."""
     samples: list[float] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.records.run import PlanRecord, Side
+from append_prefill.records.run import PlanRecord, Run, Side
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
@@ -110,4 +110,18 @@ def make_plan(
         samples=samples or profile.plan.samples,
         seed=seed,
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
+    )
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan that a record was measured by."""
+    record = run.plan
+    return Plan(
+        points=tuple(Point(*point) for point in record.points),
+        drawn=tuple(Point(*point) for point in record.drawn),
+        sides=tuple(record.sides),
+        starts=record.starts,
+        samples=record.samples,
+        seed=run.seed,
+        budget_minutes=record.budget_minutes,
     )

@@ -1,8 +1,9 @@
 import pytest
 
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.plan import make_plan, plan_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
+from tests.records import builders
 
 PROFILE = load_profile("cpu-nano")
 
@@ -39,3 +40,4 @@ def test_the_record_can_be_planned_again():
     record = plan().record(25)
     assert record.pairs[:2] == [["candidate", "reference"], ["reference", "candidate"]]
     assert [Point(*p) for p in record.points] == list(plan().points)
+    assert plan_of(builders.run(plan=record, seed=1)) == plan()

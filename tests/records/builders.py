@@ -148,3 +148,27 @@ def run(version: str = "0.5.23", *, starts: int = 5, **changes: Any) -> Run:
         "verdict": "pass",
     }
     return Run(**(fields | changes))
+
+
+def side_by_side(
+    version: str = "0.5.23",
+    reference: str = "0.5.19",
+    *,
+    reference_ms: float = 20.0,
+    points: Sequence[Point] = POINTS,
+    **changes: Any,
+) -> Run:
+    """A run of two sides; `changes` are those of `run`, but for what the starts are made of."""
+    made = run(version, starts=3, **changes)
+    sides: list[tuple[Side, str, float]] = [
+        ("candidate", version, 20.0),
+        ("reference", reference, reference_ms),
+    ]
+    made.starts = [
+        start(index, side, version=of, base_ms=ms, seed=made.seed, points=points)
+        for index in range(3)
+        for side, of, ms in sides
+    ]
+    made.plan.sides = [side for side, *_ in sides]
+    made.plan.points = [(p.context_tokens, p.append_tokens) for p in points]
+    return made
