@@ -10,11 +10,12 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from append_prefill.analysis.comparison import compare, compare_with_study
+from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.joint import with_nights
 from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
+from append_prefill.analysis.unjudged import compare_with_study
 from append_prefill.analysis.verdict import run_verdict
 from append_prefill.records.identity import differences, version_of
 from append_prefill.records.run import (

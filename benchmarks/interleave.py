@@ -16,6 +16,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
+from append_prefill.analysis.summary import faster_half
 from append_prefill.engines.base import Engine
 from append_prefill.engines.devices import DeviceLock, cpu_device, list_devices
 from append_prefill.engines.process import await_ready
@@ -41,7 +44,7 @@ def one_block(client: TimedClient, prompts: PromptSource, plan: Plan, pair: int,
 
 
 def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int, blocks: int):
-    """Log level (mean over points of the log median) by side."""
+    """Log level (mean over points of the figure that is compared) by side."""
     device = cpu_device() if profile.device == "cpu" else list_devices()[0]
     with ExitStack() as stack, DeviceLock(device), tempfile.TemporaryDirectory() as logs:
         clients, prompts, servers = {}, {}, {}
@@ -61,7 +64,7 @@ def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int,
                     if block >= 0:
                         taken[side].setdefault(point, []).append(ttft_ms)
     return {
-        side: statistics.mean(math.log(statistics.median(values)) for values in by.values())
+        side: statistics.mean(float(faster_half(np.log(values))) for values in by.values())
         for side, by in taken.items()
     }
 

@@ -3,42 +3,34 @@
     python -m benchmarks.replay
 
 `verdicts.py` draws nights from a model of the noise; here nothing is modelled. The samples are
-those of ten A/A runs of real SGLang (nights_cpu.json); the noise record is that of ten others,
-measured the day before (noise_cpu.json), and so is the effect that `append-prefill plan` promises.
-First the ten nights as they were; then nights of as many pairs as the profile plans, drawn without
-replacement from all of them, the sides of a pair swapped at random, since both are the same
-version. Other tools' rules judge the same samples. An effect is a factor on the candidate's.
+those of ten A/A nights of real SGLang (`nights.py`). Every other night makes one half; each half is
+judged by what the other half says of the noise, and with the effect that `append-prefill plan` then
+promises. First the nights as they were; then nights of as many pairs as the profile plans, drawn
+without replacement from the pairs of a half, the sides of a pair swapped at random, since both are
+the same version. Other tools' rules judge the same samples. An effect is a factor on the
+candidate's.
 
 Drawn nights share pairs, so their rates are less certain than their number suggests.
-
-`python -m benchmarks.replay --pack DIR...` makes nights_cpu.json from runs of `append-prefill
-noise`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from operator import attrgetter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from append_prefill.analysis.joint import prior_of
-from append_prefill.records.run import NoiseRecord, Run, Start
-from append_prefill.records.store import read_run
-from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.analysis.summary import faster_half
+from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.profile import load_profile
+from benchmarks import nights as real_nights
 from benchmarks.verdicts import (
     HISTORY,
     NIGHTS_A_SITE,
     Array,
-    Flags,
     Nights,
     Setting,
-    measured,
+    cpu,
     print_table,
     promised,
     rules,
@@ -46,66 +38,22 @@ from benchmarks.verdicts import (
     suite,
 )
 
-HERE = Path(__file__).parent
-NIGHTS, NOISE = HERE / "nights_cpu.json", HERE / "noise_cpu.json"
 EFFECTS = (("floor", 0.05), ("floor", 0.10), ("m", 0.10), ("L", 0.10), ("point", 0.20))
-
-
-def pack(folders: list[Path], profile: Profile) -> dict[str, Any]:
-    """Valid TTFT samples in ms by night, pair, side and planned point."""
-    runs = sorted(
-        (read_run(folder, option="--pack") for folder in folders), key=attrgetter("created_at")
-    )
-    return {
-        "profile": profile.name,
-        "sglang": sorted({str(run.subject["sglang"]) for run in runs}),
-        "points": [[p.context_tokens, p.append_tokens] for p in profile.points],
-        "nights": [
-            {"created_at": run.created_at.isoformat(), "pairs": _pairs(run, profile)}
-            for run in runs
-        ],
-    }
-
-
-def _pairs(run: Run, profile: Profile) -> list[dict[str, list[list[float]]]]:
-    sides: dict[int, dict[str, list[list[float]]]] = {}
-    for start in run.starts:
-        sides.setdefault(start.pair, {})[start.side] = _samples(start, profile.points)
-    return [sides[pair] for pair in sorted(sides)]
-
-
-def _samples(start: Start, points: tuple[Point, ...]) -> list[list[float]]:
-    by_point = {series.point: series.ttft_ms for series in start.series}
-    return [[round(value, 3) for value in by_point[point]] for point in points]
-
-
-def load(path: Path, samples: int) -> list[Array]:
-    """Log TTFT of each night, shape (pairs, 2, points, samples): the first `samples` of each."""
-    packed = json.loads(path.read_text(encoding="utf-8"))
-    nights = []
-    for night in packed["nights"]:
-        sides = [
-            [[row[:samples] for row in pair[side]] for side in ("candidate", "reference")]
-            for pair in night["pairs"]
-        ]
-        if any(len(row) < samples for pair in sides for side in pair for row in side):
-            sys.exit(f"{path}: a point has fewer than {samples} valid samples")
-        nights.append(np.log(np.array(sides)))
-    return nights
+PROMISED = "floor at the MDE"
 
 
 def as_measured(
     nights: list[Array], setting: Setting, record: NoiseRecord
-) -> tuple[Flags, Flags, float]:
+) -> tuple[int, int, float]:
     """Nights called slower as they were, and with the promised effect put in; that effect."""
     prior = prior_of(record)
-    pairs = len(nights[0])
-    plan = setting.profile.plan.model_copy(update={"starts": pairs})
+    plan = setting.profile.plan.model_copy(update={"starts": len(nights[0])})
     effect = promised(setting.profile.model_copy(update={"plan": plan}), record)
-    medians = np.median(np.array(nights), axis=-1)
-    a, b = medians[:, :, 0], medians[:, :, 1]
+    figures = faster_half(np.array(nights))
+    a, b = figures[:, :, 0], figures[:, :, 1]
     alarms = suite(a, b, prior, setting, across=False)
-    return alarms, suite(a + np.log1p(effect), b, prior, setting, across=False), effect
+    caught = suite(a + np.log1p(effect), b, prior, setting, across=False)
+    return int(alarms.sum()), int(caught.sum()), effect
 
 
 def draw(rng: np.random.Generator, pool: Array, setting: Setting, count: int) -> Nights:
@@ -119,43 +67,51 @@ def draw(rng: np.random.Generator, pool: Array, setting: Setting, count: int) ->
     return Nights(chosen[:, :, 0].copy(), chosen[:, :, 1], past, [])
 
 
+def replayed(
+    pool: Array, setting: Setting, record: NoiseRecord, count: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Alarms in per cent of nights drawn from `pool`: rule -> effect -> rate."""
+    cells = [("floor", 0.0, "none")]
+    cells += [(kind, effect, f"{kind} +{100 * effect:g} %") for kind, effect in EFFECTS]
+    cells.append(("floor", promised(setting.profile, record), PROMISED))
+    rows: dict[str, dict[str, float]] = {}
+    for kind, effect, name in cells:
+        drawn = draw(np.random.default_rng(seed), pool, setting, count)
+        drawn.priors.extend([prior_of(record)] * -(-count // NIGHTS_A_SITE))
+        drawn.candidate[...] += shifts(setting, kind, effect)(count)[:, None, :, None]
+        for rule, flags in rules(drawn, setting, across=False).items():
+            rows.setdefault(rule, {})[name] = 100 * float(flags.mean())
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nights", type=int, default=2000)
+    parser.add_argument("--nights", type=int, default=2000, help="drawn from each half and seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--pack", type=Path, nargs="+", metavar="DIR", help="write nights_cpu.json")
     options = parser.parse_args()
-    profile = load_profile("cpu-nano")
-    if options.pack:
-        NIGHTS.write_text(json.dumps(pack(options.pack, profile)) + "\n", encoding="utf-8")
-        return
-    setting = measured(NOISE)
-    record = NoiseRecord.model_validate_json(NOISE.read_text(encoding="utf-8"))
-    nights = load(NIGHTS, setting.samples)
-    alarms, caught, effect = as_measured(nights, setting, record)
+    profile = load_profile(real_nights.PROFILE)
+    setting = cpu()
+    nights = real_nights.load(setting.samples)
+    halves = [nights[0::2], nights[1::2]]
+    records = [real_nights.noise_record(half, profile.points) for half in reversed(halves)]
+    said = [
+        as_measured(half, setting, record) for half, record in zip(halves, records, strict=True)
+    ]
+    effects = " and ".join(f"+{100 * effect:.1f} %" for _, _, effect in said)
     print(
-        f"\n{len(nights)} A/A nights of {len(nights[0])} pairs as measured: {alarms.sum()} called "
-        f"slower; with the promised +{100 * effect:.1f} % put in everywhere: {caught.sum()} caught."
+        f"\n{len(nights)} A/A nights of {len(nights[0])} pairs as measured: "
+        f"{sum(alarms for alarms, _, _ in said)} called slower; with the promised effect put in "
+        f"everywhere ({effects} by half): {sum(caught for _, caught, _ in said)} caught."
     )
-    pool = np.concatenate(nights)
-    sites = -(-options.nights // NIGHTS_A_SITE)
-    cells = [("none", 0.0, "none")]
-    cells += [(kind, effect, f"{kind} +{100 * effect:g} %") for kind, effect in EFFECTS]
-    cells.append(("floor", setting.promise, f"floor at the MDE, +{100 * setting.promise:.1f} %"))
-    tables = []
-    for seed in options.seeds:
-        table: dict[str, dict[str, float]] = {}
-        for kind, effect, name in cells:
-            drawn = draw(np.random.default_rng(seed), pool, setting, options.nights)
-            drawn.priors.extend([prior_of(record)] * sites)
-            shift = shifts(setting, "floor" if kind == "none" else kind, effect)
-            drawn.candidate[...] += shift(options.nights)[:, None, :, None]
-            for rule, flags in rules(drawn, setting, across=False).items():
-                table.setdefault(rule, {})[name] = 100 * float(flags.mean())
-        tables.append(table)
+    tables = [
+        replayed(np.concatenate(half), setting, record, options.nights, seed)
+        for half, record in zip(halves, records, strict=True)
+        for seed in options.seeds
+    ]
+    five = " and ".join(f"+{100 * promised(profile, record):.1f} %" for record in records)
     print(
-        f"\n{options.nights} nights of {setting.starts} of {len(pool)} real pairs, seeds "
-        f"{options.seeds}: alarms in %\n"
+        f"\n{options.nights} nights of {setting.starts} real pairs from each half ({PROMISED}: "
+        f"{five}), seeds {options.seeds}: alarms in %, and their range over halves and seeds\n"
     )
     print_table(tables)
 

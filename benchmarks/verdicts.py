@@ -5,10 +5,10 @@
     python -m benchmarks.verdicts --setting cpu
 
 Every rule judges the same samples: the profile's points, its starts a side and its samples a point
-and start. At the quiet setting one start follows the other (ABBA). At the CPU's, read off A/A runs
-of real SGLang (noise_cpu.json, from `append-prefill noise`), and at the H200's, read off a sample
-run, both servers of a pair are up and their blocks alternate. Rules, as their projects document
-them (all count only "slower"):
+and start. At the quiet setting one start follows the other (ABBA). At the CPU's, read off ten A/A
+nights of real SGLang (nights_cpu.json), and at the H200's, read off a sample run, both servers of a
+pair are up and their blocks alternate. Rules, as their projects document them (all count only
+"slower"):
 
 - `suite`: the joint test, noise taken from a stored A/A record of four nights (simulated as well);
   `suite, no record` has only the profile's assumption; `suite, adaptive` may look three times;
@@ -45,18 +45,19 @@ from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components, noise_of, pair_sd_of
 from append_prefill.analysis.sequential import plan
-from append_prefill.analysis.summary import log_matrix, usable
+from append_prefill.analysis.summary import FIGURE_VARIANCE, faster_half, log_matrix, usable
 from append_prefill.cli_plan import power_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import read_run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
+from benchmarks import nights as real_nights
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-H200_RUN = Path(__file__).parents[1] / "reports" / "sample-h200-graphs"
+H200_RUN = Path(__file__).parents[1] / "reports" / "sample-h200-versions"
 RECORD_NIGHTS = 4
 NIGHTS_A_SITE = 20  # nights that share one stored noise record
 EFFECTS = (0.02, 0.03, 0.05, 0.10)
@@ -157,19 +158,18 @@ def quiet() -> Setting:
     )
 
 
-def measured(path: Path) -> Setting:
-    """What a stored A/A noise record of the CPU's profile says; exits if it lacks something."""
-    if not path.is_file():
-        sys.exit(f"{path}: no such file. Make it with `append-prefill noise --json`.")
-    record = NoiseRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    return setting_of("cpu", record, load_profile("cpu-nano"), path)
+def cpu() -> Setting:
+    """What ten A/A nights of real SGLang say of the CPU's profile."""
+    profile = load_profile(real_nights.PROFILE)
+    record = real_nights.noise_record(real_nights.load(profile.plan.samples), profile.points)
+    return setting_of("cpu", record, profile, real_nights.NIGHTS)
 
 
 def h200() -> Setting:
     """The noise of the interleaved pairs in a sample run, for want of A/A nights on that device.
 
-    The sides differ by version or arguments, so each point's mean ratio is taken out. What is left
-    of three pairs has two degrees of freedom: a rough reading.
+    The sides differ by version, so each point's mean ratio is taken out. What is left of five pairs
+    has four degrees of freedom: a rough reading.
     """
     run = read_run(H200_RUN, option="--setting h200")
     profile = load_profile(run.profile)
@@ -191,7 +191,7 @@ def h200() -> Setting:
 def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> Setting:
     """A record's noise as the truth for alternating pairs; exits if it lacks something.
 
-    The record's spread of a start's figure at a point, less the common level and the median's own
+    The record's spread of a start's figure at a point, less the common level and the figure's own
     error, is the start's own deviation there.
     """
     rows = {row.point: row for row in record.points}
@@ -202,8 +202,8 @@ def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> 
     within = np.array([row.within_sd or record.within_sd for row in known])
     lag = np.array([max(0.0, row.lag1 or 0.0) for row in known])
     total = np.array([row.start_sd or record.start_sd for row in known])
-    median_error = math.pi / 2 * within**2 / profile.plan.samples * (1 + lag) / (1 - lag)
-    cell = np.sqrt(np.maximum(0.0, total**2 - record.start_sd**2 - median_error))
+    error = FIGURE_VARIANCE * within**2 / profile.plan.samples * (1 + lag) / (1 - lag)
+    cell = np.sqrt(np.maximum(0.0, total**2 - record.start_sd**2 - error))
     return Setting(
         name=name,
         profile=profile,
@@ -319,14 +319,14 @@ def stored(rng: np.random.Generator, setting: Setting) -> Prior:
     pair_sd = None
     if setting.paired:
         sides = [
-            np.median(samples(rng, setting, level, hours, sign), axis=-1)
+            faster_half(samples(rng, setting, level, hours, sign))
             for level in pair_levels(rng, setting, shape)
         ]
         pair_sd = pair_sd_of((sides[0] - sides[1]).reshape(-1, count))
         figures = np.concatenate(sides, axis=1)
     else:
         common = levels(rng, setting, shape)
-        figures = np.median(samples(rng, setting, common, hours, sign), axis=-1)
+        figures = faster_half(samples(rng, setting, common, hours, sign))
     figures += setting.night_sd * rng.standard_normal((RECORD_NIGHTS, 1, 1))
     spread = components(list(figures.mean(axis=-1)))
     centred = figures - figures.mean(axis=1, keepdims=True)
@@ -418,7 +418,7 @@ def peers(nights: Nights) -> dict[str, Flags]:
 
 def rules(nights: Nights, setting: Setting, *, across: bool) -> dict[str, Flags]:
     """What every rule says of each night."""
-    a, b = np.median(nights.candidate, axis=-1), np.median(nights.reference, axis=-1)
+    a, b = faster_half(nights.candidate), faster_half(nights.reference)
 
     def judge(x: Array, y: Array, prior: Prior) -> Flags:
         return suite(x, y, prior, setting, across=across)
@@ -442,8 +442,8 @@ def adaptive(
     policy, design = setting.profile.policy, setting.design
     schedule = plan(policy, setting.starts)
     drawn = draw(rng, setting, nights, schedule.starts[-1], across=False)
-    a = np.median(drawn.candidate, axis=-1) + shift(nights)[:, None, :]
-    b = np.median(drawn.reference, axis=-1)
+    a = faster_half(drawn.candidate) + shift(nights)[:, None, :]
+    b = faster_half(drawn.reference)
     undecided, found = np.ones(nights, dtype=bool), np.zeros(nights, dtype=bool)
     used = np.zeros(nights)
     for starts, alpha in zip(schedule.starts, schedule.alphas, strict=True):
@@ -559,15 +559,12 @@ def verdict(tables: list[dict[str, dict[str, float]]], setting: Setting) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--setting", choices=("quiet", "cpu", "h200"), default="quiet")
-    parser.add_argument(
-        "--noise", type=Path, default=Path(__file__).parent / "noise_cpu.json", help="for cpu"
-    )
     parser.add_argument("--nights", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--across-nights", action="store_true", help="a stored baseline instead")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
-    settings = {"quiet": quiet, "cpu": lambda: measured(options.noise), "h200": h200}
+    settings = {"quiet": quiet, "cpu": cpu, "h200": h200}
     setting = settings[options.setting]()
     began = time.perf_counter()
     tables = [

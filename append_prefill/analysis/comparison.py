@@ -8,77 +8,36 @@ an improvement); where it rejects, points are named at the policy's false-discov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
-from append_prefill.analysis.effects import LEVEL, bare_point, point_effects, surface_effects
+from append_prefill.analysis.effects import (
+    bare_point,
+    median_level,
+    point_effects,
+    surface_effects,
+)
 from append_prefill.analysis.joint import Prior, prior_of
 from append_prefill.analysis.judgement import Judged, Sides, complete, geometric, judge
 from append_prefill.analysis.power import starts_needed
-from append_prefill.analysis.summary import log_matrix, usable
+from append_prefill.analysis.summary import FloatArray, log_matrix, log_median, usable
+from append_prefill.analysis.unjudged import without_verdict
 from append_prefill.analysis.where import describe, percent
 from append_prefill.records.run import (
     Comparison,
+    ComparisonKind,
     ComparisonVerdict,
     Effect,
     NoiseRecord,
-    PointEffect,
-    PointSummary,
-    Run,
     Start,
 )
 from append_prefill.workload.profile import Noise, Policy
 
-Kind = Literal["baseline", "side-by-side"]
-
 METHOD = (
-    "log medians per server start; {how}; joint test of level, growth "
+    "log mean of the faster half of a start's samples; {how}; joint test of level, growth "
     "with m, growth with L and single points at a one-sided false-alarm rate of {alpha:.3g}; "
     "variance from this run and {source}"
 )
-
-
-def _without_verdict(
-    points: Sequence[PointEffect],
-    *,
-    kind: Kind,
-    label: str,
-    provenance: str,
-    reason: str,
-    verdict: ComparisonVerdict = "inconclusive",
-    needed: int | None = None,
-) -> Comparison:
-    logs = [np.log(p.ratio) for p in points if p.ratio is not None]
-    surface = []
-    if logs:
-        surface.append(
-            Effect(
-                name=LEVEL,
-                reference=None,
-                candidate=None,
-                ratio=float(np.exp(np.mean(logs))),
-                low=None,
-                high=None,
-                p=None,
-                mde=None,
-                verdict=verdict,
-            )
-        )
-    return Comparison(
-        reference=label,
-        kind=kind,
-        provenance=provenance,
-        confirmed=False,
-        method="effect sizes only",
-        points=list(points),
-        surface=surface,
-        mde=None,
-        starts_needed=needed,
-        verdict=verdict,
-        where="cannot tell",
-        reason=reason,
-    )
 
 
 def compare(
@@ -87,7 +46,7 @@ def compare(
     *,
     policy: Policy,
     noise: Noise | NoiseRecord,
-    kind: Kind,
+    kind: ComparisonKind,
     reference_label: str,
     provenance: str,
     alpha: float | None = None,
@@ -115,12 +74,14 @@ def compare(
     if paired:
         a_starts, b_starts = _by_pair(a_starts, b_starts)
     a, b = log_matrix(a_starts, points), log_matrix(b_starts, points)
+    medians = [log_matrix(side, points, log_median) for side in (a_starts, b_starts)]
     bare = [
-        bare_point(point, geometric(b[:, i]), geometric(a[:, i])) for i, point in enumerate(points)
+        bare_point(point, geometric(medians[1][:, i]), geometric(medians[0][:, i]))
+        for i, point in enumerate(points)
     ]
 
     def cannot(reason: str, verdict: ComparisonVerdict = "inconclusive") -> Comparison:
-        return _without_verdict(
+        return without_verdict(
             bare,
             kind=kind,
             label=reference_label,
@@ -148,13 +109,22 @@ def compare(
             f"{len(rows_a)} start(s) of the candidate and {len(rows_b)} of the reference measured "
             "the same points; the spread between starts takes two a side."
         )
-    sides = Sides(
-        a[np.ix_(rows_a, columns)],
-        b[np.ix_(rows_b, columns)],
-        tuple(points[c] for c in columns),
-        paired,
-    )
+
+    def whole(candidate: FloatArray, reference: FloatArray) -> Sides:
+        return Sides(
+            candidate[np.ix_(rows_a, columns)],
+            reference[np.ix_(rows_b, columns)],
+            tuple(points[c] for c in columns),
+            paired,
+        )
+
+    sides = whole(a, b)
     judged = judge(sides, prior, policy, alpha, nights=nights)
+    apart = median_level(sides, whole(*medians), policy)
+    verdict = judged.verdict
+    if verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
+        # What may not hide in a pass shows in the medians.
+        verdict = "inconclusive"
     surface = surface_effects(sides, judged, policy)
     level = surface[0]
     needed = _starts_needed(sides, judged, prior, policy, nights=nights)
@@ -171,16 +141,24 @@ def compare(
             alpha=alpha,
             source=prior.source,
         ),
-        points=point_effects(points, a, b, judged, policy, own_df=sides.own_df),
+        points=point_effects(bare, judged, policy, own_df=sides.own_df),
         surface=surface,
         mde=level.mde,
         starts_needed=needed,
-        verdict=judged.verdict,
+        verdict=verdict,
         where=_where(sides, judged, policy),
         reason=_reason(
             judged, level, needed, policy, kind=kind, label=reference_label, left_out=left_out
-        ),
+        )
+        + _scatter_words(apart),
     )
+
+
+def _scatter_words(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    change = percent(ratio - 1)
+    return f" In medians the level is {change}: samples scatter differently on the two sides."
 
 
 def _by_pair(
@@ -249,7 +227,7 @@ def _reason(
     needed: int | None,
     policy: Policy,
     *,
-    kind: Kind,
+    kind: ComparisonKind,
     label: str,
     left_out: tuple[int, int],
 ) -> str:
@@ -283,42 +261,3 @@ def _reason(
     if starts or points:
         words += f" Left out of the joint test as incomplete: {starts} start(s), {points} point(s)."
     return words
-
-
-def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Policy) -> Comparison:
-    """Effect sizes of the candidate's points against the study's table, never a verdict.
-
-    `points` of `study` are used if it has any, else the medians of its starts. Points with a ratio
-    below `min_effect` from 1 are no different from any other here: one value has no spread.
-    """
-    table = {p.point: p.median_ms for p in study.points}
-    if not table:
-        starts = usable(study.starts, None)
-        every = sorted({series.point for start in starts for series in start.series})
-        matrix = log_matrix(starts, every)
-        table = {point: geometric(matrix[:, i]) for i, point in enumerate(every)}
-    effects = [
-        bare_point(p.point, table[p.point], p.median_ms)
-        for p in points
-        if p.median_ms is not None and table.get(p.point) is not None
-    ]
-    if not effects:
-        return _without_verdict(
-            effects,
-            kind="baseline",
-            label="the study",
-            provenance="study",
-            reason="No point was measured on both sides.",
-            verdict="not-comparable",
-        )
-    beyond = sum(p.ratio is not None and p.ratio >= 1 + policy.min_effect for p in effects)
-    return _without_verdict(
-        effects,
-        kind="baseline",
-        label="the study",
-        provenance="study",
-        reason=(
-            "The study's table holds one value a point and no spread: effect sizes only. "
-            f"{beyond} of {len(effects)} points are at least {100 * policy.min_effect:g} % slower."
-        ),
-    )

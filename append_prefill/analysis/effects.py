@@ -8,8 +8,7 @@ import numpy as np
 
 from append_prefill.analysis.alarms import NOMINAL, step_up
 from append_prefill.analysis.joint import Part
-from append_prefill.analysis.judgement import Judged, Sides, geometric
-from append_prefill.analysis.moderation import FloatArray
+from append_prefill.analysis.judgement import Judged, Sides
 from append_prefill.analysis.power import PRIOR_WORTH, detectable
 from append_prefill.analysis.surface import fit_starts
 from append_prefill.records.run import ComparisonVerdict, Effect, PointEffect
@@ -29,6 +28,10 @@ def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0
     if df > own_df:
         df = own_df + PRIOR_WORTH * (df - own_df)
     return detectable(se, df, alpha, min_effect=min_effect)
+
+
+MEDIANS_APART_P = 0.01
+"""Two-sided: with one note in a hundred runs by chance, a note is read."""
 
 
 def _two_sided(part: Part, at: int = 0) -> float:
@@ -161,16 +164,30 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
     return effects + _fitted_effects(sides, judged.verdict)
 
 
+def median_level(sides: Sides, medians: Sides, policy: Policy) -> float | None:
+    """The level's ratio in medians, where it is another than in the figure that is compared.
+
+    That is: by `must_catch` or more, and beyond what happens once in a hundred runs. Then samples
+    scatter differently on the two sides, which the figure alone would take for speed.
+    """
+    rest = [
+        (middle - figure).mean(axis=1, keepdims=True)
+        for middle, figure in (
+            (medians.candidate, sides.candidate),
+            (medians.reference, sides.reference),
+        )
+    ]
+    part = Part(rest[0].mean(axis=0) - rest[1].mean(axis=0), sides.spread(*rest))
+    apart = abs(float(part.estimate[0])) >= np.log1p(policy.must_catch)
+    if not apart or _two_sided(part, 0) > MEDIANS_APART_P:
+        return None
+    return _ratio(float(medians.candidate.mean() - medians.reference.mean()))
+
+
 def point_effects(
-    points: Sequence[Point],
-    a: FloatArray,
-    b: FloatArray,
-    judged: Judged,
-    policy: Policy,
-    *,
-    own_df: float,
+    bare: Sequence[PointEffect], judged: Judged, policy: Policy, *, own_df: float
 ) -> list[PointEffect]:
-    """All common points; those left out of the joint test get an effect and no verdict.
+    """All common points; those left out of the joint test stay `bare`, without a verdict.
 
     `own_df`: the degrees of freedom of the run's own starts.
     """
@@ -184,12 +201,11 @@ def point_effects(
     named = (named | active.points) & bool(active.any)
     half = joint.absolute.spread.half_width()
     effects = []
-    for column, point in enumerate(points):
-        reference, candidate = geometric(b[:, column]), geometric(a[:, column])
-        if point not in judged.design.points:
-            effects.append(bare_point(point, reference, candidate))
+    for effect in bare:
+        if effect.point not in judged.design.points:
+            effects.append(effect)
             continue
-        at = judged.design.points.index(point)
+        at = judged.design.points.index(effect.point)
         value = float(joint.absolute.estimate[at])
         low, high = value - float(half[at]), value + float(half[at])
         verdict: ComparisonVerdict = "inconclusive"
@@ -197,27 +213,23 @@ def point_effects(
             verdict = judged.verdict
         elif high < np.log1p(policy.must_catch):
             verdict = "pass"
-        effects.append(
-            PointEffect(
-                context_tokens=point.context_tokens,
-                append_tokens=point.append_tokens,
-                reference_ms=reference,
-                candidate_ms=candidate,
-                ratio=_ratio(value),
-                low=_ratio(low),
-                high=_ratio(high),
-                p=_two_sided(joint.absolute, at),
-                mde=max(
-                    _mde(joint.excess, share, policy.min_effect, own_df, at),
-                    _mde(joint.absolute, NOMINAL, policy.min_effect, own_df, at),
-                ),
-                verdict=verdict,
-            )
-        )
+        judgement = {
+            "ratio": _ratio(value),
+            "low": _ratio(low),
+            "high": _ratio(high),
+            "p": _two_sided(joint.absolute, at),
+            "mde": max(
+                _mde(joint.excess, share, policy.min_effect, own_df, at),
+                _mde(joint.absolute, NOMINAL, policy.min_effect, own_df, at),
+            ),
+            "verdict": verdict,
+        }
+        effects.append(effect.model_copy(update=judgement))
     return effects
 
 
 def bare_point(point: Point, reference: float | None, candidate: float | None) -> PointEffect:
+    """The medians (ms) at a point and their ratio, of which nothing is judged."""
     known = reference is not None and candidate is not None
     return PointEffect(
         context_tokens=point.context_tokens,

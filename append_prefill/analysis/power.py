@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from scipy import optimize, special, stats
 
+from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise
@@ -33,11 +34,11 @@ degrees of freedom, start sd 1 % and 5 %), counted at 0.4 at least 95 times."""
 def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: int) -> float | None:
     """Variance that the points' own scatter leaves in a start's level, its mean over `points`.
 
-    A point's figure is a median of `samples`, whose variance is pi / 2 times a mean's, the more so
-    as samples follow each other alike (AR(1): (1 + r) / (1 - r); an unknown r is taken for none, as
-    in a profile's assumption). A stored noise also knows how far
-    a start's figure at a point strays beyond its common level; the larger of the two counts. None
-    where the spread of samples is not known.
+    A point's figure (`summary.faster_half`) has `FIGURE_VARIANCE` times the variance of a mean of
+    `samples`, the more so as samples follow each other alike (AR(1): (1 + r) / (1 - r); an unknown
+    r is taken for none, as in a profile's assumption). A stored noise also knows how far a start's
+    figure at a point strays beyond its common level; the larger of the two counts. None where the
+    spread of samples is not known.
     """
     if noise.within_sd is None:
         return None
@@ -47,11 +48,11 @@ def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: i
         row = rows.get(point)
         within = noise.within_sd if row is None or row.within_sd is None else row.within_sd
         lag = min(max(0.0, 0.0 if row is None else row.lag1 or 0.0), LAG_MAX)
-        of_median = math.pi / 2 * within**2 / samples * (1 + lag) / (1 - lag)
+        of_figure = FIGURE_VARIANCE * within**2 / samples * (1 + lag) / (1 - lag)
         strays = 0.0
         if row is not None and row.start_sd is not None and noise.start_sd is not None:
             strays = row.start_sd**2 - noise.start_sd**2
-        total += max(of_median, strays)
+        total += max(of_figure, strays)
     return total / len(points) ** 2
 
 

@@ -18,6 +18,7 @@ SCHEMA: Literal["append-prefill/run/1"] = "append-prefill/run/1"
 Side = Literal["candidate", "reference"]
 FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not-applicable"]
 ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
+ComparisonKind = Literal["baseline", "side-by-side"]
 Role = Literal["chosen", "pinned", "rolling"]
 RunVerdict = Literal[
     "pass",
@@ -188,7 +189,11 @@ class Effect(_Record):
 
 
 class PointEffect(_Record):
-    """Candidate over reference at one point."""
+    """Candidate over reference at one point.
+
+    `reference_ms`, `candidate_ms`: geometric means over starts of the medians, what a user waits.
+    `ratio` is of the figure that is compared (`Comparison.method`), so not quite their quotient.
+    """
 
     context_tokens: int
     append_tokens: int
@@ -229,7 +234,7 @@ class Comparison(_Record):
     """
 
     reference: str
-    kind: Literal["baseline", "side-by-side"]
+    kind: ComparisonKind
     provenance: str
     confirmed: bool
     method: str

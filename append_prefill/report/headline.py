@@ -214,7 +214,7 @@ def _amount_fact(
         detail = f"95 % interval {fmt.change_interval(effect.low, effect.high)}. "
     if isinstance(effect, PointEffect):
         detail += (
-            f"{fmt.number(effect.reference_ms)} → {fmt.number(effect.candidate_ms)} ms "
+            f"Medians {fmt.number(effect.reference_ms)} → {fmt.number(effect.candidate_ms)} ms "
             f"at {fmt.place(effect.context_tokens, effect.append_tokens)}"
         )
     else:

@@ -8,7 +8,7 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.spent import spent_words
-from append_prefill.report.words import word_of
+from append_prefill.report.words import CHANGE_OF, word_of
 
 WORST_POINTS = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
@@ -102,6 +102,7 @@ def _points(run: Run) -> str:
         + escape(fmt.shorten(comparison.reference, 60))
         + "\n\n"
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
+        + f"\n\n<sub>{CHANGE_OF}</sub>"
     )
 
 

@@ -53,6 +53,13 @@ WORDS: dict[str, Word] = {
 UNJUDGED = Word("not judged", "–", "plain", "cross", "the record was written but not judged")
 
 
+CHANGE_OF = (
+    "Times are medians. A change compares the mean of the faster half of each start's samples, "
+    "which scatters less, so it is not quite the times' quotient."
+)
+"""Stands by every table that shows both."""
+
+
 def word_of(verdict: str | None) -> Word:
     """The word for a verdict of any kind; None is a record that was never judged."""
     return UNJUDGED if verdict is None else WORDS[verdict]

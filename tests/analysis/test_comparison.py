@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.comparison import compare, compare_with_study
+from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.judgement import complete
 from append_prefill.analysis.summary import summarise_points
+from append_prefill.analysis.unjudged import compare_with_study
 from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
 from append_prefill.workload.points import Point
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile, start, starts_of
@@ -331,3 +332,53 @@ def test_a_pair_that_lacks_a_side_is_left_out() -> None:
 def test_one_interleaved_pair_gives_no_verdict() -> None:
     candidate, reference = pairs_of(3, pairs=1)
     assert judged(candidate, reference).verdict == "inconclusive"
+
+
+def requests_of(seed: int, spread: float, level: float = 0.0, starts: int = 5) -> list[Start]:
+    """Starts of nine requests a point that scatter inside a start by `spread`."""
+    rng = np.random.default_rng(seed)
+    log_ms = np.log(20) + level + 0.01 * rng.normal(size=(starts, 1, 1))
+    log_ms = log_ms + spread * rng.normal(size=(starts, P, 9))
+    return [
+        start(row, {p: np.exp(values).tolist() for p, values in zip(POINTS, table, strict=True)})
+        for row, table in enumerate(log_ms)
+    ]
+
+
+def test_times_are_medians_and_the_change_is_of_the_faster_half() -> None:
+    slow = {p: [20.0, 20.0, 20.0, 40.0, 40.0] for p in POINTS}
+    half_slow = {p: [20.0, 20.0, 40.0, 40.0, 40.0] for p in POINTS}
+    found = judged([start(n, half_slow) for n in range(3)], [start(n, slow) for n in range(3)])
+    (point, *_) = found.points
+    assert (point.reference_ms, point.candidate_ms) == (pytest.approx(20), pytest.approx(40))
+    assert point.ratio == pytest.approx(2 ** (1 / 3))
+    assert "faster half" in found.method
+
+
+def test_sides_that_scatter_differently_are_pointed_out() -> None:
+    """The noisier side's faster half is faster, its median is not."""
+    noisier = judged(requests_of(1, 0.15), requests_of(2, 0.03))
+    assert noisier.surface[0].ratio < 0.93
+    assert "In medians the level is" in noisier.reason
+    assert "scatter differently" in noisier.reason
+    alike = judged(requests_of(1, 0.15, level=0.1), requests_of(2, 0.15))
+    assert "In medians" not in alike.reason
+
+
+def test_a_slow_down_that_only_the_medians_show_is_no_pass() -> None:
+    def starts(seed: int, slow: float) -> list[Start]:
+        """Of nine requests five are fast and four slow; the fifth is what the median reads."""
+        rng = np.random.default_rng(seed)
+        rows = np.log(20) + 0.002 * rng.normal(size=(8, P, 1)) + np.zeros(9)
+        rows[..., 5:] += 0.2
+        rows[..., 4] += slow
+        return [
+            start(n, {p: np.exp(v).tolist() for p, v in zip(POINTS, table, strict=True)})
+            for n, table in enumerate(rows)
+        ]
+
+    assert judged(starts(1, 0.0), starts(2, 0.0)).verdict == "pass"
+    found = judged(starts(1, 0.06), starts(2, 0.0))
+    assert found.surface[0].ratio < 1.015
+    assert found.verdict == "inconclusive"
+    assert "In medians the level is +6.2 %" in found.reason

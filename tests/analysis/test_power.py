@@ -7,6 +7,7 @@ from scipy import stats
 from append_prefill.analysis.alarms import alarm
 from append_prefill.analysis.joint import Prior, design_of, estimate
 from append_prefill.analysis.power import MAX_STARTS, detectable, mde, points_error, starts_needed
+from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoisePoint, NoiseRecord
 from tests.analysis.factory import NOISE, POINTS
 
@@ -66,8 +67,8 @@ def test_starts_needed_turns_mde_round() -> None:
 
 def test_points_leave_their_scatter_in_the_level() -> None:
     one, many = POINTS[:1], POINTS[:18]
-    assert points_error(NOISE, one, 10) == pytest.approx(math.pi / 2 * 0.02**2 / 10)
-    assert points_error(NOISE, many, 10) == pytest.approx(math.pi / 2 * 0.02**2 / 180)
+    assert points_error(NOISE, one, 10) == pytest.approx(FIGURE_VARIANCE * 0.02**2 / 10)
+    assert points_error(NOISE, many, 10) == pytest.approx(FIGURE_VARIANCE * 0.02**2 / 180)
 
 
 def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None:
@@ -84,7 +85,7 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
             starts=20, nights=4, start_sd=0.01, within_sd=0.5, night_sd=None, points=[row]
         )
 
-    plain = math.pi / 2 * 0.02**2 / 10
+    plain = FIGURE_VARIANCE * 0.02**2 / 10
     assert points_error(record(None, 0.01), POINTS[:1], 10) == pytest.approx(plain)
     assert points_error(record(0.5, 0.01), POINTS[:1], 10) == pytest.approx(3 * plain)
     assert points_error(record(1.0, 0.01), POINTS[:1], 10) == pytest.approx(19 * plain)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.profile import load_profile
 from benchmarks import verdicts
@@ -30,8 +31,8 @@ def test_the_batch_judges_as_compare_does() -> None:
     rng = np.random.default_rng(0)
     setting = verdicts.quiet()
     drawn = verdicts.draw(rng, setting, 12, 5, across=False)
-    a = np.median(drawn.candidate, axis=-1) + 0.025
-    b = np.median(drawn.reference, axis=-1)
+    a = faster_half(drawn.candidate) + 0.025
+    b = faster_half(drawn.reference)
     record = NoiseRecord(
         starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[]
     )
@@ -62,13 +63,9 @@ def test_mann_whitney_is_scipys() -> None:
     np.testing.assert_allclose(verdicts.mann_whitney(x, y), theirs)
 
 
-def test_a_missing_or_empty_record_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no such file"):
-        verdicts.measured(tmp_path / "noise_cpu.json")
-    empty = tmp_path / "noise.json"
-    empty.write_text(noise_of([]).model_dump_json(), encoding="utf-8")
-    with pytest.raises(SystemExit, match="lacks"):
-        verdicts.measured(empty)
+def test_an_empty_record_says_what_it_lacks() -> None:
+    with pytest.raises(SystemExit, match="nights: lacks start_sd"):
+        verdicts.setting_of("cpu", noise_of([]), load_profile("cpu-nano"), Path("nights"))
 
 
 def record_of_pairs(level_sd: float, ratio_sd: float) -> NoiseRecord:
@@ -93,11 +90,9 @@ def record_of_pairs(level_sd: float, ratio_sd: float) -> NoiseRecord:
     return noise_of(nights).model_copy(update={"within_sd": 0.03})
 
 
-def test_a_record_becomes_a_setting_of_alternating_pairs(tmp_path: Path) -> None:
+def test_a_record_becomes_a_setting_of_alternating_pairs() -> None:
     record = record_of_pairs(0.10, 0.01)
-    path = tmp_path / "noise.json"
-    path.write_text(record.model_dump_json(), encoding="utf-8")
-    setting = verdicts.measured(path)
+    setting = verdicts.setting_of("cpu", record, load_profile("cpu-nano"), Path("nights"))
     assert setting.start_sd == record.start_sd
     assert setting.pair_sd == record.pair_sd
     assert setting.pair_sd < 0.02
@@ -119,8 +114,7 @@ def test_a_loose_suspicion_sees_what_the_alarm_across_nights_does_not() -> None:
 
 def test_the_h200s_noise_is_that_of_its_sample_run() -> None:
     setting = verdicts.h200()
-    # Three pairs' ratio scatters by no more than the points' own scatter explains.
-    assert setting.pair_sd < 0.01
+    assert 0.02 < setting.pair_sd < 0.03
     # Launch-bound points scatter far more inside a start than those that compute.
     small = setting.within_sd[setting.tokens("m") <= 128].mean()
     large = setting.within_sd[setting.tokens("m") >= 512].mean()

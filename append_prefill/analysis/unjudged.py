@@ -1,0 +1,103 @@
+"""Comparisons that reach no verdict: effect sizes, and why there is no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from append_prefill.analysis.effects import LEVEL, bare_point
+from append_prefill.analysis.judgement import geometric
+from append_prefill.analysis.summary import log_matrix, log_median, usable
+from append_prefill.records.run import (
+    Comparison,
+    ComparisonKind,
+    ComparisonVerdict,
+    Effect,
+    PointEffect,
+    PointSummary,
+    Run,
+)
+from append_prefill.workload.profile import Policy
+
+
+def without_verdict(
+    points: Sequence[PointEffect],
+    *,
+    kind: ComparisonKind,
+    label: str,
+    provenance: str,
+    reason: str,
+    verdict: ComparisonVerdict = "inconclusive",
+    needed: int | None = None,
+) -> Comparison:
+    """`points` as they are, and the mean of their log ratios as the level."""
+    logs = [np.log(p.ratio) for p in points if p.ratio is not None]
+    surface = []
+    if logs:
+        surface.append(
+            Effect(
+                name=LEVEL,
+                reference=None,
+                candidate=None,
+                ratio=float(np.exp(np.mean(logs))),
+                low=None,
+                high=None,
+                p=None,
+                mde=None,
+                verdict=verdict,
+            )
+        )
+    return Comparison(
+        reference=label,
+        kind=kind,
+        provenance=provenance,
+        confirmed=False,
+        method="effect sizes only",
+        points=list(points),
+        surface=surface,
+        mde=None,
+        starts_needed=needed,
+        verdict=verdict,
+        where="cannot tell",
+        reason=reason,
+    )
+
+
+def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Policy) -> Comparison:
+    """Effect sizes of the candidate's points against the study's table, never a verdict.
+
+    `points` of `study` are used if it has any, else the medians of its starts. Points with a ratio
+    below `min_effect` from 1 are no different from any other here: one value has no spread.
+    """
+    table = {p.point: p.median_ms for p in study.points}
+    if not table:
+        starts = usable(study.starts, None)
+        every = sorted({series.point for start in starts for series in start.series})
+        matrix = log_matrix(starts, every, log_median)
+        table = {point: geometric(matrix[:, i]) for i, point in enumerate(every)}
+    effects = [
+        bare_point(p.point, table[p.point], p.median_ms)
+        for p in points
+        if p.median_ms is not None and table.get(p.point) is not None
+    ]
+    if not effects:
+        return without_verdict(
+            effects,
+            kind="baseline",
+            label="the study",
+            provenance="study",
+            reason="No point was measured on both sides.",
+            verdict="not-comparable",
+        )
+    beyond = sum(p.ratio is not None and p.ratio >= 1 + policy.min_effect for p in effects)
+    return without_verdict(
+        effects,
+        kind="baseline",
+        label="the study",
+        provenance="study",
+        reason=(
+            "The study's table holds one value a point and no spread: effect sizes only. "
+            f"{beyond} of {len(effects)} points are at least {100 * policy.min_effect:g} % slower."
+        ),
+    )

@@ -1,0 +1,132 @@
+"""Ten A/A nights of real SGLang on a shared CPU (nights_cpu.json), for the other benchmarks.
+
+    python -m benchmarks.nights --pack DIR...
+
+makes nights_cpu.json from runs of `append-prefill noise`: valid TTFT samples in ms by night, pair,
+side and planned point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from append_prefill.analysis.noise import noise_of
+from append_prefill.records.run import NoiseRecord, Run, Series, Side, Start
+from append_prefill.records.store import read_run
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile, load_profile
+
+NIGHTS = Path(__file__).parent / "nights_cpu.json"
+PROFILE = "cpu-nano"
+SIDES: tuple[Side, Side] = ("candidate", "reference")
+
+
+def load(samples: int) -> list[NDArray[np.float64]]:
+    """Log TTFT of each night, shape (pairs, 2, points, samples): the first `samples` of each."""
+    packed = json.loads(NIGHTS.read_text(encoding="utf-8"))
+    nights = []
+    for night in packed["nights"]:
+        sides = [
+            [[row[:samples] for row in pair[side]] for side in SIDES] for pair in night["pairs"]
+        ]
+        if any(len(row) < samples for pair in sides for side in pair for row in side):
+            sys.exit(f"{NIGHTS}: a point has fewer than {samples} valid samples")
+        nights.append(np.log(np.array(sides)))
+    return nights
+
+
+def noise_record(nights: Sequence[NDArray[np.float64]], points: Sequence[Point]) -> NoiseRecord:
+    """What `append-prefill noise` stores of such nights, all of one day: no between-nights part."""
+    starts = [
+        [
+            _start(index, side, samples, points)
+            for index, pair in enumerate(night)
+            for side, samples in zip(SIDES, pair, strict=True)
+        ]
+        for night in nights
+    ]
+    return noise_of(starts).model_copy(update={"night_sd": None})
+
+
+def _start(index: int, side: Side, log_ms: NDArray[np.float64], points: Sequence[Point]) -> Start:
+    series = [
+        Series(
+            context_tokens=point.context_tokens,
+            append_tokens=point.append_tokens,
+            ttft_ms=[float(value) for value in np.exp(row)],
+            e2e_ms=[0.0] * len(row),
+            itl_ms=[None] * len(row),
+            output_tokens=[0] * len(row),
+            cached_tokens=[0] * len(row),
+            block=list(range(len(row))),
+            void=[],
+        )
+        for point, row in zip(points, log_ms, strict=True)
+    ]
+    return Start(
+        index=index,
+        side=side,
+        pair=index,
+        host="packed",
+        device="cpu",
+        started_at=datetime.fromtimestamp(0, UTC),
+        ready_s=None,
+        measured_s=1.0,
+        server_args=[],
+        subject={},
+        interleaved=True,
+        warmup=None,
+        state=[],
+        client_floor_ms=None,
+        series=series,
+    )
+
+
+def pack(folders: list[Path], profile: Profile) -> dict[str, Any]:
+    """What nights_cpu.json holds."""
+    runs = sorted(
+        (read_run(folder, option="--pack") for folder in folders), key=attrgetter("created_at")
+    )
+    return {
+        "profile": profile.name,
+        "sglang": sorted({str(run.subject["sglang"]) for run in runs}),
+        "points": [[p.context_tokens, p.append_tokens] for p in profile.points],
+        "nights": [
+            {"created_at": run.created_at.isoformat(), "pairs": _pairs(run, profile)}
+            for run in runs
+        ],
+    }
+
+
+def _pairs(run: Run, profile: Profile) -> list[dict[str, list[list[float]]]]:
+    sides: dict[int, dict[str, list[list[float]]]] = {}
+    for start in run.starts:
+        sides.setdefault(start.pair, {})[start.side] = _samples(start, profile.points)
+    return [sides[pair] for pair in sorted(sides)]
+
+
+def _samples(start: Start, points: tuple[Point, ...]) -> list[list[float]]:
+    by_point = {series.point: series.ttft_ms for series in start.series}
+    return [[round(value, 3) for value in by_point[point]] for point in points]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pack", type=Path, nargs="+", metavar="DIR", required=True)
+    options = parser.parse_args()
+    text = json.dumps(pack(options.pack, load_profile(PROFILE))) + "\n"
+    NIGHTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
