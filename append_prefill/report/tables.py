@@ -191,7 +191,7 @@ def surface_rows(run: Run) -> list[SurfaceRow]:
         estimate = getattr(surface, attribute) if surface else None
         if estimate is not None or effect is not None:
             rows.append(SurfaceRow(name, unit, estimate, effect))
-    joint = [SurfaceRow(e.name.capitalize(), "", None, e) for e in effects]
+    joint = [SurfaceRow(e.name[:1].upper() + e.name[1:], "", None, e) for e in effects]
     return joint + rows
 
 
