@@ -3,7 +3,7 @@
     python -m benchmarks.figures
 
 Each candidate for it is taken of every start and point of interleaved pairs on real SGLang: the
-ten A/A nights of nights_cpu.json, and the sample reports. Printed is how far the ratio of the
+A/A nights of nights_cpu.json, and the sample reports. Printed is how far the ratio of the
 levels scatters from pair to pair, and how far single points scatter beyond that; the smaller, the
 fewer starts a night takes. Where two versions were compared, their mean ratio at each point is
 taken out, and the mean is printed: figures that answer different questions differ there.
@@ -90,8 +90,8 @@ def scatter(
 def main() -> None:
     samples = load_profile(nights.PROFILE).plan.samples
     groups: dict[str, list[Pairs]] = {
-        "ten A/A nights, CPU": [
-            [(list(a), list(b)) for a, b in night] for night in nights.load(samples)
+        "A/A nights, CPU": [
+            [(list(a), list(b)) for a, b in night] for night in nights.every(nights.load(samples))
         ]
     }
     groups |= {name: [pairs_of(read_run(REPORTS / name, option="reports"))] for name in SAMPLES}

@@ -1,8 +1,8 @@
-"""Ten A/A nights of real SGLang on a shared CPU (nights_cpu.json), for the other benchmarks.
+"""A/A nights of real SGLang on a shared CPU (nights_cpu.json), for the other benchmarks.
 
     python -m benchmarks.nights --pack DIR...
 
-makes nights_cpu.json from runs of `append-prefill noise`: valid TTFT samples in ms by night, pair,
+adds runs of `append-prefill noise` to nights_cpu.json: valid TTFT samples in ms by night, pair,
 side and planned point.
 """
 
@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +30,30 @@ PROFILE = "cpu-nano"
 SIDES: tuple[Side, Side] = ("candidate", "reference")
 
 
-def load(samples: int) -> list[NDArray[np.float64]]:
-    """Log TTFT of each night, shape (pairs, 2, points, samples): the first `samples` of each."""
+def load(samples: int) -> dict[str, list[NDArray[np.float64]]]:
+    """Log TTFT of the nights of each day, each of shape (pairs, 2, points, samples).
+
+    The first `samples` of a point count. Exits if one has fewer.
+    """
     packed = json.loads(NIGHTS.read_text(encoding="utf-8"))
-    nights = []
+    days: dict[str, list[NDArray[np.float64]]] = {}
     for night in packed["nights"]:
         sides = [
             [[row[:samples] for row in pair[side]] for side in SIDES] for pair in night["pairs"]
         ]
         if any(len(row) < samples for pair in sides for side in pair for row in side):
             sys.exit(f"{NIGHTS}: a point has fewer than {samples} valid samples")
-        nights.append(np.log(np.array(sides)))
-    return nights
+        days.setdefault(night["created_at"][:10], []).append(np.log(np.array(sides)))
+    return days
+
+
+def every(days: dict[str, list[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """The nights of all days."""
+    return [night for nights in days.values() for night in nights]
 
 
 def noise_record(nights: Sequence[NDArray[np.float64]], points: Sequence[Point]) -> NoiseRecord:
-    """What `append-prefill noise` stores of such nights, all of one day: no between-nights part."""
+    """What `append-prefill noise` stores of such nights. Days are few: no between-nights part."""
     starts = [
         [
             _start(index, side, samples, points)
@@ -93,19 +100,14 @@ def _start(index: int, side: Side, log_ms: NDArray[np.float64], points: Sequence
 
 
 def pack(folders: list[Path], profile: Profile) -> dict[str, Any]:
-    """What nights_cpu.json holds."""
-    runs = sorted(
-        (read_run(folder, option="--pack") for folder in folders), key=attrgetter("created_at")
-    )
-    return {
-        "profile": profile.name,
-        "sglang": sorted({str(run.subject["sglang"]) for run in runs}),
-        "points": [[p.context_tokens, p.append_tokens] for p in profile.points],
-        "nights": [
-            {"created_at": run.created_at.isoformat(), "pairs": _pairs(run, profile)}
-            for run in runs
-        ],
-    }
+    """What nights_cpu.json holds with the runs in `folders` added."""
+    packed: dict[str, Any] = json.loads(NIGHTS.read_text(encoding="utf-8"))
+    nights = {night["created_at"]: night for night in packed["nights"]}
+    for folder in folders:
+        run = read_run(folder, option="--pack")
+        created = run.created_at.isoformat()
+        nights[created] = {"created_at": created, "pairs": _pairs(run, profile)}
+    return packed | {"nights": [nights[created] for created in sorted(nights)]}
 
 
 def _pairs(run: Run, profile: Profile) -> list[dict[str, list[list[float]]]]:

@@ -3,12 +3,11 @@
     python -m benchmarks.replay
 
 `verdicts.py` draws nights from a model of the noise; here nothing is modelled. The samples are
-those of ten A/A nights of real SGLang (`nights.py`). Every other night makes one half; each half is
-judged by what the other half says of the noise, and with the effect that `append-prefill plan` then
-promises. First the nights as they were; then nights of as many pairs as the profile plans, drawn
-without replacement from the pairs of a half, the sides of a pair swapped at random, since both are
-the same version. Other tools' rules judge the same samples. An effect is a factor on the
-candidate's.
+those of A/A nights of real SGLang (`nights.py`). The nights of each day are judged by what the
+other days say of the noise, and with the effect that `append-prefill plan` then promises. First the
+nights as they were; then nights of as many pairs as the profile plans, drawn without replacement
+from the pairs of a day, the sides of a pair swapped at random, since both are the same version.
+Other tools' rules judge the same samples. An effect is a factor on the candidate's.
 
 Drawn nights share pairs, so their rates are less certain than their number suggests.
 """
@@ -22,7 +21,7 @@ import numpy as np
 from append_prefill.analysis.joint import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.profile import Profile, load_profile
 from benchmarks import nights as real_nights
 from benchmarks.verdicts import (
     HISTORY,
@@ -56,6 +55,12 @@ def as_measured(
     return int(alarms.sum()), int(caught.sum()), effect
 
 
+def noise_of_others(days: dict[str, list[Array]], day: str, profile: Profile) -> NoiseRecord:
+    """The noise record of all days but `day`."""
+    others = {other: nights for other, nights in days.items() if other != day}
+    return real_nights.noise_record(real_nights.every(others), profile.points)
+
+
 def draw(rng: np.random.Generator, pool: Array, setting: Setting, count: int) -> Nights:
     """`count` nights of pairs out of `pool`, shape (pairs, 2, points, samples)."""
     order = rng.permuted(np.tile(np.arange(len(pool)), (count, 1)), axis=1)
@@ -86,34 +91,32 @@ def replayed(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nights", type=int, default=2000, help="drawn from each half and seed")
+    parser.add_argument("--nights", type=int, default=2000, help="drawn for each day and seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
     profile = load_profile(real_nights.PROFILE)
     setting = cpu()
-    nights = real_nights.load(setting.samples)
-    halves = [nights[0::2], nights[1::2]]
-    records = [real_nights.noise_record(half, profile.points) for half in reversed(halves)]
-    said = [
-        as_measured(half, setting, record) for half, record in zip(halves, records, strict=True)
-    ]
-    effects = " and ".join(f"+{100 * effect:.1f} %" for _, _, effect in said)
-    print(
-        f"\n{len(nights)} A/A nights of {len(nights[0])} pairs as measured: "
-        f"{sum(alarms for alarms, _, _ in said)} called slower; with the promised effect put in "
-        f"everywhere ({effects} by half): {sum(caught for _, caught, _ in said)} caught."
-    )
-    tables = [
-        replayed(np.concatenate(half), setting, record, options.nights, seed)
-        for half, record in zip(halves, records, strict=True)
-        for seed in options.seeds
-    ]
-    five = " and ".join(f"+{100 * promised(profile, record):.1f} %" for record in records)
-    print(
-        f"\n{options.nights} nights of {setting.starts} real pairs from each half ({PROMISED}: "
-        f"{five}), seeds {options.seeds}: alarms in %, and their range over halves and seeds\n"
-    )
-    print_table(tables)
+    days = real_nights.load(setting.samples)
+    records = {day: noise_of_others(days, day, profile) for day in days}
+    print()
+    for day, nights in days.items():
+        alarms, caught, effect = as_measured(nights, setting, records[day])
+        print(
+            f"{day}: {len(nights)} A/A nights of {len(nights[0])} pairs as measured: {alarms} "
+            f"called slower; with the promised +{100 * effect:.1f} % put in everywhere: {caught} "
+            "caught."
+        )
+    for day, nights in days.items():
+        tables = [
+            replayed(np.concatenate(nights), setting, records[day], options.nights, seed)
+            for seed in options.seeds
+        ]
+        effect = promised(profile, records[day])
+        print(
+            f"\n{options.nights} nights of {setting.starts} real pairs of {day} ({PROMISED}: "
+            f"+{100 * effect:.1f} %), seeds {options.seeds}: alarms in %\n"
+        )
+        print_table(tables)
 
 
 if __name__ == "__main__":

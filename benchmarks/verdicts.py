@@ -5,7 +5,7 @@
     python -m benchmarks.verdicts --setting cpu
 
 Every rule judges the same samples: the profile's points, its starts a side and its samples a point
-and start. At the quiet setting one start follows the other (ABBA). At the CPU's, read off ten A/A
+and start. At the quiet setting one start follows the other (ABBA). At the CPU's, read off A/A
 nights of real SGLang (nights_cpu.json), and at the H200's, read off a sample run, both servers of a
 pair are up and their blocks alternate. Rules, as their projects document them (all count only
 "slower"):
@@ -159,9 +159,10 @@ def quiet() -> Setting:
 
 
 def cpu() -> Setting:
-    """What ten A/A nights of real SGLang say of the CPU's profile."""
+    """What A/A nights of real SGLang say of the CPU's profile."""
     profile = load_profile(real_nights.PROFILE)
-    record = real_nights.noise_record(real_nights.load(profile.plan.samples), profile.points)
+    nights = real_nights.every(real_nights.load(profile.plan.samples))
+    record = real_nights.noise_record(nights, profile.points)
     return setting_of("cpu", record, profile, real_nights.NIGHTS)
 
 

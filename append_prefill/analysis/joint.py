@@ -15,8 +15,8 @@ pairing would halve the degrees of freedom (five pairs at a level of 0.7 %: t = 
 3.1). Drift that is left in makes the unpaired variance too large, never too small.
 
 Starts that were up together, blocks alternating: what the machine did meanwhile is in both, so
-their difference is the figure. Over 30 A/A pairs on a shared two-core machine levels scattered by
-9 % and their ratio by 2.4 % (benchmarks/nights_cpu.json), worth far more than the degrees of
+their difference is the figure. Over 60 A/A pairs on a shared two-core machine levels scattered by
+8 % and their ratio by 2.5 % (benchmarks/nights_cpu.json), worth far more than the degrees of
 freedom.
 """
 

@@ -115,8 +115,8 @@ def faster_half(log_ms: FloatArray) -> FloatArray:
     What disturbs a request only ever adds to it, and on some machines to half of them: TTFT then
     has two humps, and a median, sitting between them, falls into either. Over five interleaved
     pairs on an H200 the ratio of the levels scattered by 6.3 % in medians and 3.0 % in this figure,
-    over thirty of one version on a shared CPU by 3.1 and 2.7 %, and single points beyond it by 8.9
-    and 5.2 %, 8.0 and 5.2 % (`python -m benchmarks.figures`). A slow-down of the whole
+    over sixty of one version on a shared CPU by 3.0 and 2.7 %, and single points beyond it by 8.9
+    and 5.2 %, 7.1 and 4.7 % (`python -m benchmarks.figures`). A slow-down of the whole
     distribution is in it in full; one of the slower half of the requests is not, as in a median. A
     side whose samples merely scatter more looks faster, so the comparison checks the medians.
     """
