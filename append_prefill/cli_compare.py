@@ -12,7 +12,7 @@ from append_prefill.records.identity import version_of
 from append_prefill.records.run import Comparison, ComparisonVerdict, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
-from append_prefill.report.words import CHANGE_OF, word_of
+from append_prefill.report.words import change_note, word_of
 from append_prefill.workload.profile import Profile, load_profile
 
 # A script asks this command one question, so "cannot tell" is a status of its own here, and not
@@ -110,7 +110,8 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
             ],
             left=["", "verdict"],
         )
-        say(CHANGE_OF)
+        if note := change_note(comparison):
+            say(note)
     if comparison.surface:
         print_table(
             "The surface as one",

@@ -75,6 +75,7 @@ def test_compare_names_a_regression(tmp_path: Path, capsys: Captured) -> None:
     assert main(["compare", old, new]) == 1
     text = capsys.readouterr().out
     assert "REGRESSION" in text
+    assert "Times are medians" in text
     assert "+30." in text or "+29." in text
 
 
@@ -112,6 +113,8 @@ def test_compare_with_the_study_shows_effects_and_no_verdict(
     status, data = call_json(capsys, "compare", str(STUDY), new)
     assert (status, data["verdict"]) == (8, "inconclusive")
     assert len(data["points"]) == len(builders.POINTS)
+    assert main(["compare", str(STUDY), new]) == 8
+    assert "Times are medians" not in capsys.readouterr().out
     assert "cannot be a candidate" in refused(capsys, "compare", new, str(STUDY))
 
 

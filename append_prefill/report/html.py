@@ -14,7 +14,7 @@ from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import candidate_name, pytest_command
 from append_prefill.report.spent import spent_words
-from append_prefill.report.words import CHANGE_OF, WORDS, word_of
+from append_prefill.report.words import WORDS, change_note, word_of
 from append_prefill.workload.profile import Profile
 
 TRANSFER = "kv_transfer_time"
@@ -90,7 +90,7 @@ def _environment() -> Environment:
         change_interval=_shown(fmt.change_interval),
         marker_path=panel.marker_path,
         word_of=word_of,
-        change_of=CHANGE_OF,
+        change_note=change_note,
     )
     return environment
 

@@ -8,7 +8,7 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.spent import spent_words
-from append_prefill.report.words import CHANGE_OF, word_of
+from append_prefill.report.words import change_note, word_of
 
 WORST_POINTS = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
@@ -95,14 +95,14 @@ def _points(run: Run) -> str:
         for e in worst
     ]
     header = ["L", "m", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
-    n = len(comparison.points)
+    n, note = len(comparison.points), change_note(comparison)
     title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
     return (
         title
         + escape(fmt.shorten(comparison.reference, 60))
         + "\n\n"
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
-        + f"\n\n<sub>{CHANGE_OF}</sub>"
+        + (f"\n\n<sub>{note}</sub>" if note else "")
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
+from append_prefill.records.run import Comparison
 
 Tone = Literal["bad", "good", "better", "unsure", "plain", "infra"]
 Shape = Literal["up", "down", "disc", "diamond", "square", "cross"]
@@ -53,11 +54,14 @@ WORDS: dict[str, Word] = {
 UNJUDGED = Word("not judged", "–", "plain", "cross", "the record was written but not judged")
 
 
-CHANGE_OF = (
-    "Times are medians. A change compares the mean of the faster half of each start's samples, "
-    "which scatters less, so it is not quite the times' quotient."
-)
-"""Stands by every table that shows both."""
+def change_note(comparison: Comparison) -> str:
+    """What stands by a table of times and changes; empty where the changes are the times' own."""
+    if all(point.p is None for point in comparison.points):
+        return ""
+    return (
+        "Times are medians. A change compares the mean of the faster half of each start's samples, "
+        "which scatters less, so it is not quite the times' quotient."
+    )
 
 
 def word_of(verdict: str | None) -> Word:

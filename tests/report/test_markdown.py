@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from append_prefill.report.html import render_html
 from append_prefill.report.markdown import WORST_POINTS, escape, render_markdown
 from append_prefill.report.words import word_of
 from tests.report import samples
@@ -33,6 +34,12 @@ def test_worst_points_are_the_five_slowest() -> None:
     slowest = sorted(run.comparison.points, key=lambda p: -(p.ratio or 0))[:WORST_POINTS]
     for row, effect in zip(rows, slowest, strict=True):
         assert row.startswith(f"| {effect.context_tokens} | {effect.append_tokens} |")
+
+
+def test_a_judged_change_is_explained_and_a_quotient_of_medians_is_not() -> None:
+    for run, explained in ((samples.regression(), True), (samples.against_study(), False)):
+        texts = [render_markdown(run), render_html(run)]
+        assert [("Times are medians" in text) for text in texts] == [explained] * 2
 
 
 def test_findings_table_has_every_finding() -> None:
