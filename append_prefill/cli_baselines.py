@@ -166,7 +166,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _store(args: argparse.Namespace) -> int:
     run = read_run(args.file, option="FILE")
-    _refuse_unfit(run, args.file)
+    _refuse_study(run, "FILE", args.file)
     profile = load_profile(args.profile or run.profile)
     if args.side == "reference":
         if definition_of(profile) != run.definition:
@@ -193,38 +193,19 @@ def _store(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_unfit(run: Run, file: Path) -> None:
-    """Raise UsageError for what `--save-baseline` refuses before anything is measured."""
-    for unfit, problem, remedy in (
-        (
-            run.provenance == "study",
+def _refuse_study(run: Run, option: str, value: object) -> None:
+    if run.provenance == "study":
+        raise UsageError(
+            option,
+            value,
             "is the study's table, which has no samples to hold a run against.",
-            "Give a run that was measured.",
-        ),
-        (
-            run.state.get("replicated") is False,
-            "is of a running server, whose starts cannot be replicated.",
-            "Let the suite start the server (--sglang).",
-        ),
-        (
-            run.plan.starts == 1,
-            "was planned with one start, so it shows no start-to-start spread.",
-            "Measure at least two starts (five is the profiles' default).",
-        ),
-    ):
-        if unfit:
-            raise UsageError("FILE", file, problem, remedy)
+            "Give a version that was measured.",
+        )
 
 
 def _promote(args: argparse.Namespace) -> int:
     run = _run_of(args)
-    if run.provenance == "study":
-        raise UsageError(
-            "VERSION",
-            args.which,
-            "is the study's table, which has no samples to hold a run against.",
-            "Promote a version that was measured.",
-        )
+    _refuse_study(run, "VERSION", args.which)
     folder = baseline_folder(args.baselines, identity_of(run))
     before = read_pinned(folder)
     comparison = None

@@ -10,7 +10,8 @@ printed are medians, and the difference within a block with its quartiles. `KV M
 be moved, all L + m tokens, since the decode server keeps no prefix cache; `GB/s` is the speed if
 moving it were all of the difference, so the link was at least that fast.
 
-On a GPU three servers share the memory: give each its part with --server-arg, for example
+On a GPU the backends are mooncake-transfer-engine-cuda13 and nixl with nixl-cu13, and three servers
+share the memory: give each its part with --server-arg, for example
 --server-arg=--max-total-tokens --server-arg=32768.
 """
 

@@ -526,6 +526,21 @@ def print_table(tables: list[dict[str, dict[str, float]]]) -> None:
         print(f"| {cell} | " + " | ".join(figures) + " |")
 
 
+def noise_words(setting: Setting) -> str:
+    """The truth that nights were drawn from."""
+
+    def within(low: int, high: int) -> str:
+        chosen = (setting.tokens("m") >= low) & (setting.tokens("m") <= high)
+        return f"{100 * np.median(setting.within_sd[chosen]):.1f} %" if chosen.any() else "none"
+
+    ratio = "" if setting.pair_sd is None else f", ratio in a pair {100 * setting.pair_sd:.1f} %"
+    return (
+        f"noise: starts {100 * setting.start_sd:.1f} %{ratio}, "
+        f"nights {100 * setting.night_sd:.1f} %, "
+        f"samples {within(1, 128)} up to m = 128 and {within(512, 10**9)} from 512 on"
+    )
+
+
 def verdict(tables: list[dict[str, dict[str, float]]], setting: Setting) -> dict[str, bool]:
     """The goals, on means over the seeds.
 
@@ -576,7 +591,7 @@ def main() -> None:
     print(
         f"\n{setting.name}, {kind}: alarms in % of {options.nights} nights, "
         f"seeds {options.seeds}, {setting.starts} starts a side, {setting.samples} samples a point "
-        "and start\n"
+        f"and start\n{noise_words(setting)}\n"
     )
     print_table(tables)
     goals = verdict(tables, setting)

@@ -8,6 +8,7 @@ an improvement); where it rejects, points are named at the policy's false-discov
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def compare(
     measured together, blocks alternating, are compared within their pairs.
 
     Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
-    intervals of the level and of the effects at the largest m and L are below `must_catch`;
+    intervals of the level and of the effects at the largest m and L are below `must_catch`, and the
+    medians show no slow-down of that size that the compared figure does not;
     `not-comparable` without a common point; else `inconclusive`, so always with fewer than two
     starts on a side, with the study's table as the reference (one value a point) and, across
     nights, without a known between-nights noise.
@@ -121,10 +123,9 @@ def compare(
     sides = whole(a, b)
     judged = judge(sides, prior, policy, alpha, nights=nights)
     apart = median_level(sides, whole(*medians), policy)
-    verdict = judged.verdict
-    if verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
+    if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
         # What may not hide in a pass shows in the medians.
-        verdict = "inconclusive"
+        judged = replace(judged, verdict="inconclusive")
     surface = surface_effects(sides, judged, policy)
     level = surface[0]
     needed = _starts_needed(sides, judged, prior, policy, nights=nights)
@@ -145,7 +146,7 @@ def compare(
         surface=surface,
         mde=level.mde,
         starts_needed=needed,
-        verdict=verdict,
+        verdict=judged.verdict,
         where=_where(sides, judged, policy),
         reason=_reason(
             judged, level, needed, policy, kind=kind, label=reference_label, left_out=left_out

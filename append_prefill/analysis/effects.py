@@ -17,6 +17,10 @@ from append_prefill.workload.profile import Policy
 
 LEVEL = "overall level"
 
+MEDIANS_APART_P = 0.01
+"""Two-sided, as rare as a false alarm is allowed to be: a note that stands by every other run would
+not be read."""
+
 
 def _ratio(log: float | None) -> float | None:
     return None if log is None else float(np.exp(log))
@@ -28,10 +32,6 @@ def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0
     if df > own_df:
         df = own_df + PRIOR_WORTH * (df - own_df)
     return detectable(se, df, alpha, min_effect=min_effect)
-
-
-MEDIANS_APART_P = 0.01
-"""Two-sided: with one note in a hundred runs by chance, a note is read."""
 
 
 def _two_sided(part: Part, at: int = 0) -> float:
@@ -179,7 +179,7 @@ def median_level(sides: Sides, medians: Sides, policy: Policy) -> float | None:
     ]
     part = Part(rest[0].mean(axis=0) - rest[1].mean(axis=0), sides.spread(*rest))
     apart = abs(float(part.estimate[0])) >= np.log1p(policy.must_catch)
-    if not apart or _two_sided(part, 0) > MEDIANS_APART_P:
+    if not apart or _two_sided(part) > MEDIANS_APART_P:
         return None
     return _ratio(float(medians.candidate.mean() - medians.reference.mean()))
 

@@ -29,7 +29,6 @@ def without_verdict(
     provenance: str,
     reason: str,
     verdict: ComparisonVerdict = "inconclusive",
-    needed: int | None = None,
 ) -> Comparison:
     """`points` as they are, and the mean of their log ratios as the level."""
     logs = [np.log(p.ratio) for p in points if p.ratio is not None]
@@ -57,7 +56,7 @@ def without_verdict(
         points=list(points),
         surface=surface,
         mde=None,
-        starts_needed=needed,
+        starts_needed=None,
         verdict=verdict,
         where="cannot tell",
         reason=reason,

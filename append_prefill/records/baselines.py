@@ -144,7 +144,8 @@ def save_baseline(
     Kept is what a comparison needs: the candidate's whole starts with their samples (rounded to
     0.1 µs), points, findings, surface, noise. Left out are the device readings of each block, the
     reference's starts and the comparison, which is about other runs. Raises UsageError as
-    `refuse_overwrite`, and for a run that holds nothing to compare with.
+    `refuse_overwrite`, and for a run that holds nothing to compare with: none valid, one start, or
+    starts of a running server.
     """
     path = refuse_overwrite(
         root,
@@ -154,13 +155,25 @@ def save_baseline(
         onto_pinned=onto_pinned,
     )
     starts = usable(run.starts, "candidate")
-    if run.verdict == "infrastructure" or not (starts or run.provenance == "study"):
-        raise UsageError(
-            "--save-baseline",
-            path,
+    for unfit, problem, remedy in (
+        (
+            run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
             "this run holds no valid start to compare with.",
             "Mend what its warnings name and measure again.",
-        )
+        ),
+        (
+            run.state.get("replicated") is False,
+            "this run is of a running server, whose starts cannot be replicated.",
+            "Let the suite start the server (--sglang).",
+        ),
+        (
+            run.plan.starts == 1 and run.provenance != "study",
+            "this run was planned with one start, so it shows no start-to-start spread.",
+            "Measure at least two starts (five is the profiles' default).",
+        ),
+    ):
+        if unfit:
+            raise UsageError("--save-baseline", path, problem, remedy)
     noise = run.noise
     if noise is None and path.is_file():
         # Measured apart from the run (`append-prefill noise`), and still true of this identity.
