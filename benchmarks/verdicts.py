@@ -40,16 +40,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from append_prefill.adaptive import SUSPECT_RATE
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components, noise_of, pair_sd_of
 from append_prefill.analysis.sequential import plan
 from append_prefill.analysis.summary import FIGURE_VARIANCE, faster_half, log_matrix, usable
-from append_prefill.cli_plan import power_of
+from append_prefill.cli.plan import power_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import read_run
+from append_prefill.run.adaptive import SUSPECT_RATE
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 from benchmarks import nights as real_nights

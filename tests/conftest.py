@@ -27,7 +27,7 @@ class Suite:
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
-        pytester.makeconftest('pytest_plugins = ["append_prefill.pytest_plugin"]')
+        pytester.makeconftest('pytest_plugins = ["append_prefill.plugin.hooks"]')
         pytester.makepyprojecttoml(
             """
             [tool.pytest.ini_options]

@@ -91,16 +91,8 @@ def valid_rows(start: Start, series: Series) -> list[int]:
 
 
 def usable(starts: Sequence[Start], side: Side | None) -> list[Start]:
-    """The starts that count as replicates: of that side (None: of any), and not failed.
-
-    A server that died or did not become ready is no replicate of a healthy one, even where it
-    answered a few requests; nor is the torso of a start whose worker was killed.
-    """
-    return [
-        s
-        for s in starts
-        if s.failure is None and s.measured_s is not None and (side is None or s.side == side)
-    ]
+    """The launches that count as replicates, of that side (None: of any); see `Start.usable`."""
+    return [s for s in starts if s.usable and (side is None or s.side == side)]
 
 
 def as_candidate(start: Start) -> Start:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from append_prefill.engines.base import Device, RunningServer
+from append_prefill.engines.command import chosen_args, launch_argv, launch_env
 from append_prefill.engines.describe import VERSION_KEYS
 from append_prefill.engines.environments import Interpreter
-from append_prefill.engines.launch import chosen_args, launch_argv, launch_env
 from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
 from append_prefill.engines.process import free_port, launch_server

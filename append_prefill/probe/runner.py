@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.process import await_ready
-from append_prefill.probe.live import Bench, Live
+from append_prefill.probe.launch import Bench, Live
 from append_prefill.records.run import Side
 
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from append_prefill.analysis.summary import usable
 from append_prefill.errors import UsageError
 from append_prefill.records.identity import (
     identity_differences,
     identity_of,
-    version_of,
 )
 from append_prefill.records.pinned import PINNED_FILE, read_pinned, read_pinned_run
 from append_prefill.records.run import Run
@@ -39,7 +37,7 @@ class Stored:
     @property
     def version(self) -> str:
         """The version the file is named after."""
-        return version_of(self.run) or self.path.stem
+        return self.run.version or self.path.stem
 
     @property
     def device(self) -> str:
@@ -150,11 +148,11 @@ def save_baseline(
     path = refuse_overwrite(
         root,
         identity_of(run),
-        version_of(run),
+        run.version,
         not_binding=not_binding,
         onto_pinned=onto_pinned,
     )
-    starts = usable(run.starts, "candidate")
+    starts = [s for s in run.starts if s.side == "candidate" and s.usable]
     for unfit, problem, remedy in (
         (
             run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
@@ -162,7 +160,7 @@ def save_baseline(
             "Mend what its warnings name and measure again.",
         ),
         (
-            run.state.get("replicated") is False,
+            not run.replicated,
             "this run is of a running server, whose starts cannot be replicated.",
             "Let the suite start the server (--sglang).",
         ),
@@ -286,7 +284,7 @@ def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> str | None
     if baseline.provenance == "study" or age_days <= profile.baseline_max_age_days:
         return None
     return (
-        f"The baseline of SGLang {version_of(baseline) or '(unknown version)'} is "
+        f"The baseline of SGLang {baseline.version or '(unknown version)'} is "
         f"{age_days:.0f} days old, more than the profile's {profile.baseline_max_age_days:.0f}: "
         "drivers and hosts move in that time. Measure it again with --save-baseline."
     )

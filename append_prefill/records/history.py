@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from append_prefill.errors import UsageError
-from append_prefill.records.identity import identity_differences, identity_of, version_of
+from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import Run, RunVerdict
 from append_prefill.records.store import RUN_FILE, read_run
 
@@ -52,7 +52,7 @@ def append_history(run: Run, run_folder: Path) -> HistoryEntry:
     """
     entry = HistoryEntry(
         created_at=run.created_at,
-        version=version_of(run),
+        version=run.version,
         reference=None if run.comparison is None else run.comparison.reference,
         verdict=run.verdict,
         floor_ms=None if run.surface is None else run.surface.floor_ms.value,

@@ -120,12 +120,6 @@ def identity_differences(
     }
 
 
-def version_of(run: Run) -> str | None:
-    """The candidate's SGLang version, or None where the server did not tell."""
-    version = run.subject.get("sglang")
-    return version if isinstance(version, str) else None
-
-
 def _excused(field: str, not_binding: Collection[str]) -> bool:
     return field != "definition" and any(
         field == free or field.startswith(f"{free}.") for free in not_binding

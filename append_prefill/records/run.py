@@ -108,6 +108,20 @@ class Start(_Record):
     rehearsal_s: float | None = None
     failure: str | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether this launch counts as a replicate: it did not fail and was measured to its end.
+
+        A server that died or did not become ready is no replicate of a healthy one, even where it
+        answered a few requests; nor is what a killed worker left behind.
+        """
+        return self.failure is None and self.measured_s is not None
+
+    @property
+    def version(self) -> str | None:
+        """The SGLang version that this launch's server told; None where it did not."""
+        return _version(self.subject)
+
 
 class PointSummary(_Record):
     """The candidate at one point: median over starts, 95 % interval over starts."""
@@ -323,3 +337,18 @@ class Run(_Record):
     warnings: list[str] = []
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    @property
+    def version(self) -> str | None:
+        """The candidate's SGLang version, or None where the server did not tell."""
+        return _version(self.subject)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether the launches are real ones: those of a running server cannot be repeated."""
+        return self.state.get("replicated") is not False
+
+
+def _version(subject: dict[str, Any]) -> str | None:
+    version = subject.get("sglang")
+    return version if isinstance(version, str) else None

@@ -29,7 +29,7 @@ def sglang(label: str, limit: int = 48) -> str:
 
 def attached(run: Run) -> bool:
     """Whether the candidate was already running, so that its starts could not be replicated."""
-    return run.state.get("replicated") is False
+    return not run.replicated
 
 
 def subject_of(run: Run, side: Side, baseline: Run | None) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ import pytest
 from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.errors import ServerDiedError
-from append_prefill.probe.guard import Guard
-from append_prefill.probe.live import Bench
+from append_prefill.probe.guard.watch import Guard
+from append_prefill.probe.launch import Bench
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.store import read_starts

@@ -21,7 +21,6 @@ from append_prefill.records.baselines import (
     slug,
     stored_baselines,
 )
-from append_prefill.records.identity import version_of
 from append_prefill.records.pinned import pin
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, write_run
@@ -151,24 +150,24 @@ def test_none_is_none(root: Path) -> None:
 )
 def test_auto_is_the_newest_older(root: Path, version: str | None, expected: str | None) -> None:
     found = select(root, "auto", version)
-    assert (None if found is None else version_of(found)) == expected
+    assert (None if found is None else found.version) == expected
 
 
 def test_auto_prefers_the_same_identity_over_newer(root: Path) -> None:
     save_baseline(builders.run("0.5.21", identity=builders.identity(driver="590.1")), root)
     found = select(root, "auto")
     assert found is not None
-    assert version_of(found) == "0.5.12"
+    assert found.version == "0.5.12"
     lenient = PROFILE.model_copy(update={"identity_not_binding": ("driver",)})
     found = select(root, "auto", profile=lenient)
     assert found is not None
-    assert version_of(found) == "0.5.21"
+    assert found.version == "0.5.21"
 
 
 def test_auto_returns_another_identity_to_be_named(root: Path) -> None:
     found = select(root, "auto", identity=builders.identity(driver="1"))
     assert found is not None
-    assert version_of(found) == "0.5.12"
+    assert found.version == "0.5.12"
 
 
 def test_auto_without_any(tmp_path: Path, root: Path) -> None:
@@ -179,7 +178,7 @@ def test_auto_without_any(tmp_path: Path, root: Path) -> None:
 def test_version_may_be_the_candidates_own(root: Path) -> None:
     found = select(root, "0.5.23")
     assert found is not None
-    assert version_of(found) == "0.5.23"
+    assert found.version == "0.5.23"
 
 
 def test_unknown_version_lists_those_there_are(root: Path) -> None:
@@ -194,7 +193,7 @@ def test_file_and_folder(tmp_path: Path) -> None:
     for selector in (str(path), str(tmp_path)):
         found = select(tmp_path, selector)
         assert found is not None
-        assert version_of(found) == "0.5.1"
+        assert found.version == "0.5.1"
     with pytest.raises(UsageError, match=r"--baseline .*no such file"):
         select(tmp_path, "missing.json")
 
@@ -228,7 +227,7 @@ def test_pinned_reference_stays(root: Path) -> None:
     pin(stored.path, version="0.5.12", reason="first release we ship", now=builders.CREATED)
     pinned = pinned_baseline(root, builders.identity())
     assert pinned is not None
-    assert version_of(pinned) == "0.5.12"
+    assert pinned.version == "0.5.12"
     assert [s.version for s in stored_baselines(root) if s.pinned] == ["0.5.12"]
     with pytest.raises(UsageError, match="pinned reference, which no run overwrites"):
         save_baseline(builders.run("0.5.12"), root)
@@ -237,7 +236,7 @@ def test_pinned_reference_stays(root: Path) -> None:
     save_baseline(builders.run("0.5.12"), root)
     moved = pinned_baseline(root, builders.identity())
     assert moved is not None
-    assert version_of(moved) == "0.5.23"
+    assert moved.version == "0.5.23"
 
 
 def test_pinned_reference_cannot_move_unseen(root: Path) -> None:

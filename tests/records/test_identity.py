@@ -13,7 +13,6 @@ from append_prefill.records.identity import (
     compose_identity,
     differences,
     is_secret,
-    version_of,
     without_secrets,
 )
 from append_prefill.records.run import Run
@@ -136,5 +135,5 @@ def test_secrets_are_masked_in_both_spellings() -> None:
 
 
 def test_version_is_the_subjects() -> None:
-    assert version_of(builders.run("0.5.5.post3")) == "0.5.5.post3"
-    assert version_of(builders.run(subject={})) is None
+    assert builders.run("0.5.5.post3").version == "0.5.5.post3"
+    assert builders.run(subject={}).version is None

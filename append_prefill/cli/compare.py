@@ -1,0 +1,157 @@
+"""`append-prefill compare A B`: is B slower than A, where, by how much, and how sure is that?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
+from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
+from append_prefill.records.run import Comparison, ComparisonVerdict, Run
+from append_prefill.records.store import read_run
+from append_prefill.report import format as fmt
+from append_prefill.report.words import change_note, word_of
+from append_prefill.run.judge import compare_stored
+from append_prefill.workload.profile import Profile, load_profile
+
+# A script asks this command one question, so "cannot tell" is a status of its own here, and not
+# only under --strict-verdicts as in a run that also has findings to tell.
+_STATUS: dict[ComparisonVerdict, int] = {
+    "pass": 0,
+    "improvement": 0,
+    "regression": EXIT_REGRESSION,
+    "inconclusive": EXIT_INCONCLUSIVE,
+    "not-comparable": EXIT_INCONCLUSIVE,
+}
+
+
+def register(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="compare two stored runs",
+        description="Compare run B (the candidate) with run A (the reference), as a nightly is "
+        "compared with its baseline. Both were measured at different times, so a regression is a "
+        "suspicion; pytest --against confirms it.",
+        epilog="Exit status: 0 pass or improvement · 1 regression · 8 inconclusive or not "
+        "comparable · 4 a file cannot be read.",
+    )
+    parser.add_argument("reference", metavar="A", type=Path, help="run.json, baseline or folder")
+    parser.add_argument("candidate", metavar="B", type=Path, help="run.json, baseline or folder")
+    parser.add_argument(
+        "--profile",
+        metavar="NAME|FILE",
+        help="whose policy and noise to judge by (default: the profile B was measured with)",
+    )
+    parser.add_argument(
+        "--not-binding",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="identity field that may differ (driver, model.weights), as in a profile; repeatable",
+    )
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def compare_runs(
+    candidate: Run, reference: Run, profile: Profile, not_binding: tuple[str, ...] = ()
+) -> Comparison:
+    """Judge two stored runs by the rules of a nightly.
+
+    `not_binding` adds to the profile's. Raises UsageError for a candidate without samples.
+    """
+    if candidate.provenance == "study":
+        raise UsageError(
+            "B",
+            candidate.version,
+            "is the study's table, which has no samples and so cannot be a candidate.",
+            "Give it as A.",
+        )
+    lenient = profile.model_copy(
+        update={"identity_not_binding": (*profile.identity_not_binding, *not_binding)}
+    )
+    replicable = candidate.replicated
+    return compare_stored(candidate, lenient, reference, replicable=replicable)
+
+
+def _run(args: argparse.Namespace) -> int:
+    reference = read_run(args.reference, option="A")
+    candidate = read_run(args.candidate, option="B")
+    profile = load_profile(args.profile or candidate.profile)
+    comparison = compare_runs(candidate, reference, profile, tuple(args.not_binding))
+    if args.json:
+        print_json(comparison.model_dump(mode="json"))
+    else:
+        print_comparison(comparison, candidate)
+    return _STATUS[comparison.verdict]
+
+
+def print_comparison(comparison: Comparison, candidate: Run) -> None:
+    """The comparison in tables: points, surface, what differs, and the verdict with its reason."""
+    label = candidate.version or "candidate"
+    if comparison.points:
+        print_table(
+            f"TTFT of {label} against {comparison.reference}",
+            ["L", "m", comparison.reference, label, "change", "95 % interval", "p", "", "verdict"],
+            [
+                [
+                    fmt.count(effect.context_tokens),
+                    fmt.count(effect.append_tokens),
+                    _ms(effect.reference_ms),
+                    _ms(effect.candidate_ms),
+                    fmt.change(effect.ratio),
+                    fmt.change_interval(effect.low, effect.high),
+                    fmt.number(effect.p, 2),
+                    word_of(effect.verdict).sign,
+                    effect.verdict,
+                ]
+                for effect in comparison.points
+            ],
+            left=["", "verdict"],
+        )
+        if note := change_note(comparison):
+            say(note)
+    if comparison.surface:
+        print_table(
+            "The surface as one",
+            ["quantity", comparison.reference, label, "change", "95 % interval", "verdict"],
+            [
+                [
+                    effect.name,
+                    fmt.number(effect.reference),
+                    fmt.number(effect.candidate),
+                    fmt.change(effect.ratio),
+                    fmt.change_interval(effect.low, effect.high),
+                    effect.verdict,
+                ]
+                for effect in comparison.surface
+            ],
+            left=["quantity", "verdict"],
+        )
+    if comparison.differing:
+        print_table(
+            "What must be equal and is not",
+            ["field", comparison.reference, label],
+            [
+                [field, fmt.shorten(str(theirs), 60), fmt.shorten(str(ours), 60)]
+                for field, (ours, theirs) in comparison.differing.items()
+            ],
+            left=["field", comparison.reference, label],
+        )
+    word = word_of(comparison.verdict)
+    say(f"{word.sign} {comparison.verdict.upper()}: {word.meaning}.")
+    if comparison.where:
+        say(f"Where: {comparison.where}.")
+    say(comparison.reason)
+    if comparison.mde is not None:
+        needed = (
+            ""
+            if comparison.starts_needed is None
+            else f" Starts a side to settle it: {comparison.starts_needed}."
+        )
+        say(f"Minimum detectable effect: {fmt.share(comparison.mde)}.{needed}")
+    say(f"Method: {comparison.method}.")
+
+
+def _ms(value: float | None) -> str:
+    return fmt.MISSING if value is None else f"{fmt.number(value)} ms"

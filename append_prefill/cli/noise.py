@@ -1,0 +1,264 @@
+"""`append-prefill noise`: A/A nights, measured now or before, and the noise they show, stored."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.summary import usable
+from append_prefill.cli.output import add_baselines, add_json, print_json
+from append_prefill.errors import UsageError
+from append_prefill.probe.plan import make_plan
+from append_prefill.records.baselines import baseline_path, refuse_overwrite, save_baseline
+from append_prefill.records.identity import (
+    differences,
+    identity_differences,
+    identity_of,
+)
+from append_prefill.records.run import NoiseRecord, Run
+from append_prefill.records.store import read_run
+from append_prefill.report import format as fmt
+from append_prefill.run.folders import close_run, new_folder
+from append_prefill.run.references import References
+from append_prefill.run.session import Session, Worker
+from append_prefill.run.session import identity_of as session_identity
+from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.workload.profile import load_profile
+
+_AA_RUN = "pytest -m append_prefill --sglang X --against X"
+
+
+def register(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "noise",
+        help="measure one version against itself, and store how much it scatters",
+        description="Runs A/A nights: the same version on both sides, ABBA, no look but one. Or "
+        f"takes, with --runs, those that were measured already ({_AA_RUN}). "
+        "Stores start-to-start, within-start and between-nights spread, autocorrelation and "
+        "effective n in the version's baseline, where verdicts and `plan` take them from. "
+        "Nights of one day cannot show how nights differ: that part is then left to the profile.",
+    )
+    parser.add_argument("--sglang", metavar="ENV", help="as in pytest; or --runs")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        nargs="+",
+        metavar="FILE|FOLDER",
+        help="A/A runs that were measured already (run.json or its folder), instead of --sglang",
+    )
+    parser.add_argument("--nights", type=int, metavar="K", help="A/A runs (default 2)")
+    parser.add_argument("--profile", metavar="NAME|FILE", help="as in pytest")
+    parser.add_argument("--starts", type=int, metavar="N", help="server starts a side and night")
+    parser.add_argument("--samples", type=int, metavar="N", help="samples a point and start")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the first night")
+    parser.add_argument("--report-dir", type=Path, metavar="DIR", help="as in pytest")
+    add_baselines(parser)
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    _refuse_contradictions(args)
+    nights = _measure(args) if args.runs is None else _read(args)
+    stored, path = _store(nights, args.baselines)
+    if args.json:
+        print_json(
+            {
+                "noise": stored.model_dump(mode="json"),
+                "verdicts": [_verdict(run) for run in nights],
+                "baseline": str(path),
+            }
+        )
+    else:
+        _print(stored, nights, path)
+    return 0
+
+
+def _refuse_contradictions(args: argparse.Namespace) -> None:
+    if args.runs is None:
+        if args.sglang is None:
+            raise UsageError(
+                "--sglang",
+                "(not given)",
+                "leaves nothing to measure, and no --runs were given either.",
+                "Give one of the two.",
+            )
+        return
+    for name in ("sglang", "nights", "starts", "samples", "seed", "report_dir"):
+        value = getattr(args, name)
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                option,
+                value,
+                "cannot go with --runs, whose nights are measured already.",
+                f"Drop {option} or --runs.",
+            )
+
+
+def _measure(args: argparse.Namespace) -> list[Run]:
+    """Nights measured now."""
+    count = 2 if args.nights is None else args.nights
+    if count < 1:
+        raise UsageError("--nights", count, "measures nothing.", "Give 1 or more.")
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+    settings = _one_look(
+        resolve(
+            Options(
+                sglang=args.sglang,
+                against=args.sglang,
+                profile=args.profile,
+                starts=args.starts,
+                samples=args.samples,
+                seed=seed,
+                baseline="none",
+            ),
+            Path.cwd(),
+        )
+    )
+    # Before the first server starts: hours of measuring must have somewhere to go.
+    refuse_overwrite(
+        args.baselines,
+        session_identity(settings),
+        settings.candidate.version,
+        not_binding=settings.profile.identity_not_binding,
+    )
+    report_dir = args.report_dir or Path("reports")
+    return [_night(settings, report_dir, seed + night) for night in range(count)]
+
+
+def _read(args: argparse.Namespace) -> list[Run]:
+    """The nights of `--runs`.
+
+    Raises UsageError for one that is no A/A run, is given twice or is not of the first one's
+    identity and version, and for a baseline that its noise may not be written to.
+    """
+    nights = [_aa_run(path) for path in args.runs]
+    first = nights[0]
+    not_binding = load_profile(args.profile or first.profile).identity_not_binding
+    seen: dict[datetime, Path] = {}
+    for path, night in zip(args.runs, nights, strict=True):
+        differing = [*differences(night, first, not_binding)]
+        if night.version != first.version:
+            differing.append("sglang")
+        if differing:
+            raise UsageError(
+                "--runs",
+                path,
+                f"differs from {args.runs[0]} in {', '.join(differing)}.",
+                "Give runs of one identity and version.",
+            )
+        # `reports/*` has the newest night a second time, as `latest`.
+        twin = seen.setdefault(night.created_at, path)
+        if twin is not path:
+            raise UsageError(
+                "--runs", path, f"is the run of {twin} once more.", "Give every night once."
+            )
+    refuse_overwrite(args.baselines, identity_of(first), first.version, not_binding=not_binding)
+    return nights
+
+
+def _aa_run(path: Path) -> Run:
+    """The run in `path`. Raises UsageError if it failed, or is not one version against itself."""
+    run = read_run(path, option="--runs")
+    if run.verdict == "infrastructure":
+        raise UsageError("--runs", path, "is of a run that failed.", "Leave it out.")
+    sides = [usable(run.starts, side) for side in ("candidate", "reference")]
+    if not all(sides):
+        raise UsageError(
+            "--runs",
+            path,
+            "has no valid starts of both sides, so no version was held against itself.",
+            f"Give runs of {_AA_RUN}.",
+        )
+    # More than the version: an environment can be of the same one and differ all the same. The
+    # capacity is what memory was left over for.
+    candidate, reference = (starts[0].subject for starts in sides)
+    differing = identity_differences(candidate, reference, ["kv_capacity_tokens"])
+    if differing:
+        fields = "; ".join(f"{k} {one} and {other}" for k, (one, other) in differing.items())
+        raise UsageError(
+            "--runs",
+            path,
+            f"has sides that differ ({fields}), and their difference is no noise.",
+            f"Give runs of {_AA_RUN}.",
+        )
+    return run
+
+
+def _one_look(settings: Settings) -> Settings:
+    """Settings under which a night ends after its planned starts: noise wants equal nights."""
+    policy = settings.profile.policy.model_copy(update={"looks": 1})
+    return replace(settings, profile=settings.profile.model_copy(update={"policy": policy}))
+
+
+def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
+    created = datetime.now(UTC)
+    options = replace(settings.options, seed=seed)
+    settings = replace(settings, options=options)
+    plan = make_plan(
+        settings.profile,
+        seed=seed,
+        sides=("candidate", "reference"),
+        starts=options.starts,
+        samples=options.samples,
+    )
+    settings.check_fits(plan)
+    session = Session(
+        settings,
+        plan,
+        new_folder(report_dir, created, f"noise-{settings.candidate.label}"),
+        created,
+        references=References(),
+        worker=Worker(),
+        tell=lambda text: print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True),
+    )
+    _ = session.judged  # raises if the night says nothing
+    run, _ = session.finish()
+    close_run(session, run)
+    return run
+
+
+def _store(nights: Sequence[Run], baselines: Path) -> tuple[NoiseRecord, Path]:
+    """Put the noise of these nights into the version's baseline, or make one of the last night."""
+    last = max(nights, key=lambda run: run.created_at)
+    path = baseline_path(baselines, identity_of(last), last.version)
+    noise = noise_of([run.starts for run in nights])
+    if len({run.created_at.date() for run in nights}) == 1:
+        # Runs of one day cannot show how nights differ; taken for nights they would promise far
+        # too much. Verdicts then take the profile's assumption.
+        noise = noise.model_copy(update={"night_sd": None})
+    base = read_run(path, option="--baselines") if path.is_file() else last
+    written = save_baseline(base.model_copy(update={"noise": noise}), baselines)
+    return noise, written
+
+
+def _verdict(run: Run) -> str:
+    return "none" if run.comparison is None else run.comparison.verdict
+
+
+def _night_words(run: Run) -> str:
+    """The verdict with the level's ratio, as in `inconclusive (+1.6 %)`."""
+    ratio = run.comparison.surface[0].ratio if run.comparison and run.comparison.surface else None
+    return _verdict(run) if ratio is None else f"{_verdict(run)} ({fmt.change(ratio)})"
+
+
+def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path) -> None:
+    def percent(value: float | None) -> str:
+        return "unknown" if value is None else f"{100 * value:.1f} %"
+
+    print(f"A/A verdicts: {', '.join(map(_night_words, nights))}")
+    print(
+        f"start-to-start {percent(noise.start_sd)}, within a start {percent(noise.within_sd)}, "
+        f"between nights {percent(noise.night_sd)}, ratio within an interleaved pair "
+        f"{percent(noise.pair_sd)}, from {noise.starts} starts in {noise.nights} nights"
+    )
+    print(f"stored in {path}")

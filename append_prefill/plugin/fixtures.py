@@ -1,0 +1,110 @@
+"""The fixtures that the tests of `perf_tests/` use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from append_prefill.engines.base import RunningServer
+from append_prefill.errors import AppendPrefillError
+from append_prefill.plugin.options import MARKER
+from append_prefill.plugin.state import INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
+from append_prefill.probe.plan import make_plan
+from append_prefill.records.run import Finding, Run
+from append_prefill.run.outcome import Outcome, settle_comparison, settle_finding
+from append_prefill.run.session import Session
+from append_prefill.workload.points import Point
+
+
+@pytest.fixture(scope="session")
+def append_prefill_session(request: pytest.FixtureRequest) -> Session:
+    """The run. Skips where no run was asked for (`-m append_prefill`)."""
+    if SESSION not in request.config.stash:
+        pytest.skip(f"measures a server: run pytest -m {MARKER}")
+    return request.config.stash[SESSION]
+
+
+@pytest.fixture(scope="session")
+def measured(append_prefill_session: Session) -> Run:
+    """The judged record of this run; the first test that asks for it waits for the measuring."""
+    try:
+        return append_prefill_session.judged
+    except AppendPrefillError as error:
+        # The text is for the user; the way through our own code would only bury it.
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def finding(measured: Run, request: pytest.FixtureRequest) -> Callable[[str], Finding]:
+    """Call it with a finding's id: returns the finding if it holds.
+
+    It fails the test if the finding is broken, and skips it with the reason if nothing can be said.
+    """
+    strict = request.config.getoption("--strict-verdicts")
+
+    def judged(finding_id: str) -> Finding:
+        found = next((f for f in measured.findings if f.id == finding_id), None)
+        if found is None:
+            known = ", ".join(f.id for f in measured.findings)
+            pytest.fail(f"no finding is called {finding_id!r}; there are {known}")
+        # For the JUnit case; pytest's fixture for them warns about its own default family.
+        request.node.user_properties += [
+            (name, str(getattr(found, name)))
+            for name in ("verdict", "measured", "low", "high", "bound")
+        ]
+        _settle(settle_finding(found, strict=strict))
+        return found
+
+    return judged
+
+
+@pytest.fixture
+def hold_against_reference(
+    measured: Run, request: pytest.FixtureRequest
+) -> Callable[[Point | None], None]:
+    """Call it with a point, or None for the whole surface: fails on a regression there."""
+    strict = request.config.getoption("--strict-verdicts")
+
+    def hold(point: Point | None) -> None:
+        _settle(settle_comparison(measured.comparison, point, strict=strict))
+
+    return hold
+
+
+@pytest.fixture(scope="module")
+def live_server(
+    request: pytest.FixtureRequest,
+    append_prefill_session: Session,
+) -> Iterator[RunningServer]:
+    """A server of the candidate's for property tests, started after any measuring is over."""
+    if measuring(request.session.items):
+        request.getfixturevalue("measured")
+    request.config.stash[LIVE] = True
+    try:
+        with append_prefill_session.live_server() as server:
+            yield server
+    except AppendPrefillError as error:
+        request.config.stash[INFRASTRUCTURE] = str(error)
+        pytest.fail(str(error), pytrace=False)
+
+
+def _settle(outcome: Outcome) -> None:
+    __tracebackhide__ = True
+    if outcome.kind == "fail":
+        pytest.fail(outcome.text, pytrace=False)
+    if outcome.kind == "skip":
+        pytest.skip(outcome.text)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise `planned_point` over the profile's points and those drawn from the seed."""
+    if "planned_point" not in metafunc.fixturenames:
+        return
+    settings = metafunc.config.stash.get(SETTINGS, None)
+    points: tuple[Point, ...] = ()
+    if settings is not None:
+        points = make_plan(
+            settings.profile, seed=settings.options.seed, sides=("candidate",)
+        ).all_points
+    metafunc.parametrize("planned_point", points, ids=[p.label for p in points])

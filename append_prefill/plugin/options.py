@@ -1,0 +1,84 @@
+"""The suite's command-line options, and what one pytest process makes of them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from append_prefill.run.settings import Options
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = "append_prefill"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the options of the design's table."""
+    group = parser.getgroup("append-prefill", "append-prefill: SGLang's TTFT over cached prefixes")
+    add = group.addoption
+    add(
+        "--sglang",
+        metavar="ENV",
+        help="the candidate: a version with a tox environment (0.5.23), a Python interpreter that "
+        "has SGLang, or `planted`. Default: $APPEND_PREFILL_SGLANG, this interpreter, or the "
+        "newest version environment",
+    )
+    add("--against", metavar="ENV", help="a reference measured side by side in the same run")
+    add("--sglang-url", metavar="URL", help="measure a server that is already running")
+    add(
+        "--server-arg",
+        metavar="ARG",
+        action="append",
+        default=[],
+        help="passed on to sglang.launch_server; repeatable (--server-arg=--flag)",
+    )
+    add("--profile", metavar="NAME|FILE", help="llama-3.1-8b, cpu-nano, or a TOML file")
+    add("--model", metavar="PATH|NAME", help="the model to load instead of the profile's")
+    add("--dummy-weights", action="store_true", help="the model's geometry with random weights")
+    add("--starts", type=int, metavar="N", help="server starts a side")
+    add("--samples", type=int, metavar="N", help="samples a point and start")
+    add("--budget", type=float, metavar="MINUTES", help="when to stop adding starts")
+    add("--seed", type=int, metavar="N", help="every draw is derived from it; recorded")
+    add(
+        "--baseline",
+        default="auto",
+        metavar="auto|none|VERSION|FILE",
+        help="which stored run to compare with",
+    )
+    add("--save-baseline", action="store_true", help="store this run as its version's baseline")
+    add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
+    add("--strict-verdicts", action="store_true", help="inconclusive fails, with exit status 8")
+
+
+def is_run(config: pytest.Config) -> bool:
+    """Whether `-m` asks for the suite (and not for everything but the suite)."""
+    expression = str(config.option.markexpr)
+    return MARKER in expression and f"not {MARKER}" not in expression
+
+
+def options_of(config: pytest.Config, seed: int) -> Options:
+    """The options as given to pytest."""
+    given = config.getoption
+    return Options(
+        sglang=given("--sglang"),
+        against=given("--against"),
+        sglang_url=given("--sglang-url"),
+        server_arg=tuple(given("--server-arg")),
+        profile=given("--profile"),
+        model=given("--model"),
+        dummy_weights=given("--dummy-weights"),
+        starts=given("--starts"),
+        samples=given("--samples"),
+        budget_minutes=given("--budget"),
+        seed=seed,
+        baseline=given("--baseline"),
+        save_baseline=given("--save-baseline"),
+        strict_verdicts=given("--strict-verdicts"),
+    )
+
+
+def seed_of(config: pytest.Config) -> int:
+    """The seed given, or a fresh one."""
+    given = config.getoption("--seed")
+    return int(given) if given is not None else secrets.randbelow(2**31)

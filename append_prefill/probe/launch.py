@@ -1,0 +1,279 @@
+"""One server start while it is measured: bring it up, warm it, run its blocks, keep everything."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from append_prefill.engines.base import Device, Engine, RunningServer, ServerDescription
+from append_prefill.errors import InfrastructureError
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.floor import measure_client_floor
+from append_prefill.probe.guard.watch import Guard
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.sample import Sample, take_sample
+from append_prefill.probe.warmup import warm_up
+from append_prefill.records.run import BlockState, Series, Side, Start, Void
+from append_prefill.records.store import write_start
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile
+from append_prefill.workload.prompts import PromptSource
+
+# A voided block is repeated, up to half as many times again as were planned: a device that is
+# bad for longer than that is not one to measure on tonight.
+EXTRA_BLOCKS_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all starts on one device share. `folder` is the run's, `tell` takes a line of progress.
+
+    `vocab_size` bounds the prompts' token ids.
+    """
+
+    profile: Profile
+    plan: Plan
+    device: Device
+    guard: Guard
+    folder: Path
+    vocab_size: int
+    tell: Callable[[str], None]
+
+
+@dataclass
+class _Point:
+    """What one start has gathered at one point."""
+
+    ttft_ms: list[float] = field(default_factory=list)
+    e2e_ms: list[float] = field(default_factory=list)
+    itl_ms: list[float | None] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
+    cached_tokens: list[int] = field(default_factory=list)
+    block: list[int] = field(default_factory=list)
+    void: Counter[str] = field(default_factory=Counter)
+
+    def add(self, sample: Sample, block: int, block_void: str | None) -> None:
+        # Which state voided it, with its figures, is in the block's own entry.
+        reason = sample.void or ("device state voided the block" if block_void else None)
+        if (
+            reason is not None
+            or sample.ttft_ms is None
+            or sample.e2e_ms is None
+            or sample.output_tokens is None
+            or sample.cached_tokens is None
+        ):
+            self.void[reason or "no first token"] += 1
+            return
+        self.ttft_ms.append(sample.ttft_ms)
+        self.e2e_ms.append(sample.e2e_ms)
+        self.itl_ms.append(sample.itl_ms)
+        self.output_tokens.append(sample.output_tokens)
+        self.cached_tokens.append(sample.cached_tokens)
+        self.block.append(block)
+
+    def series(self, point: Point) -> Series:
+        kept = {k: v for k, v in asdict(self).items() if k != "void"}
+        return Series(
+            context_tokens=point.context_tokens,
+            append_tokens=point.append_tokens,
+            void=[Void(reason=r, count=n) for r, n in sorted(self.void.items())],
+            **kept,
+        )
+
+
+class Live:
+    """One start while it is measured: its server, its client and what it has gathered."""
+
+    def __init__(self, bench: Bench, side: Side, engine: Engine, pair: int) -> None:
+        self._bench, self._engine = bench, engine
+        self._label = f"{side} {engine.label}, start {pair + 1}"
+        self._server: RunningServer | None = None
+        self._client: TimedClient | None = None
+        self._points = {point: _Point() for point in bench.plan.all_points}
+        self._good = self._blocks = 0
+        self._began_s = 0.0
+        self.start = Start(
+            index=pair,
+            side=side,
+            pair=pair,
+            host=platform.node(),
+            device=bench.device.id,
+            started_at=datetime.now(UTC),
+            ready_s=None,
+            measured_s=None,
+            server_args=[],
+            subject={},
+            warmup=None,
+            state=[],
+            client_floor_ms=None,
+            series=[],
+        )
+
+    def launch(self) -> None:
+        """Start the server; it is not up yet."""
+        bench, start = self._bench, self.start
+        bench.tell(f"{self._label}: starting")
+        start.started_at = datetime.now(UTC)
+        log = bench.folder / f"{start.side}-{start.index}.log"
+        self._server = self._engine.start(bench.device, log)
+        start.server_args = list(self._server.server_args)
+
+    def connect(self) -> None:
+        """Ask the server, now up, what it resolved, and connect."""
+        bench, start, server = self._bench, self.start, self.server
+        start.ready_s = server.ready_s
+        description = server.describe()
+        start.subject = subject_of(description)
+        check_capacity(bench.plan, bench.profile, description)
+        self._began_s = time.monotonic()
+        self._client = TimedClient(server.base_url, server.api_key)
+        self._shoot = _Shooter(
+            self._client,
+            PromptSource(bench.plan.prompt_seed(start.pair), bench.vocab_size),
+            description.page_size_tokens,
+            bench.profile,
+        )
+        start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
+
+    def warm_up(self) -> None:
+        """Rounds over all shapes until their times are stationary, or the profile's bound."""
+        plan, start = self._bench.plan, self.start
+        self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
+
+        def one_round() -> Mapping[Point, float]:
+            samples = [self._shoot(point) for point in plan.order(start.pair, 0)]
+            self._shoot.client.flush_cache()
+            return {s.point: s.ttft_ms for s in samples if s.void is None and s.ttft_ms}
+
+        start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
+
+    @property
+    def done(self) -> bool:
+        """Whether enough blocks are good, or too many were voided."""
+        wanted = self._bench.plan.samples
+        limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
+        return self._good >= wanted or self._blocks >= limit
+
+    def block(self, own_pids: Callable[[], set[int]]) -> None:
+        """One pass over all points in random order, kept at once; a bad device state voids it."""
+        server, start = self.server, self.start
+        server.check_alive()
+        try:
+            state = self._measure_block(own_pids)
+        except InfrastructureError:
+            server.check_alive()  # a dead server is the better explanation, with its log
+            raise
+        self._good += state.void is None
+        self._blocks += 1
+        start.state.append(state)
+        start.series = [gathered.series(point) for point, gathered in self._points.items()]
+        write_start(start, self._bench.folder)
+        void = f" (void: {state.void})" if state.void else ""
+        of = self._bench.plan.samples
+        self._bench.tell(f"{self._label}: block {self._blocks} of {of}{void}")
+
+    def finish(self) -> None:
+        """Keep the start as measured to its end."""
+        self.start.measured_s = time.monotonic() - self._began_s
+        write_start(self.start, self._bench.folder)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what there is, and what went wrong."""
+        self.start.failure = str(error) or type(error).__name__
+        write_start(self.start, self._bench.folder)
+
+    def close(self) -> None:
+        """Stop the server."""
+        if self._client is not None:
+            self._client.close()
+        if self._server is not None:
+            self._server.stop()
+
+    def await_memory(self) -> None:
+        """Once every server is stopped: wait until the device has its memory back."""
+        if self._server is not None:
+            self._server.await_memory()
+
+    def pids(self) -> set[int]:
+        return self.server.pids()
+
+    @property
+    def server(self) -> RunningServer:
+        """The server. Raises InfrastructureError before the launch."""
+        if self._server is None:
+            raise InfrastructureError(f"{self._label} is not running")
+        return self._server
+
+    def _measure_block(self, own_pids: Callable[[], set[int]]) -> BlockState:
+        # An empty cache, so that no eviction falls into a sample; the flush also empties the
+        # allocator's pool, which the first request after it pays for: that one is thrown away.
+        self._shoot.client.flush_cache()
+        order = self._bench.plan.order(self.start.pair, self._blocks)
+        self._shoot(order[-1])
+        # One block a start asks for as many tokens as the study did, for the share of TTFT in
+        # the end-to-end time; the others stop at two, since TTFT is over by then.
+        plan = self._bench.profile.plan
+        output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
+        samples: list[Sample] = []
+        with self._bench.guard.watch(self._blocks, self.start.side, own_pids) as watch:
+            for point in order:
+                # Past the reply, the scheduler still frees what the request held.
+                time.sleep(plan.idle_ms / 1000)
+                samples.append(self._shoot(point, output_tokens))
+        state: BlockState = watch.state
+        for sample in samples:
+            self._points[sample.point].add(sample, self._blocks, state.void)
+        return state
+
+
+class _Shooter:
+    """Takes samples from one server."""
+
+    def __init__(
+        self, client: TimedClient, prompts: PromptSource, page_tokens: int, profile: Profile
+    ) -> None:
+        self.client = client
+        self._prompts, self._page_tokens = prompts, page_tokens
+        self._output_tokens = profile.plan.output_tokens
+
+    def __call__(self, point: Point, output_tokens: int | None = None) -> Sample:
+        return take_sample(
+            self.client,
+            self._prompts,
+            point,
+            page_tokens=self._page_tokens,
+            output_tokens=output_tokens or self._output_tokens,
+        )
+
+
+def subject_of(description: ServerDescription) -> dict[str, object]:
+    """What is meant to differ between two sides, flat, as the record keeps it."""
+    kept = asdict(description)
+    del kept["raw"]
+    versions = kept.pop("versions")
+    return {**versions, **kept}
+
+
+def check_capacity(plan: Plan, profile: Profile, description: ServerDescription) -> None:
+    """Raise InfrastructureError if the server cannot hold the plan's longest request."""
+    need = max(p.total_tokens for p in plan.all_points) + profile.plan.share_output_tokens
+    for what, capacity in (
+        ("KV pool", description.kv_capacity_tokens),
+        ("context length", description.context_length_tokens),
+    ):
+        if capacity is not None and need > capacity:
+            raise InfrastructureError(
+                f"the plan's longest request takes {need} tokens, the server's {what} holds "
+                f"{capacity}: raise --max-total-tokens / --context-length or use a profile with "
+                f"shorter points"
+            )
+
+
+def _seconds(value_s: float | None) -> str:
+    return "" if value_s is None else f" after {value_s:.1f} s"

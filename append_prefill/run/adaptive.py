@@ -1,0 +1,159 @@
+"""What to measure next: confirm a suspect side by side, look again while undecided, or stop.
+
+The statistics of going on are `analysis.sequential`; here they meet the clock and the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from append_prefill.analysis.sequential import next_step
+from append_prefill.analysis.sequential import plan as plan_looks
+from append_prefill.engines.base import Engine
+from append_prefill.probe.plan import Plan, abba
+from append_prefill.records.run import Look, Run, Side
+from append_prefill.run.judge import compare_live, compare_references
+from append_prefill.run.queue import QueueState
+from append_prefill.run.references import References
+from append_prefill.run.settings import Settings
+
+SUSPECT_RATE = 0.2
+"""False-alarm rate at which a stored run asks for a confirmation that can be had.
+
+The confirmation decides, at its own rate, so a loose suspicion costs minutes and no false alarm.
+At a quiet device's noise 13 nights in 100 measure both sides for nothing; +3 % on the floor is
+suspected 73 times in 100 and +5 % 96 times, which at the policy's own 1 % would be 7 and 24
+(`python -m benchmarks.verdicts --across-nights`)."""
+
+
+class Decider:
+    """Decides, whenever all planned pairs are done, whether the queue gets more.
+
+    `elapsed_s` is the run's age, `record` everything measured so far by all workers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        references: References,
+        *,
+        elapsed_s: Callable[[], float],
+        record: Callable[[], Run],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._settings, self._plan, self._references = settings, plan, references
+        self._elapsed_s, self._record, self._tell = elapsed_s, record, tell
+
+    def sides(self, pair: int, state: QueueState) -> tuple[Side, ...]:
+        """The sides of a pair, in the order they are to be measured."""
+        if state.confirm_from is None or pair < state.confirm_from:
+            return self._plan.pair(pair).sides
+        return abba(("candidate", "reference"), pair)
+
+    def engine(self, side: Side, state: QueueState) -> Engine:
+        """The engine of a side; the suspecting version's own environment when confirming.
+
+        Raises LookupError for a reference that this run has not.
+        """
+        engine: Engine | None = self._settings.candidate
+        if side == "reference":
+            engine = self._settings.reference
+            if engine is None and state.confirm_with is not None:
+                engine = self._settings.confirming(state.confirm_with)
+        if engine is None:
+            raise LookupError("this run has no reference engine")
+        return engine
+
+    def decide(self, state: QueueState) -> QueueState:
+        """The queue's next state, once all that was planned is done."""
+        side_by_side = "reference" in self._plan.sides or state.confirm_from is not None
+        return self._look(state) if side_by_side else self._confirm(state)
+
+    def _confirm(self, state: QueueState) -> QueueState:
+        """A stored baseline can only suspect: measure both sides now, if that can be done."""
+        done = state.model_copy(update={"closed": "all planned starts are measured"})
+        stored = compare_references(
+            self._record(),
+            self._settings.profile,
+            self._references,
+            replicable=self._settings.candidate.replicable,
+            rate=SUSPECT_RATE,
+        )
+        suspicions = [
+            (suspicion, engine)
+            for suspicion in stored
+            if suspicion.verdict == "regression"
+            and (engine := self._settings.confirming(suspicion.reference)) is not None
+        ]
+        if not suspicions:
+            return done
+        suspicion, engine = suspicions[0]
+        pairs = min(self._plan.starts, self._pairs_left(sides=2))
+        if pairs < 2:
+            return state.model_copy(
+                update={"closed": "suspected, but the budget left no time to confirm"}
+            )
+        self._tell(
+            f"the stored {suspicion.reference} ({suspicion.role}) suspects a regression: "
+            f"measuring {engine.label} side by side, {pairs} pairs"
+        )
+        return state.model_copy(
+            update={
+                "confirm_from": state.planned,
+                "confirm_with": suspicion.reference,
+                "planned": state.planned + pairs,
+            }
+        )
+
+    def _look(self, state: QueueState) -> QueueState:
+        first = self._first_look_pairs(state)
+        measured = len(state.done) - (state.confirm_from or 0)
+        looks = plan_looks(self._settings.profile.policy, first)
+        comparison = compare_live(
+            self._record(),
+            self._settings.profile,
+            self._references,
+            alpha=looks.alphas[len(state.looks)],
+        )
+        if comparison is None:
+            return state.model_copy(update={"closed": "no pair was measured on both sides"})
+        step = next_step(comparison, state.looks, self._settings.profile.policy, looks)
+        left = self._pairs_left(sides=2)
+        more = min(step.more_pairs, left)
+        decision = step.reason
+        if step.decision == "continue" and more < step.more_pairs:
+            more = 0
+            decision = f"{step.reason} The budget leaves time for {left}: stopped."
+        look = Look(
+            look=len(state.looks) + 1,
+            candidate_starts=measured,
+            reference_starts=measured,
+            threshold=looks.alphas[len(state.looks)],
+            verdict=comparison.verdict,
+            suspects=list(step.suspects),
+            decision=decision,
+        )
+        self._tell(f"look {look.look}: {comparison.verdict}. {decision}")
+        update: dict[str, object] = {"looks": [*state.looks, look]}
+        if step.decision == "continue" and more:
+            update["planned"] = state.planned + more
+        else:
+            update["closed"] = decision
+        return state.model_copy(update=update)
+
+    def _first_look_pairs(self, state: QueueState) -> int:
+        if not state.looks:
+            return state.planned - (state.confirm_from or 0)
+        return state.looks[0].candidate_starts
+
+    def _pairs_left(self, *, sides: int) -> int:
+        """How many more pairs of `sides` starts the budget holds, by what starts took so far."""
+        starts = [s for s in self._record().starts if s.measured_s is not None]
+        if not starts:
+            return 0
+        elapsed_s = self._elapsed_s()
+        # Workers measure at the same time: what counts is the run's own pace.
+        per_start_s = elapsed_s / len(starts)
+        left = (self._plan.budget_minutes * 60 - elapsed_s) // (per_start_s * sides)
+        return max(0, int(left))

@@ -1,0 +1,333 @@
+"""From a measured record to a judged one: findings, surface, comparison, verdict.
+
+Pure: what to compare with has been read by the caller. Every rule of judgement is in `analysis/`;
+here is only which of them speaks, in which order.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from append_prefill.analysis.comparison import compare
+from append_prefill.analysis.finding_verdicts import judge_findings
+from append_prefill.analysis.joint import with_nights
+from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
+from append_prefill.analysis.surface import fit_surface
+from append_prefill.analysis.unjudged import compare_with_study
+from append_prefill.analysis.verdict import run_verdict
+from append_prefill.records.identity import differences
+from append_prefill.records.run import (
+    Comparison,
+    ComparisonVerdict,
+    Look,
+    NoiseRecord,
+    Role,
+    Run,
+    Side,
+    Start,
+)
+from append_prefill.run.references import References
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Noise, Profile
+
+
+def judge(
+    run: Run,
+    profile: Profile,
+    *,
+    references: References,
+    kv_bytes_per_token: int | None,
+    replicable: bool,
+    looks: Sequence[Look] = (),
+) -> Run:
+    """A copy of `run` with everything judged.
+
+    `references` are the stored runs to compare with; `replicable` says whether the starts
+    are real server starts (they are not when a running server is measured).
+    """
+    candidate = usable(run.starts, "candidate")
+    points = summarise_points(candidate, profile)
+    comparison = compare_all(run, profile, references, replicable=replicable, looks=looks)
+    findings = judge_findings(
+        candidate,
+        profile,
+        reference=reference_medians(run, profile, references.chosen),
+        before=reference_starts(run, profile, references.chosen),
+        kv_bytes_per_token=kv_bytes_per_token,
+        link_gb_per_s=profile.link.gb_per_s,
+    )
+    return run.model_copy(
+        update={
+            "points": points,
+            "findings": findings,
+            "surface": fit_surface(candidate),
+            "comparison": comparison,
+            "verdict": run_verdict(findings, comparison),
+        }
+    )
+
+
+def paired(starts: Sequence[Start], side: Side) -> list[Start]:
+    """The usable starts of a side whose pair has a usable start of the other side too."""
+    other: Side = "reference" if side == "candidate" else "candidate"
+    pairs = {s.pair for s in usable(starts, other)}
+    return [s for s in usable(starts, side) if s.pair in pairs]
+
+
+def too_few_valid(run: Run, profile: Profile) -> list[str]:
+    """What makes the run worthless, a sentence a side; empty if enough samples are valid.
+
+    Worthless is a side without a whole start, or with a point of which fewer than
+    `plan.min_valid_share` of the samples are valid.
+    """
+    problems = []
+    sides = {*run.plan.sides, *(start.side for start in run.starts)}
+    for side in sorted(sides):
+        starts = usable(run.starts, side)
+        if not starts:
+            problems.append(f"No {side} start was measured to its end.")
+            continue
+        valid: Counter[Point] = Counter()
+        void: Counter[Point] = Counter()
+        reasons: Counter[str] = Counter()
+        for start in starts:
+            for series in start.series:
+                valid[series.point] += len(series.ttft_ms)
+                for entry in series.void:
+                    void[series.point] += entry.count
+                    reasons[entry.reason] += entry.count
+        share = profile.plan.min_valid_share
+        poor = sorted(p for p in void if valid[p] < share * (valid[p] + void[p]))
+        if not poor:
+            continue
+        states = [b.void for s in starts for b in s.state if b.void is not None]
+        shown = ", ".join(f"{p.label} ({valid[p]} of {valid[p] + void[p]})" for p in poor[:3])
+        more = f" and {len(poor) - 3} more" if len(poor) > 3 else ""
+        why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        state = f" The last voided block: {states[-1]}." if states else ""
+        problems.append(
+            f"Too few samples of the {side} are valid at {shown}{more}. Void because: {why}.{state}"
+        )
+    return problems
+
+
+def compare_all(
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    replicable: bool,
+    looks: Sequence[Look] = (),
+) -> Comparison | None:
+    """The comparison that counts, with the others in `others`; None without any.
+
+    Side by side counts before what is stored of the same version. Of the stored ones the chosen
+    baseline counts, unless it sees no regression and another one does.
+    """
+    stored = compare_references(run, profile, references, replicable=replicable)
+    live = compare_live(run, profile, references, alpha=looks[-1].threshold if looks else None)
+    if live is not None:
+        live = live.model_copy(update={"looks": list(looks)})
+        own = run.version
+        if live.verdict != "not-comparable":
+            # Side by side decides about its own reference; about another version it says
+            # nothing, and of a version against itself neither does it about a stored run.
+            open_ = [c for c in stored if c.reference != live.reference or c.reference == own]
+        else:
+            open_ = stored
+        worst = next((c for c in open_ if c.verdict == "regression"), None)
+        if worst is None or live.verdict == "regression":
+            return live.model_copy(update={"others": stored})
+        others = [live, *(c for c in stored if c is not worst)]
+        return worst.model_copy(update={"others": others})
+    if not stored:
+        return None
+    counts = next((c for c in stored if c.verdict == "regression"), stored[0])
+    return counts.model_copy(update={"others": [c for c in stored if c is not counts]})
+
+
+def compare_references(
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    replicable: bool,
+    rate: float | None = None,
+) -> list[Comparison]:
+    """Against each stored reference, the chosen one first.
+
+    They share the false-alarm rate equally (Bonferroni), so that several references do not mean
+    several chances of a false alarm. `rate` is that of the night, by default the policy's.
+    """
+    stored = references.stored
+    judged = sum(1 for _, r in stored if r.provenance != "study") or 1
+    alpha = (profile.policy.false_alarm_rate if rate is None else rate) / judged
+    return [
+        compare_stored(
+            run,
+            profile,
+            reference,
+            replicable=replicable,
+            role=role,
+            alpha=alpha,
+            site=references.noise,
+        )
+        for role, reference in stored
+    ]
+
+
+def compare_live(
+    run: Run, profile: Profile, references: References, *, alpha: float | None = None
+) -> Comparison | None:
+    """Both sides of this run against each other; None if only one was measured.
+
+    `references` may know the noise; `alpha` is the false-alarm rate of this look, by default the
+    policy's whole.
+    """
+    reference = paired(run.starts, "reference")
+    if not reference:
+        return None
+    label = reference[0].version or "reference"
+    if label == run.version:
+        label += " (reference)"  # the same version, differing in its arguments or environment
+    return compare(
+        paired(run.starts, "candidate"),
+        reference,
+        policy=profile.policy,
+        noise=noise_for(run, profile, references.chosen, references.noise),
+        kind="side-by-side",
+        reference_label=label,
+        provenance="suite",
+        alpha=alpha,
+    )
+
+
+def compare_stored(
+    run: Run,
+    profile: Profile,
+    baseline: Run,
+    *,
+    replicable: bool,
+    role: Role = "chosen",
+    alpha: float | None = None,
+    site: NoiseRecord | None = None,
+) -> Comparison:
+    """The candidate against a stored run: not comparable, a study's, or across nights.
+
+    `role` is how the reference was chosen; `alpha` its part of the night's false-alarm rate, by
+    default the whole; `site` the noise of this identity, for a reference that stored none.
+    """
+    label = baseline.version or "baseline"
+    if baseline.provenance == "study":
+        study = compare_with_study(
+            summarise_points(usable(run.starts, "candidate"), profile), baseline, profile.policy
+        )
+        return study.model_copy(update={"role": role})
+    differing = differences(run, baseline, profile.identity_not_binding)
+    if differing:
+        fields = ", ".join(differing)
+        return Comparison(
+            reference=label,
+            kind="baseline",
+            provenance=baseline.provenance,
+            confirmed=False,
+            method="none: the identities differ",
+            points=[],
+            surface=[],
+            mde=None,
+            starts_needed=None,
+            verdict="not-comparable",
+            where="",
+            reason=f"The stored run differs in {fields}: its times say nothing of this run.",
+            differing=differing,
+            role=role,
+        )
+    result = compare(
+        usable(run.starts, "candidate"),
+        usable(baseline.starts, "candidate"),
+        policy=profile.policy,
+        noise=noise_for(run, profile, baseline, site),
+        kind="baseline",
+        reference_label=label,
+        provenance=baseline.provenance,
+        alpha=alpha,
+    )
+    result = result.model_copy(update={"role": role})
+    replicated = replicable and baseline.replicated
+    return result if replicated else _undecided(result)
+
+
+def _undecided(comparison: Comparison) -> Comparison:
+    """The comparison of a server whose starts cannot be replicated: figures, and no verdict."""
+
+    def open_(verdict: ComparisonVerdict) -> ComparisonVerdict:
+        return "not-comparable" if verdict == "not-comparable" else "inconclusive"
+
+    return comparison.model_copy(
+        update={
+            "verdict": open_(comparison.verdict),
+            "points": [
+                p.model_copy(update={"verdict": open_(p.verdict)}) for p in comparison.points
+            ],
+            "surface": [
+                e.model_copy(update={"verdict": open_(e.verdict)}) for e in comparison.surface
+            ],
+            "reason": f"One running server cannot show how starts differ; taken alone its samples "
+            f"would say {comparison.verdict}. Let the suite start the server to decide.",
+        }
+    )
+
+
+def noise_for(
+    run: Run, profile: Profile, baseline: Run | None, site: NoiseRecord | None = None
+) -> Noise | NoiseRecord:
+    """The noise to judge by: the baseline's if it is of this identity and has one, else `site`'s.
+
+    Noise is the device's more than the version's, so that of another version of the same identity
+    is better than the profile's assumption, which is what is left.
+    """
+    own = None
+    if baseline is not None and not differences(run, baseline, profile.identity_not_binding):
+        own = baseline.noise
+    known = own or site
+    return profile.noise if known is None else with_nights(known, profile.noise)
+
+
+def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[Start]:
+    """The starts of what the candidate is held against, as candidate; empty without any.
+
+    Those of this run's other side, else those of a stored run of the same identity.
+    """
+    own = usable(run.starts, "reference")
+    if own:
+        return [as_candidate(start) for start in own]
+    if baseline is None or baseline.provenance == "study":
+        return []
+    if differences(run, baseline, profile.identity_not_binding):
+        return []
+    return usable(baseline.starts, "candidate")
+
+
+def reference_medians(
+    run: Run, profile: Profile, baseline: Run | None
+) -> Mapping[Point, float] | None:
+    """Median TTFT in ms by point of what the candidate is held against; None without any.
+
+    A stored run of another identity is none: its hardware would pass for a regime shift. The
+    study's table is one, being what the findings claim.
+    """
+    medians = start_medians(reference_starts(run, profile, baseline))
+    if medians:
+        return {point: statistics.median(by.values()) for point, by in medians.items()}
+    if baseline is None:
+        return None
+    if baseline.provenance != "study" and differences(run, baseline, profile.identity_not_binding):
+        return None
+    # The study has a row an experiment, so several for one point.
+    rows: dict[Point, list[float]] = {}
+    for p in baseline.points:
+        if p.median_ms is not None:
+            rows.setdefault(p.point, []).append(p.median_ms)
+    return {point: statistics.median(values) for point, values in rows.items()}

@@ -1,0 +1,48 @@
+"""The reference of a side-by-side record as a record of its own, judged on its starts alone."""
+
+from __future__ import annotations
+
+from append_prefill.analysis.summary import as_candidate, usable
+from append_prefill.probe.plan import plan_of
+from append_prefill.records.run import Run
+from append_prefill.run.judge import judge
+from append_prefill.run.references import References
+from append_prefill.workload.profile import Profile
+
+
+def reference_record(run: Run, profile: Profile) -> Run | None:
+    """The record the reference of `run` would have had alone; None if only one side was measured.
+
+    `profile` is the one `run` was measured with. The reference's usable starts are the candidate's
+    there, and nothing is compared. A run that failed has failed for both sides.
+    """
+    starts = [as_candidate(start) for start in usable(run.starts, "reference")]
+    if not starts:
+        return None
+    beside = run.version or "(unknown version)"
+    own = run.model_copy(
+        update={
+            "subject": starts[0].subject,
+            "starts": starts,
+            "warnings": [
+                *run.warnings,
+                f"Measured as the reference of SGLang {beside}: other warnings call it so.",
+            ],
+        }
+    )
+    if run.verdict == "infrastructure":
+        return own
+    return judge(
+        own,
+        plan_of(run).narrowed(profile),
+        references=References(),
+        kv_bytes_per_token=_kv_bytes_per_token(run),
+        replicable=True,  # a running server has no reference beside it
+    )
+
+
+def _kv_bytes_per_token(run: Run) -> int | None:
+    """What the run's own findings were reckoned with: both sides serve one model."""
+    known = (finding.details.get("kv_bytes_per_token") for finding in run.findings)
+    size = next((value for value in known if value is not None), None)
+    return None if size is None else int(size)

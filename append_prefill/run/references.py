@@ -1,0 +1,122 @@
+"""What a run is held against from storage: the chosen baseline, the pinned one, the last nights.
+
+The newest older version answers "did this release get slower?", the pinned reference "how far
+have we crept?", the rolling window "did something change here since last week?".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.summary import usable
+from append_prefill.records.baselines import (
+    expiry_warning,
+    pinned_baseline,
+    select_baseline,
+    stored_baselines,
+)
+from append_prefill.records.history import last_of_identity, load_history, load_runs
+from append_prefill.records.identity import identity_differences, identity_of
+from append_prefill.records.run import NoiseRecord, Role, Run
+from append_prefill.workload.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Stored runs to compare with; each is None where there is none. `warnings` are for the run.
+
+    `noise`: what the newest baseline of the run's identity that has a noise says of it.
+    """
+
+    chosen: Run | None = None
+    pinned: Run | None = None
+    rolling: Run | None = None
+    warnings: tuple[str, ...] = ()
+    noise: NoiseRecord | None = None
+
+    @property
+    def stored(self) -> list[tuple[Role, Run]]:
+        """(role, run), the chosen one first."""
+        named: tuple[tuple[Role, Run | None], ...] = (
+            ("chosen", self.chosen),
+            ("pinned", self.pinned),
+            ("rolling", self.rolling),
+        )
+        return [(role, run) for role, run in named if run is not None]
+
+
+def gather(
+    root: Path,
+    report_dir: Path,
+    selector: str,
+    *,
+    identity: dict[str, Any],
+    version: str | None,
+    profile: Profile,
+    now: datetime,
+) -> References:
+    """Read what `--baseline` asks for; `auto` brings the pinned and the rolling reference too.
+
+    `root` is the folder `baselines`. Raises UsageError for a selector that names nothing.
+    """
+    chosen = select_baseline(root, selector, identity=identity, version=version, profile=profile)
+    pinned = rolling = None
+    if selector == "auto":
+        pinned = pinned_baseline(root, identity)
+        if pinned is not None and chosen is not None and pinned.created_at == chosen.created_at:
+            pinned = None
+        rolling = _rolling(report_dir, identity, profile, now)
+    warnings = [
+        warning
+        for run in (chosen, pinned)
+        if run is not None and (warning := expiry_warning(run, profile, now)) is not None
+    ]
+    noise = _site_noise(root, identity, profile)
+    return References(chosen, pinned, rolling, tuple(warnings), noise)
+
+
+def _site_noise(root: Path, identity: dict[str, Any], profile: Profile) -> NoiseRecord | None:
+    if not identity.get("device") or not identity.get("model", {}).get("name"):
+        return None  # a running server that does not tell: nothing is stored for it
+    known = [
+        stored.run
+        for stored in stored_baselines(root, identity)
+        if stored.run.noise is not None
+        and not identity_differences(
+            identity, identity_of(stored.run), profile.identity_not_binding
+        )
+    ]
+    newest = max(known, key=lambda run: run.created_at, default=None)
+    return None if newest is None else newest.noise
+
+
+def _rolling(
+    report_dir: Path, identity: dict[str, Any], profile: Profile, now: datetime
+) -> Run | None:
+    """The last nights of this identity as one run; None with fewer than two of them."""
+    entries = last_of_identity(
+        load_history(report_dir),
+        identity,
+        profile.rolling_runs,
+        not_binding=profile.identity_not_binding,
+        before=now,
+    )
+    runs = load_runs(entries, report_dir)
+    runs = [run for run in runs if run.replicated]
+    nights = [usable(run.starts, "candidate") for run in runs]
+    nights = [starts for starts in nights if starts]
+    if len(nights) < 2:
+        return None
+    # Nights of several versions scatter by what the versions differ: that is no noise.
+    one_version = len({run.version for run in runs}) == 1
+    return runs[-1].model_copy(
+        update={
+            "starts": [start for night in nights for start in night],
+            "noise": noise_of(nights) if one_version else None,
+            "comparison": None,
+        }
+    )

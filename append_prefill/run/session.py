@@ -1,0 +1,315 @@
+"""One run from plan to judged record, shared by every worker that takes part in it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import append_prefill
+from append_prefill.analysis.minutes import slow_to_start
+from append_prefill.analysis.summary import usable
+from append_prefill.engines.attach import AttachedEngine
+from append_prefill.engines.base import Device, RunningServer
+from append_prefill.engines.devices import DeviceLock
+from append_prefill.engines.process import await_ready
+from append_prefill.errors import InfrastructureError
+from append_prefill.probe.launch import Bench
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.runner import PairRunner
+from append_prefill.records.definition import definition_of
+from append_prefill.records.identity import arguments, compose_identity
+from append_prefill.records.run import Run, Start
+from append_prefill.records.store import RUN_FILE, read_starts, write_run
+from append_prefill.run.adaptive import Decider
+from append_prefill.run.judge import judge, too_few_valid
+from append_prefill.run.queue import PairQueue, QueueState
+from append_prefill.run.references import References
+from append_prefill.run.settings import Settings
+
+# How often a worker that found every device taken looks again.
+DEVICE_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which worker of the run this is; `index` 0 of 1 without xdist."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Session:
+    """One run as one worker sees it. All workers of a run share `folder` and `created_at`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        folder: Path,
+        created_at: datetime,
+        *,
+        references: References,
+        worker: Worker,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.settings, self.plan, self.folder = settings, plan, folder
+        self.references = references
+        self._created_at, self._worker, self._tell = created_at, worker, tell
+        self._failure: Exception | None = None
+
+    @cached_property
+    def judged(self) -> Run:
+        """The judged run; measured on first use, by as many workers as ask for it.
+
+        Raises InfrastructureError if the run says nothing, the same each time.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            state = self._measure()
+            run = self.record()
+            write_run(run, self.folder / RUN_FILE)
+            return self.judge(run, state)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def record(self) -> Run:
+        """What was measured so far by all workers, not judged."""
+        starts = read_starts(self.folder)
+        candidate = usable(starts, "candidate")
+        subject = candidate[0].subject if candidate else {"sglang": self.settings.candidate.version}
+        return Run(
+            created_at=self._created_at,
+            suite={
+                "version": append_prefill.__version__,
+                "python": platform.python_version(),
+                "options": self.settings.options.command(),
+            },
+            definition=definition_of(self.settings.profile),
+            profile=self.settings.profile.name,
+            seed=self.plan.seed,
+            identity=identity_of(self.settings),
+            subject=subject,
+            state={
+                "host": platform.node(),
+                "replicated": self.settings.candidate.replicable,
+                "workers": self._worker.count,
+            },
+            plan=self.plan.record(self.settings.profile.link.gb_per_s),
+            starts=starts,
+            warnings=self._warnings(starts),
+        )
+
+    def judge(self, run: Run, state: QueueState | None) -> Run:
+        """The judged record. Raises InfrastructureError if too little of it is valid."""
+        problems = too_few_valid(run, self.settings.profile)
+        if state is not None and state.failed is not None:
+            problems.insert(0, f"The run was cut short: {state.failed}")
+        elif state is not None and state.closed is None:
+            problems.insert(
+                0, f"The run was cut short: {len(state.done)} of {state.planned} pairs measured."
+            )
+        if problems:
+            raise InfrastructureError(" ".join(problems))
+        if state is not None and state.closed is not None:
+            run = run.model_copy(update={"state": {**run.state, "ended": state.closed}})
+        judged = judge(
+            run,
+            self.plan.narrowed(self.settings.profile),
+            references=self.references,
+            kv_bytes_per_token=self.settings.kv_bytes_per_token,
+            replicable=self.settings.candidate.replicable,
+            looks=[] if state is None else state.looks,
+        )
+        live = judged.comparison
+        if state is None or state.confirm_with is None or live is None or live.kind == "baseline":
+            return judged
+        why = f"Measured because the stored {state.confirm_with} suspected a regression."
+        reason = {"reason": f"{live.reason} {why}"}
+        return judged.model_copy(update={"comparison": live.model_copy(update=reason)})
+
+    def finish(self, warnings: Sequence[str] = ()) -> tuple[Run, str | None]:
+        """The final record, judged if it can be, and the reason if it cannot.
+
+        For whoever owns the report: the only worker, or the controller of several. `warnings` are
+        added to the record's.
+        """
+        run = self.record()
+        run.warnings += warnings
+        path = self.folder / RUN_FILE
+        write_run(run, path)
+        state = self._queue_state()
+        try:
+            judged = self.judge(run, state)
+        except InfrastructureError as error:
+            failed = run.model_copy(
+                update={
+                    "verdict": "infrastructure",
+                    "warnings": [*run.warnings, str(error)],
+                }
+            )
+            write_run(failed, path)
+            return failed, str(error)
+        write_run(judged, path)
+        return judged, None
+
+    @property
+    def began(self) -> bool:
+        """Whether any worker has begun to measure."""
+        return (self.folder / "work" / "queue.json").exists()
+
+    @contextmanager
+    def live_server(self) -> Iterator[RunningServer]:
+        """A server of the candidate's that nothing else uses, on a locked device."""
+        engine = self.settings.candidate
+        with self._device(lambda: False) as device:
+            if device is None:  # not reachable: nothing told the wait to end
+                raise InfrastructureError("no device")
+            server = engine.start(device, self.folder / f"live-{self._worker.index}.log")
+            try:
+                await_ready([server])
+                yield server
+            finally:
+                server.stop()
+                server.await_memory()
+
+    def _measure(self) -> QueueState:
+        queue = self._queue()
+        with self._device(lambda: self._finished(queue)) as device:
+            if device is None:
+                return queue.work(lambda _: None)
+            runner = PairRunner(
+                Bench(
+                    self.settings.profile,
+                    self.plan,
+                    device,
+                    self.settings.guard(device),
+                    self.folder,
+                    self.settings.vocab_size,
+                    self._tell,
+                )
+            )
+
+            def measure(index: int) -> None:
+                state = queue.state()
+                sides = self._decider.sides(index, state)
+                runner.measure(index, [(side, self._decider.engine(side, state)) for side in sides])
+                self._tell_what_is_left(queue.state())
+
+            return queue.work(measure)
+
+    def _tell_what_is_left(self, state: QueueState) -> None:
+        # The pair just measured is done, if not yet in the state.
+        done = len(state.done) + 1
+        left = max(0, state.planned - done)
+        minutes = self._age_s() / done * left / 60
+        both = len(self._decider.sides(state.planned - 1, state)) > 1
+        units = "pairs of starts" if both else "starts"
+        self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min left")
+
+    def _finished(self, queue: PairQueue) -> bool:
+        state = queue.state()
+        return state.closed is not None or state.failed is not None
+
+    def _queue(self) -> PairQueue:
+        return PairQueue(self.folder / "work", self.plan.starts, self._decider.decide)
+
+    def _queue_state(self) -> QueueState | None:
+        return self._queue().state() if self.began else None
+
+    @cached_property
+    def _decider(self) -> Decider:
+        return Decider(
+            self.settings,
+            self.plan,
+            self.references,
+            elapsed_s=self._age_s,
+            record=self.record,
+            tell=self._tell,
+        )
+
+    def _age_s(self) -> float:
+        return (datetime.now(UTC) - self._created_at).total_seconds()
+
+    @contextmanager
+    def _device(self, give_up: Callable[[], bool]) -> Iterator[Device | None]:
+        """A device no one else measures on, or None if `give_up` said so while waiting."""
+        devices = self.settings.devices
+        first = self._worker.index % len(devices)
+        waiting_since: float | None = None
+        while True:
+            refusals = []
+            for device in (*devices[first:], *devices[:first]):
+                lock = DeviceLock(device)
+                try:
+                    lock.acquire()
+                except InfrastructureError as error:
+                    refusals.append(str(error))
+                    continue
+                try:
+                    yield device
+                finally:
+                    lock.release()
+                return
+            if give_up():
+                yield None
+                return
+            if waiting_since is None:
+                waiting_since = time.monotonic()
+                self._tell(f"waiting for a device. {' '.join(refusals)}")
+            waited_s = time.monotonic() - waiting_since
+            if waited_s > self.plan.budget_minutes * 60:
+                raise InfrastructureError(
+                    f"No device came free in {waited_s / 60:.0f} minutes. {' '.join(refusals)}"
+                )
+            time.sleep(DEVICE_POLL_S)
+
+    def _warnings(self, starts: Sequence[Start]) -> list[str]:
+        warnings = [*self.references.warnings, *self.settings.candidate.warnings]
+        if self.settings.reference is not None:
+            warnings += self.settings.reference.warnings
+        for start in starts:
+            if start.failure:
+                warnings.append(f"{start.side} start {start.index + 1} failed: {start.failure}")
+            elif start.warmup is not None and not start.warmup.stationary:
+                warnings.append(
+                    f"{start.side} start {start.index + 1} was still drifting after "
+                    f"{start.warmup.rounds} warm-up rounds."
+                )
+        for start in slow_to_start(starts):
+            warnings.append(
+                f"{start.side} start {start.index + 1} took {start.ready_s:.0f} s to be ready, far "
+                "more than the others: it may have compiled what they found in a cache. Its "
+                "figures count; measure once more to see whether they are alike."
+            )
+        return warnings
+
+
+def identity_of(settings: Settings) -> dict[str, Any]:
+    """What must be equal for another run to be comparable with one of these settings.
+
+    Of a running server the arguments are those it resolved; its environment cannot be known and
+    is taken to be the profile's, of which the run warns.
+    """
+    profile, candidate = settings.profile, settings.candidate
+    server_args = [*profile.server.args, *settings.options.server_arg]
+    model = candidate.model_identity()
+    if isinstance(candidate, AttachedEngine):
+        server_args = candidate.resolved_args(arguments(server_args))
+        if model["config_sha256"] == settings.model.config_sha256:
+            model["name"] = settings.model.name
+    return compose_identity(
+        device=settings.device_identity(),
+        model=model,
+        server_args=server_args,
+        server_env=profile.server.env,
+        definition=definition_of(profile),
+    )

@@ -1,0 +1,239 @@
+"""What the user asked for, checked: the options of one run, resolved and free of contradictions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from append_prefill.analysis.transfer import kv_bytes_per_token
+from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
+from append_prefill.engines.base import Device, Engine
+from append_prefill.engines.devices import cpu_device, list_devices
+from append_prefill.engines.local import PlantedEngine
+from append_prefill.engines.model import ResolvedModel, resolve_model
+from append_prefill.engines.resolve import resolve_engine, resolve_url
+from append_prefill.errors import UsageError
+from append_prefill.probe.guard.watch import Guard, guard_for
+from append_prefill.probe.plan import Plan
+from append_prefill.records.identity import arguments, without_secrets
+from append_prefill.workload.profile import Profile, load_profile
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options as given; None or empty means not given. Names follow the command line."""
+
+    sglang: str | None = None
+    against: str | None = None
+    sglang_url: str | None = None
+    server_arg: Sequence[str] = ()
+    profile: str | None = None
+    model: str | None = None
+    dummy_weights: bool = False
+    starts: int | None = None
+    samples: int | None = None
+    budget_minutes: float | None = None
+    seed: int = 0
+    baseline: str = "auto"
+    save_baseline: bool = False
+    strict_verdicts: bool = False
+
+    def command(self) -> str:
+        """The options of the server and of what is measured, as they could be typed again.
+
+        Left out are those that only say what to do with the result, and secrets' values.
+        """
+        words: list[str] = []
+        for option, value in (
+            ("--sglang", self.sglang),
+            ("--against", self.against),
+            ("--sglang-url", self.sglang_url),
+            ("--profile", self.profile),
+            ("--model", self.model),
+            ("--starts", self.starts),
+            ("--samples", self.samples),
+            ("--budget", self.budget_minutes),
+            ("--seed", self.seed),
+            ("--baseline", self.baseline),
+        ):
+            if value is not None:
+                words += [option, str(value)]
+        words += [f"--server-arg={arg}" for arg in without_secrets(self.server_arg)]
+        if self.dummy_weights:
+            words.append("--dummy-weights")
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options, resolved: everything a run needs, nothing that could still be wrong."""
+
+    options: Options
+    profile: Profile
+    model: ResolvedModel
+    candidate: Engine
+    reference: Engine | None
+    devices: tuple[Device, ...]
+    root: Path
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids below this may be sent."""
+        return int(self.model.config["vocab_size"])
+
+    @property
+    def kv_bytes_per_token(self) -> int | None:
+        """Bytes of KV cache a token takes, from the model's geometry.
+
+        None for a running server whose model is not known to be the profile's.
+        """
+        if isinstance(self.candidate, AttachedEngine):
+            served = self.candidate.model_identity()["config_sha256"]
+            if served != self.model.config_sha256:
+                return None
+        return kv_bytes_per_token(self.model.config)
+
+    def guard(self, device: Device) -> Guard:
+        """What watches the device's state. A planted server has no device: nothing to watch."""
+        return Guard([]) if isinstance(self.candidate, PlantedEngine) else guard_for(device)
+
+    def device_identity(self) -> dict[str, Any]:
+        """What must be equal of the device for two runs to be comparable."""
+        if isinstance(self.candidate, PlantedEngine):
+            return {"device_kind": "planted", "device": "planted"}
+        return guard_for(self.devices[0]).identity()
+
+    def confirming(self, version: str) -> Engine | None:
+        """The engine of a stored run's version, if its environment is at hand, to confirm with.
+
+        None for the candidate's own version: measured against itself it would clear any
+        suspicion. None too for what is not at hand; the report then says what would confirm.
+        """
+        if version == self.candidate.version:
+            return None
+        try:
+            return _engine("--baseline", version, self.options, self.profile, self.root)
+        except UsageError:
+            return None
+
+    def check_fits(self, plan: Plan) -> None:
+        """Raise UsageError if the plan's longest request is beyond the model or the KV pool."""
+        longest = max(plan.all_points, key=lambda p: p.total_tokens)
+        need = longest.total_tokens + self.profile.plan.share_output_tokens
+        given = arguments([*self.profile.server.args, *self.options.server_arg])
+        for option, limit in (
+            ("--model", self.model.max_position_tokens),
+            ("--server-arg --context-length", given.get("context-length")),
+            ("--server-arg --max-total-tokens", given.get("max-total-tokens")),
+        ):
+            if limit is not None and str(limit).isdigit() and need > int(limit):
+                raise UsageError(
+                    option,
+                    limit,
+                    f"holds {limit} tokens, and {longest.label} with its output takes {need}.",
+                    "Use a profile with shorter points, or raise the limit.",
+                )
+
+
+def resolve(options: Options, root: Path) -> Settings:
+    """Check and resolve the options against this machine.
+
+    `root` is the repository (where `.tox/` and `baselines/` are). Raises UsageError, naming
+    option, value and remedy, before any server starts.
+    """
+    _refuse_contradictions(options)
+    profile = load_profile(options.profile or _default_profile())
+    candidate = (
+        resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE))
+        if options.sglang_url
+        else _engine("--sglang", options.sglang, options, profile, root)
+    )
+    devices = _devices(candidate, profile, root)
+    if not devices:
+        raise UsageError(
+            "--profile",
+            profile.name,
+            f"measures on a {profile.device} device and this machine shows none.",
+            "Use --profile cpu-nano, or make a GPU visible (CUDA_VISIBLE_DEVICES, the driver).",
+        )
+    reference = (
+        _engine("--against", options.against, options, profile, root) if options.against else None
+    )
+    for engine in (candidate, reference):
+        if engine is not None:
+            engine.check()
+    model = resolve_model(
+        profile.model, model=options.model, dummy_weights=options.dummy_weights or None
+    )
+    return Settings(options, profile, model, candidate, reference, devices, root)
+
+
+def _engine(
+    option: str, value: str | None, options: Options, profile: Profile, root: Path
+) -> Engine:
+    return resolve_engine(
+        option,
+        value,
+        profile=profile,
+        server_args=options.server_arg,
+        model=options.model,
+        dummy_weights=options.dummy_weights or None,
+        root=root,
+    )
+
+
+def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, ...]:
+    if isinstance(candidate, PlantedEngine):
+        # Its waiting is no work: as many at once as asked for, and other runs are not in the way.
+        here = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+        return tuple(
+            Device("cpu", f"planted-{here}-{n}", "planted", 0) for n in range(candidate.devices)
+        )
+    if profile.device == "cpu":
+        return (cpu_device(),)
+    return tuple(d for d in list_devices() if d.kind == "cuda")
+
+
+def _default_profile() -> str:
+    return "llama-3.1-8b" if any(d.kind == "cuda" for d in list_devices()) else "cpu-nano"
+
+
+def _refuse_contradictions(options: Options) -> None:
+    if options.sglang_url:
+        for name, value in (
+            ("--sglang", options.sglang),
+            ("--against", options.against),
+            ("--server-arg", " ".join(options.server_arg)),
+            ("--model", options.model),
+            ("--dummy-weights", options.dummy_weights),
+            ("--save-baseline", options.save_baseline),
+        ):
+            if value:
+                raise UsageError(
+                    name,
+                    "" if value is True else value,
+                    f"cannot go with --sglang-url {options.sglang_url}: that server is measured "
+                    f"as it is, and its starts cannot be replicated.",
+                    f"Drop {name}, or let the suite start the server (--sglang).",
+                )
+    for name, count in (("--starts", options.starts), ("--samples", options.samples)):
+        if count is not None and count < 1:
+            raise UsageError(name, count, "is not a number of repeats.", "Give 1 or more.")
+    if options.budget_minutes is not None and options.budget_minutes <= 0:
+        raise UsageError(
+            "--budget", options.budget_minutes, "leaves no time.", "Give minutes above 0."
+        )
+    if options.seed < 0:
+        raise UsageError("--seed", options.seed, "is negative.", "Give 0 or more.")
+    if options.save_baseline and options.starts == 1:
+        raise UsageError(
+            "--save-baseline",
+            "",
+            "with --starts 1 would store a baseline without any start-to-start spread.",
+            "Measure at least two starts (five is the profiles' default).",
+        )

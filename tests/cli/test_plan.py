@@ -1,0 +1,100 @@
+"""`plan`: the figures add up, come from stored runs where there are any, and nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from append_prefill.cli.main import main
+from append_prefill.cli.plan import outlook_of
+from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.records.baselines import save_baseline
+from append_prefill.records.definition import definition_of
+from append_prefill.records.run import NoiseRecord, Side
+from append_prefill.workload.profile import Profile, load_profile
+from tests.records import builders
+
+PROFILE = load_profile("llama-3.1-8b")
+Captured = pytest.CaptureFixture[str]
+
+
+def plan(profile: Profile = PROFILE, **options: Any) -> Plan:
+    sides: tuple[Side, ...] = options.pop("sides", ("candidate",))
+    return make_plan(profile, seed=0, sides=sides, **options)
+
+
+def test_study_points_and_promise() -> None:
+    """Five starts at 1 % catch 3 % side by side: what the design says of the default plan."""
+    outlook = outlook_of(plan(sides=("candidate", "reference")), PROFILE, None)
+    tagged = [p for p in outlook["points"] if p["experiment"]]
+    assert len(tagged) == 18
+    assert sum(len(p["experiment"]) for p in tagged) == 21
+    assert outlook["mde_side_by_side"] < outlook["mde_baseline"]
+    assert outlook["starts_needed_side_by_side"] > 1
+    assert outlook["minutes_from"].startswith("assumed")
+
+
+def test_requests_scale_with_starts_and_sides() -> None:
+    one = outlook_of(plan(starts=1), PROFILE, None)["requests"]
+    assert outlook_of(plan(starts=3), PROFILE, None)["requests"] == 3 * one
+    both = outlook_of(plan(starts=3, sides=("candidate", "reference")), PROFILE, None)
+    assert both["requests"] == 6 * one
+
+
+def test_more_starts_detect_less() -> None:
+    effects = [outlook_of(plan(starts=n), PROFILE, None)["mde_side_by_side"] for n in (2, 3, 5, 10)]
+    assert effects == sorted(effects, reverse=True)
+    assert outlook_of(plan(starts=1), PROFILE, None)["mde_side_by_side"] is None
+
+
+def test_stored_run_gives_noise_and_pace() -> None:
+    noise = NoiseRecord(
+        starts=20,
+        nights=4,
+        start_sd=0.002,
+        within_sd=0.01,
+        night_sd=0.001,
+        pair_sd=0.003,
+        pairs=10,
+        points=[],
+    )
+    quiet = outlook_of(plan(), PROFILE, builders.run(noise=noise))
+    assert quiet["noise_from"] == "stored noise (20 starts, 4 nights)"
+    assert quiet["mde_side_by_side"] < outlook_of(plan(), PROFILE, None)["mde_side_by_side"]
+    # Four points, six warm-up rounds, five blocks: 49 samples in 12 s, ready after 40 s.
+    points = len(plan().all_points)
+    samples = PROFILE.plan.samples * (points + 1) + 6 * points
+    assert quiet["minutes"] == pytest.approx(
+        PROFILE.plan.starts * (40 + samples * 12 / 49) / 60, rel=1e-3
+    )
+    assert "NVIDIA H200" in quiet["minutes_from"]
+
+
+def test_unknown_noise_is_null_not_zero() -> None:
+    noise = NoiseRecord(starts=1, nights=1, start_sd=None, within_sd=0.01, night_sd=None, points=[])
+    outlook = outlook_of(plan(), PROFILE, builders.run(noise=noise))
+    assert outlook["mde_side_by_side"] is None
+    assert outlook["mde_baseline"] is None
+
+
+def test_command(tmp_path: Path, capsys: Captured) -> None:
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path)]
+    assert main([*base, "--against", "--starts", "4"]) == 0
+    text = capsys.readouterr().out
+    assert "4 starts of candidate and reference" in text
+    assert "Minimum detectable effect" in text
+    assert "Side by side, +3 % takes" in text
+    save_baseline(builders.run(definition=definition_of(PROFILE)), tmp_path)
+    assert main([*base, "--json"]) == 0
+    assert "as in the run of 2026-11-02" in json.loads(capsys.readouterr().out)["minutes_from"]
+
+
+def test_budget_that_is_too_small_is_said(tmp_path: Path, capsys: Captured) -> None:
+    base = ["plan", "--profile", "cpu-nano", "--baselines", str(tmp_path)]
+    assert main([*base, "--budget", "0.1"]) == 0
+    assert "More than the budget" in capsys.readouterr().out
+    assert main([*base, "--starts", "0"]) == 4
+    assert "--starts 0" in capsys.readouterr().err

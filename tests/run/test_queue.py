@@ -1,0 +1,70 @@
+import threading
+
+import pytest
+
+from append_prefill.run.queue import PairQueue, QueueState
+
+
+def close(state: QueueState) -> QueueState:
+    return state.model_copy(update={"closed": "all planned pairs are done"})
+
+
+def test_one_worker_does_every_pair_once(tmp_path):
+    seen = []
+    state = PairQueue(tmp_path, 3, close).work(seen.append)
+    assert seen == [0, 1, 2]
+    assert state.closed == "all planned pairs are done"
+
+
+def test_workers_share_the_pairs(tmp_path):
+    seen, barrier = [], threading.Barrier(3)
+
+    def work():
+        first = True
+
+        def measure(index):
+            nonlocal first
+            if first:  # nobody takes a second pair before everybody has one
+                barrier.wait(timeout=10)
+                first = False
+            seen.append(index)
+
+        PairQueue(tmp_path, 7, close).work(measure)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(seen) == list(range(7))
+
+
+def test_more_pairs_can_be_planned_at_the_end(tmp_path):
+    def decide(state):
+        return state.model_copy(update={"planned": 4}) if state.planned == 2 else close(state)
+
+    seen = []
+    PairQueue(tmp_path, 2, decide).work(seen.append)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_failure_ends_everybodys_work(tmp_path):
+    def fail(index):
+        raise RuntimeError("the server died")
+
+    queue = PairQueue(tmp_path, 3, close)
+    with pytest.raises(RuntimeError):
+        queue.work(fail)
+    state = PairQueue(tmp_path, 3, close).work(lambda _: pytest.fail("took a pair"))
+    assert state.failed == "RuntimeError: the server died"
+
+
+def test_the_pair_of_a_dead_worker_is_claimed_again(tmp_path):
+    """The claim is a lock of the process; releasing it is what the system does at its death."""
+    dead = PairQueue(tmp_path, 2, close)
+    index, lock = dead._claim()
+    assert index == 0
+    lock.release()
+    seen = []
+    PairQueue(tmp_path, 2, close).work(seen.append)
+    assert seen == [0, 1]

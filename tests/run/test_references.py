@@ -1,0 +1,39 @@
+"""What a run is held against from storage."""
+
+from datetime import UTC, datetime
+
+from append_prefill.records.baselines import save_baseline
+from append_prefill.records.identity import identity_of
+from append_prefill.records.run import NoiseRecord
+from append_prefill.run.references import gather
+from append_prefill.workload.profile import load_profile
+from tests.records import builders
+
+PROFILE = load_profile("llama-3.1-8b")
+NOISE = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
+
+
+def references(root, selector="auto", **identity):
+    return gather(
+        root / "baselines",
+        root / "reports",
+        selector,
+        identity=identity_of(builders.run()) | identity,
+        version="0.5.23",
+        profile=PROFILE,
+        now=datetime(2026, 11, 3, tzinfo=UTC),
+    )
+
+
+def test_noise_comes_from_any_baseline_of_the_identity(tmp_path):
+    assert references(tmp_path).noise is None
+    save_baseline(builders.run(noise=NOISE), tmp_path / "baselines")
+    assert references(tmp_path).noise == NOISE
+    # Also where nothing is to be compared with, for both sides are measured then.
+    none = references(tmp_path, "none")
+    assert (none.chosen, none.noise) == (None, NOISE)
+
+
+def test_another_identitys_noise_is_not_borrowed(tmp_path):
+    save_baseline(builders.run(noise=NOISE), tmp_path / "baselines")
+    assert references(tmp_path, driver="1.2.3").noise is None
