@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from append_prefill.analysis.effects import (
+    GROWTH,
     bare_point,
     median_level,
     point_effects,
@@ -23,22 +24,10 @@ from append_prefill.analysis.judgement import Judged, Sides, complete, geometric
 from append_prefill.analysis.power import starts_needed
 from append_prefill.analysis.summary import FloatArray, log_matrix, log_median, usable
 from append_prefill.analysis.unjudged import without_verdict
-from append_prefill.analysis.where import describe, percent
-from append_prefill.records.run import (
-    Comparison,
-    ComparisonKind,
-    ComparisonVerdict,
-    Effect,
-    NoiseRecord,
-    Start,
-)
+from append_prefill.analysis.where import regions
+from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity, Region
+from append_prefill.records.run import Comparison, ComparisonKind, NoiseRecord, Start
 from append_prefill.workload.profile import Noise, Policy
-
-METHOD = (
-    "log mean of the faster half of a start's samples; {how}; joint test of level, growth "
-    "with m, growth with L and single points at a one-sided false-alarm rate of {alpha:.3g}; "
-    "variance from this run and {source}"
-)
 
 
 def compare(
@@ -50,6 +39,7 @@ def compare(
     kind: ComparisonKind,
     reference_label: str,
     provenance: str,
+    reference_version: str | None = None,
     alpha: float | None = None,
 ) -> Comparison:
     """Judge the candidate's starts against the reference's; their `side` is not looked at.
@@ -82,34 +72,35 @@ def compare(
         for i, point in enumerate(points)
     ]
 
-    def cannot(reason: str, verdict: ComparisonVerdict = "inconclusive") -> Comparison:
+    def cannot(reason: Ground, verdict: ComparisonVerdict = "inconclusive") -> Comparison:
         return without_verdict(
             bare,
             kind=kind,
             label=reference_label,
+            version=reference_version,
             provenance=provenance,
             reason=reason,
             verdict=verdict,
         )
 
     if not points:
-        return cannot("No point was measured on both sides.", "not-comparable")
+        return cannot(Ground(code="no-common-point"), "not-comparable")
     if provenance == "study":
-        return cannot("The study's table holds one value a point and no spread: effect sizes only.")
+        return cannot(Ground(code="one-value-a-point"))
     prior = prior_of(noise)
     nights = kind == "baseline"
     if nights and (prior.night_sd is None or prior.night_df < 1):
-        return cannot(
-            "The between-nights noise is not known, so nights cannot be told from versions; "
-            "measure both side by side (--against)."
-        )
+        return cannot(Ground(code="between-nights-unknown"))
     rows_a, rows_b, columns = complete(a, b)
     if paired:
         rows_a = rows_b = [row for row in rows_a if row in rows_b]
     if min(len(rows_a), len(rows_b)) < 2 or not columns:
         return cannot(
-            f"{len(rows_a)} start(s) of the candidate and {len(rows_b)} of the reference measured "
-            "the same points; the spread between starts takes two a side."
+            Ground(
+                code="too-few-launches",
+                candidate_starts=len(rows_a),
+                reference_starts=len(rows_b),
+            )
         )
 
     def whole(candidate: FloatArray, reference: FloatArray) -> Sides:
@@ -127,39 +118,30 @@ def compare(
         # What may not hide in a pass shows in the medians.
         judged = replace(judged, verdict="inconclusive")
     surface = surface_effects(sides, judged, policy)
-    level = surface[0]
     needed = _starts_needed(sides, judged, prior, policy, nights=nights)
     left_out = len(a_starts) + len(b_starts) - len(rows_a) - len(rows_b), len(points) - len(columns)
     return Comparison(
         reference=reference_label,
+        reference_version=reference_version,
         kind=kind,
         provenance=provenance,
         confirmed=kind == "side-by-side",
-        method=METHOD.format(
-            how="moderated t over pairs whose blocks alternated"
-            if paired
-            else "unpaired moderated t over starts",
+        method=Method(
+            paired=paired,
             alpha=alpha,
-            source=prior.source,
+            min_effect=policy.min_effect,
+            must_catch=policy.must_catch,
+            noise=prior.source,
         ),
         points=point_effects(bare, judged, policy, own_df=sides.own_df),
         surface=surface,
-        mde=level.mde,
+        mde=surface[0].mde,
         starts_needed=needed,
         verdict=judged.verdict,
         where=_where(sides, judged, policy),
-        reason=_reason(
-            judged, level, needed, policy, kind=kind, label=reference_label, left_out=left_out
-        )
-        + _scatter_words(apart),
+        slower_points=_slower_points(sides, judged),
+        reason=_ground(judged, left_out).model_copy(update={"medians_ratio": apart}),
     )
-
-
-def _scatter_words(ratio: float | None) -> str:
-    if ratio is None:
-        return ""
-    change = percent(ratio - 1)
-    return f" In medians the level is {change}: samples scatter differently on the two sides."
 
 
 def _by_pair(
@@ -171,11 +153,11 @@ def _by_pair(
     return [a[pair] for pair in pairs], [b[pair] for pair in pairs]
 
 
-def _where(sides: Sides, judged: Judged, policy: Policy) -> str:
+def _where(sides: Sides, judged: Judged, policy: Policy) -> list[Region]:
     if judged.verdict not in {"regression", "improvement"}:
-        return "nowhere" if judged.verdict == "pass" else "cannot tell"
+        return []
     joint = judged.joint
-    whole = describe(
+    return regions(
         sides.points,
         joint.absolute.estimate,
         reference_ms=np.exp(sides.reference.mean(axis=0)),
@@ -183,18 +165,17 @@ def _where(sides: Sides, judged: Judged, policy: Policy) -> str:
         residual_variance=float(joint.residual_variance) * sides.per_start,
         min_effect=policy.min_effect,
     )
+
+
+def _slower_points(sides: Sides, judged: Judged) -> list[tuple[int, int]]:
+    """Where a run that changed both ways is slower, which is what its verdict is about."""
     if not (bool(judged.faster.any) and bool(judged.slower.any)):
-        return whole
-    # Both ways at once: what the verdict is about comes first.
-    slower = [
-        f"{point.label} ({percent(float(np.expm1(effect)))})"
-        for point, effect, said in zip(
-            sides.points, joint.absolute.estimate, judged.slower.points, strict=True
-        )
+        return []
+    return [
+        (point.context_tokens, point.append_tokens)
+        for point, said in zip(sides.points, judged.slower.points, strict=True)
         if said
     ]
-    parts = [f"slower at {', '.join(slower)}"] if slower else []
-    return "; ".join([*parts, f"as a whole: {whole}"])
 
 
 def _starts_needed(
@@ -222,43 +203,17 @@ def _starts_needed(
     return needed
 
 
-def _reason(
-    judged: Judged,
-    level: Effect,
-    needed: int | None,
-    policy: Policy,
-    *,
-    kind: ComparisonKind,
-    label: str,
-    left_out: tuple[int, int],
-) -> str:
-    mde = f"{100 * level.mde:.1f} %" if level.mde is not None else "unknown"
-    catch = f"{100 * policy.must_catch:g} %"
-    match judged.verdict:
-        case "regression" | "improvement":
-            active = judged.slower if judged.verdict == "regression" else judged.faster
-            parts = ["the level"] if active.level else []
-            letters = {"append": "growth with m", "context": "growth with L"}
-            parts += [letters[axis] for axis, said in active.slopes.items() if said]
-            parts += ["single points"] if active.points.any() else []
-            words = f"The joint test rejects by {', '.join(parts)}."
-            if kind == "baseline":
-                words = (
-                    f"Suspected, not confirmed: {words[0].lower()}{words[1:]} Nights differ more "
-                    f"than starts do; --against {label} would confirm it side by side."
-                )
-        case "pass":
-            words = f"No slow-down of {catch} can hide in the level, at the largest m or L."
-        case _:
-            effort = (
-                "more starts than a night holds" if needed is None else f"{needed} starts a side"
-            )
-            estimate_words = percent((level.ratio or 1.0) - 1)
-            words = (
-                f"Neither a regression nor a slow-down below {catch} is shown (level "
-                f"{estimate_words}); detectable is {mde}, and {catch} would take {effort}."
-            )
+def _ground(judged: Judged, left_out: tuple[int, int]) -> Ground:
     starts, points = left_out
-    if starts or points:
-        words += f" Left out of the joint test as incomplete: {starts} start(s), {points} point(s)."
-    return words
+    if judged.verdict == "pass":
+        ground = Ground(code="nothing-hides")
+    elif judged.verdict in {"regression", "improvement"}:
+        active = judged.slower if judged.verdict == "regression" else judged.faster
+        quantities: list[Quantity] = ["level"] if active.level else []
+        quantities += [GROWTH[axis] for axis, said in active.slopes.items() if said]
+        ground = Ground(
+            code="rejected", quantities=quantities, single_points=bool(active.points.any())
+        )
+    else:
+        ground = Ground(code="undecided")
+    return ground.model_copy(update={"left_out_starts": starts, "left_out_points": points})

@@ -11,11 +11,13 @@ from append_prefill.analysis.joint import Part
 from append_prefill.analysis.judgement import Judged, Sides
 from append_prefill.analysis.power import PRIOR_WORTH, detectable
 from append_prefill.analysis.surface import fit_starts
-from append_prefill.records.run import ComparisonVerdict, Effect, PointEffect
+from append_prefill.records.grounds import ComparisonVerdict, Quantity
+from append_prefill.records.run import Effect, PointEffect
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
 
-LEVEL = "overall level"
+GROWTH: dict[str, Quantity] = {"append": "append_growth", "context": "context_growth"}
+END: dict[str, Quantity] = {"append": "append_end", "context": "context_end"}
 
 MEDIANS_APART_P = 0.01
 """Two-sided, as rare as a false alarm is allowed to be: a note that stands by every other run would
@@ -39,9 +41,10 @@ def _two_sided(part: Part, at: int = 0) -> float:
 
 
 def _effect(
-    name: str,
+    name: Quantity,
     part: Part,
     *,
+    tokens: int | None = None,
     mde: float | None,
     verdict: ComparisonVerdict,
     reference: float | None = None,
@@ -50,6 +53,7 @@ def _effect(
     value, half = float(part.estimate[0]), float(part.spread.half_width()[0])
     return Effect(
         name=name,
+        tokens=tokens,
         reference=reference,
         candidate=candidate,
         ratio=_ratio(value),
@@ -72,10 +76,10 @@ def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
         return []
     _, fits = fitted
     count = len(sides.candidate)
-    quantities = {
+    quantities: dict[Quantity, list[float]] = {
         "floor": [fit.floor for fit in fits],
-        "per new token": [1e3 * fit.new for fit in fits],
-        "per cached token": [1e3 * fit.cached for fit in fits],
+        "new_token": [1e3 * fit.new for fit in fits],
+        "cached_token": [1e3 * fit.cached for fit in fits],
     }
     effects = []
     for name, values in quantities.items():
@@ -126,7 +130,7 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
     own_df = sides.own_df
     effects = [
         _effect(
-            LEVEL,
+            "level",
             joint.level,
             mde=_mde(joint.level, alpha * shares["level"], least, own_df),
             verdict=judged.part_verdict(bool(active.level), joint.level, policy.must_catch),
@@ -135,7 +139,6 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
         )
     ]
     for slope in judged.design.slopes:
-        letter = "m" if slope.axis == "append" else "L"
         excess, far = joint.slopes[slope.axis], joint.far[slope.axis]
         rejected = bool(active.slopes[slope.axis])
         mde = _mde(excess, alpha * shares[slope.axis], 0.0, own_df)
@@ -147,7 +150,7 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
         )
         effects.append(
             _effect(
-                f"growth with {letter}",
+                GROWTH[slope.axis],
                 excess,
                 mde=mde,
                 verdict=judged.part_verdict(rejected, excess, policy.must_catch),
@@ -155,8 +158,9 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
         )
         effects.append(
             _effect(
-                f"at {letter} = {slope.tokens}",
+                END[slope.axis],
                 far,
+                tokens=slope.tokens,
                 mde=mde_far,
                 verdict=judged.part_verdict(rejected, far, policy.must_catch),
             )

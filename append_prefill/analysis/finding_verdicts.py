@@ -10,6 +10,7 @@ from append_prefill.analysis.findings import FINDINGS, Inputs, NotApplicableErro
 from append_prefill.analysis.gates import Gated, gate
 from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.summary import start_medians
+from append_prefill.records.grounds import FindingGround
 from append_prefill.records.run import Finding, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
@@ -21,7 +22,7 @@ def judge_finding(
     reference: Mapping[Point, float] | None,
     before: Inputs | None = None,
 ) -> Finding:
-    """One finding: measured, held against the profile's bound, worded.
+    """One finding: measured, and held against the profile's bound.
 
     Verdicts: `holds` and `broken` need the whole interval on one side; `regime-shift` is broken
     with a reference that shows the far end not slower (within must_catch) and the near end faster
@@ -36,19 +37,19 @@ def judge_finding(
     try:
         measured = spec.measure(inputs)
     except NotApplicableError as error:
-        gated = Gated("not-applicable", f"Not planned: {error}.")
+        gated = Gated("not-applicable", FindingGround(code="not-planned", text=str(error)))
     except MissingError as error:
-        gated = Gated("inconclusive", f"Not measured: {error}.")
+        gated = Gated("inconclusive", FindingGround(code="not-measured", text=str(error)))
     if bound is None:
-        gated = Gated("not-applicable", f"Profile {profile.name} sets no bound for it.")
+        gated = Gated("not-applicable", FindingGround(code="no-bound", text=profile.name))
     elif not bound.meaningful:
-        gated = Gated("not-applicable", bound.argument)
+        gated = Gated("not-applicable", FindingGround(code="no-meaning"))
     elif measured is not None:
         stood = _measured_before(spec, before)
         gated = gate(measured, bound, medians, reference, profile.policy, before=stood)
     elif bound.limit is None:
-        gated = Gated("not-applicable", f"Reported, not gated. {gated.reason}")
-    note = f" {measured.note}" if measured is not None and measured.note else ""
+        lacking = gated.ground.text
+        gated = Gated("not-applicable", FindingGround(code="not-gated", text=lacking))
     return Finding(
         id=spec.id,
         claim=spec.claim,
@@ -61,7 +62,7 @@ def judge_finding(
         argument=bound.argument if bound else "",
         verdict=gated.verdict,
         standing=gated.standing,
-        reason=gated.reason + note,
+        reason=gated.ground,
         details=measured.details if measured else {},
     )
 

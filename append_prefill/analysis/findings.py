@@ -204,10 +204,6 @@ def _kv_transfer(inputs: Inputs) -> Measured:
                 for name, speed in links.items()
             },
         },
-        note=(
-            f"Refuted as the study states it: {STUDY_TRANSFER_MS:g} ms for 1024 tokens at "
-            f"{STUDY_LINK_GB_PER_S:g} GB/s is {corrected:.2f} ms by the model's geometry."
-        ),
     )
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.measures import Measured
-from append_prefill.records.run import FindingVerdict
+from append_prefill.records.grounds import FindingGround, FindingVerdict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Bound, Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """A finding's verdict with its reason in a sentence; `standing` as in the record."""
+    """A finding's verdict and why; `standing` as in the record."""
 
     verdict: FindingVerdict
-    reason: str
+    ground: FindingGround
     standing: bool = False
 
 
@@ -30,23 +30,28 @@ def _mean_ratio(
     return float(np.mean([medians[p] for p in points]) / np.mean([reference[p] for p in points]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Regime:
+    """Whether a finding is beyond its bound because the cheap end got cheaper, and the ratios."""
+
+    shifted: bool
+    facts: dict[str, float | str | None]
+
+
 def _regime(
     measured: Measured,
     medians: Mapping[Point, float],
     reference: Mapping[Point, float] | None,
     policy: Policy,
-) -> tuple[bool, str]:
-    """Whether a broken finding broke because the cheap end got cheaper, and the words for it."""
+) -> _Regime:
     if reference is None:
-        return False, "No reference tells a lower floor from a slower far end."
+        return _Regime(False, {"reference_lacks": "everything"})
     near = _mean_ratio(medians, reference, measured.near)
     far = _mean_ratio(medians, reference, measured.far) if measured.far else 1.0
     if near is None or far is None:
-        return False, "The reference lacks the points that would tell a lower floor."
-    words = f"Against the reference the near end is at {near:.3f}"
-    words += f" and the far end at {far:.3f} times." if measured.far else " times."
+        return _Regime(False, {"reference_lacks": "points"})
     shifted = near <= 1 - policy.min_effect and far <= 1 + policy.must_catch
-    return shifted, words
+    return _Regime(shifted, {"near_ratio": near, "far_ratio": far if measured.far else None})
 
 
 def gate(
@@ -58,7 +63,7 @@ def gate(
     *,
     before: Measured | None = None,
 ) -> Gated:
-    """Verdict and reason of a measured finding under a bound that has a meaning.
+    """Verdict of a measured finding, and why, under a bound that has a meaning.
 
     `medians` and `reference`: median TTFT in ms by point, of the candidate and of the run compared
     with. `before`: the finding as that run measured it, None if it has no starts to measure it on.
@@ -71,22 +76,21 @@ def gate(
     """
     limit = bound.limit
     if limit is None:
-        return Gated("not-applicable", "Reported, not gated.")
+        return Gated("not-applicable", FindingGround(code="not-gated"))
     if measured.low is None or measured.high is None:
-        return Gated("inconclusive", "One start gives no interval; two or more give a verdict.")
-    span = f"[{measured.low:.4g}, {measured.high:.4g}]"
+        return Gated("inconclusive", FindingGround(code="one-launch"))
     if measured.high <= limit:
-        return Gated("holds", f"The whole 95 % interval {span} is within the bound {limit:g}.")
+        return Gated("holds", FindingGround(code="within"))
     if measured.low <= limit:
-        return Gated("inconclusive", f"The 95 % interval {span} holds the bound {limit:g}.")
-    beyond = f"The whole 95 % interval {span} is beyond the bound {limit:g}."
-    shifted, words = _regime(measured, medians, reference, policy)
-    if shifted:
-        return Gated("regime-shift", f"{beyond} {words}")
+        return Gated("inconclusive", FindingGround(code="straddles"))
+    regime = _regime(measured, medians, reference, policy)
+    ground = FindingGround.model_validate({"code": "beyond", **regime.facts})
+    if regime.shifted:
+        return Gated("regime-shift", ground.model_copy(update={"code": "shifted"}))
     if before is not None and before.value > limit:
-        stood = f"So it is in the reference, at {before.value:.4g}"
+        stood = {"reference_value": before.value, "reference_high": before.high}
         if before.high is None or measured.low <= before.high:
-            words = f"{stood}: nothing this version brought."
-            return Gated("regime-shift", f"{beyond} {words}", standing=True)
-        words = f"{stood}, but within {before.high:.4g}: this version is further out."
-    return Gated("broken", f"{beyond} {words}")
+            standing = ground.model_copy(update={"code": "standing", **stood})
+            return Gated("regime-shift", standing, standing=True)
+        ground = ground.model_copy(update={"code": "further-out", **stood})
+    return Gated("broken", ground)

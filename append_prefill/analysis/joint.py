@@ -39,6 +39,7 @@ from append_prefill.analysis.moderation import (
     paired_spread,
     scaled,
 )
+from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise
@@ -68,7 +69,7 @@ class Prior:
     start_df: float
     night_sd: float | None
     night_df: float
-    source: str
+    source: NoiseSource
     night_error: float = 0.0
     pair_sd: float | None = None
     pair_df: float = 0.0
@@ -92,24 +93,27 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
             ASSUMED_DF,
             noise.night_sd,
             ASSUMED_DF,
-            "the profile's noise",
+            NoiseSource(kind="profile"),
             pair_sd=noise.pair_sd,
             pair_df=ASSUMED_DF,
         )
     df = float(noise.starts - noise.nights)
     if noise.night_assumed:
-        night_df, error, nights = ASSUMED_DF, 0.0, "their spread assumed"
+        night_df, error = ASSUMED_DF, 0.0
     else:
         night_df = float(noise.nights - 1)
         error = (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1)
-        nights = ""
-    source = ", ".join(filter(None, [f"{noise.starts} starts", f"{noise.nights} nights", nights]))
     return Prior(
         noise.start_sd if df >= 1 else None,
         min(df, PRIOR_DF_MAX),
         noise.night_sd if night_df >= 1 else None,
         night_df,
-        f"stored noise ({source})",
+        NoiseSource(
+            kind="stored",
+            starts=noise.starts,
+            nights=noise.nights,
+            night_assumed=noise.night_assumed,
+        ),
         error,
         pair_sd=noise.pair_sd,
         pair_df=min(float(noise.pairs), PRIOR_DF_MAX),

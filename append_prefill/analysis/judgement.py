@@ -9,7 +9,7 @@ import numpy as np
 from append_prefill.analysis.alarms import Alarm, alarm, passes
 from append_prefill.analysis.joint import Design, Joint, Part, Prior, design_of, estimate
 from append_prefill.analysis.moderation import FloatArray, Spread, own_spread, paired_spread
-from append_prefill.records.run import ComparisonVerdict
+from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
 

@@ -30,7 +30,7 @@ class Measured:
     """A figure with its 95 % interval over starts, None where fewer than two starts allow none.
 
     `near` and `far` are the points at the cheap and the dear end; if T(far) stays and T(near)
-    sinks, the figure worsens though nothing got slower. `note` is a sentence for the reason.
+    sinks, the figure worsens though nothing got slower.
     """
 
     value: float
@@ -40,7 +40,6 @@ class Measured:
     near: tuple[Point, ...] = ()
     far: tuple[Point, ...] = ()
     details: dict[str, float | None] = field(default_factory=dict)
-    note: str = ""
 
 
 class MissingError(ValueError):

@@ -1,6 +1,6 @@
-"""Looking again: measure more starts while a night is undecided, at a kept false-alarm rate.
+"""Interim analyses: measure more launches while a run is undecided, at a kept false-alarm rate.
 
-A group-sequential rule with fixed looks. Each look has its own part of the false-alarm rate, fixed
+A group-sequential rule with fixed analyses. Each has its own part of the false-alarm rate, fixed
 before anything is measured, and `compare` is given that part as its `alpha`; by the union bound
 the parts sum to at most the policy's rate whatever the data decide about going on. (An exact
 Lan-DeMets boundary would use the looks' correlation to gain some power, but needs the joint law of
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from append_prefill.records.grounds import Decision
 from append_prefill.records.run import Comparison, Look
 from append_prefill.workload.profile import Policy
 
@@ -30,14 +31,14 @@ side, which takes a standard error to two thirds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Starts a side at each look and each look's one-sided false-alarm rate."""
+class Schedule:
+    """Launches per side at each interim analysis, and its one-sided false-alarm rate."""
 
     starts: tuple[int, ...]
     alphas: tuple[float, ...]
 
 
-def plan(policy: Policy, first_starts: int, max_starts: int | None = None) -> Plan:
+def schedule_of(policy: Policy, first_starts: int, max_starts: int | None = None) -> Schedule:
     """Looks of an adaptive run whose first comes after `first_starts` starts a side.
 
     Fewer than `policy.looks` where `max_starts` (what the budget holds) leaves no room; the whole
@@ -50,25 +51,27 @@ def plan(policy: Policy, first_starts: int, max_starts: int | None = None) -> Pl
     if max_starts is not None:
         starts = sorted({min(number, max_starts) for number in starts})
     if len(starts) == 1:
-        return Plan((first_starts,), (policy.false_alarm_rate,))
+        return Schedule((first_starts,), (policy.false_alarm_rate,))
     later = policy.false_alarm_rate * (1 - FIRST_SHARE) / (len(starts) - 1)
     first = policy.false_alarm_rate * FIRST_SHARE
-    return Plan(tuple(starts), (first, *(later for _ in starts[1:])))
+    return Schedule(tuple(starts), (first, *(later for _ in starts[1:])))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do after a look. `more_pairs`: start pairs (one a side) to measure before the next.
+    """What to do after an interim analysis.
 
-    `alpha`: that look's false-alarm rate, None when stopping. `suspects`: labels of the points
+    `alpha`: the next one's false-alarm rate, None when stopping. `suspects`: labels of the points
     that are not shown to be below must_catch, those to spend samples on.
     """
 
-    decision: Literal["stop", "continue"]
-    more_pairs: int
+    decision: Decision
     alpha: float | None
     suspects: tuple[str, ...]
-    reason: str
+
+    @property
+    def goes_on(self) -> bool:
+        return self.decision.code == "continue"
 
 
 def suspects_of(comparison: Comparison) -> tuple[str, ...]:
@@ -80,9 +83,7 @@ def suspects_of(comparison: Comparison) -> tuple[str, ...]:
     return tuple(p.point.label for p in open_points)
 
 
-def next_step(
-    comparison: Comparison, looks: Sequence[Look], policy: Policy, schedule: Plan
-) -> Step:
+def next_step(comparison: Comparison, looks: Sequence[Look], schedule: Schedule) -> Step:
     """Whether the look just judged, `comparison`, ends the run.
 
     `looks` are the earlier ones, without this; `comparison` must have been made with
@@ -95,23 +96,15 @@ def next_step(
         raise ValueError(f"look {number + 1} of {len(schedule.starts)} planned")
     suspects = suspects_of(comparison)
 
-    def stop(reason: str) -> Step:
-        return Step("stop", 0, None, suspects, reason)
+    def stop(code: Literal["settled", "nights", "last"]) -> Step:
+        return Step(Decision(code=code, starts_needed=comparison.starts_needed), None, suspects)
 
     if comparison.verdict != "inconclusive":
-        return stop(f"Settled: {comparison.verdict}.")
+        return stop("settled")
     if comparison.kind == "baseline":
-        return stop("Nights differ more than starts do: more starts would not settle it.")
+        return stop("nights")
     if number + 1 == len(schedule.starts):
-        return stop(f"Inconclusive after the last of {number + 1} looks.")
+        return stop("last")
     more = schedule.starts[number + 1] - schedule.starts[number]
-    needed = comparison.starts_needed
-    words = "an unknown number of" if needed is None else str(needed)
-    return Step(
-        "continue",
-        more,
-        schedule.alphas[number + 1],
-        suspects,
-        f"Undecided at {schedule.starts[number]} starts a side ({words} would settle "
-        f"{100 * policy.must_catch:g} %): {more} more pair(s).",
-    )
+    decision = Decision(code="continue", more_pairs=more, starts_needed=comparison.starts_needed)
+    return Step(decision, schedule.alphas[number + 1], suspects)

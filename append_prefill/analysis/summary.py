@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from append_prefill.records.run import PointSummary, Series, Side, Start
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import PointSummary, Series, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 

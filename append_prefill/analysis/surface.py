@@ -22,7 +22,8 @@ from append_prefill.analysis.summary import (
     t_interval,
     usable,
 )
-from append_prefill.records.run import Estimate, Side, Start, Surface
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import Estimate, Start, Surface
 from append_prefill.workload.points import Point
 
 Form = Literal["sum", "max"]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from append_prefill.analysis.effects import LEVEL, bare_point
+from append_prefill.analysis.effects import bare_point
 from append_prefill.analysis.judgement import geometric
 from append_prefill.analysis.summary import log_matrix, log_median, usable
+from append_prefill.records.grounds import ComparisonVerdict, Ground
 from append_prefill.records.run import (
     Comparison,
     ComparisonKind,
-    ComparisonVerdict,
     Effect,
     PointEffect,
     PointSummary,
@@ -20,14 +20,17 @@ from append_prefill.records.run import (
 )
 from append_prefill.workload.profile import Policy
 
+STUDY = "the study"
+
 
 def without_verdict(
     points: Sequence[PointEffect],
     *,
     kind: ComparisonKind,
     label: str,
+    version: str | None,
     provenance: str,
-    reason: str,
+    reason: Ground,
     verdict: ComparisonVerdict = "inconclusive",
 ) -> Comparison:
     """`points` as they are, and the mean of their log ratios as the level."""
@@ -36,7 +39,7 @@ def without_verdict(
     if logs:
         surface.append(
             Effect(
-                name=LEVEL,
+                name="level",
                 reference=None,
                 candidate=None,
                 ratio=float(np.exp(np.mean(logs))),
@@ -49,16 +52,17 @@ def without_verdict(
         )
     return Comparison(
         reference=label,
+        reference_version=version,
         kind=kind,
         provenance=provenance,
         confirmed=False,
-        method="effect sizes only",
+        method=None,
         points=list(points),
         surface=surface,
         mde=None,
         starts_needed=None,
         verdict=verdict,
-        where="cannot tell",
+        where=[],
         reason=reason,
     )
 
@@ -84,19 +88,20 @@ def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Polic
         return without_verdict(
             effects,
             kind="baseline",
-            label="the study",
+            label=STUDY,
+            version=study.version,
             provenance="study",
-            reason="No point was measured on both sides.",
+            reason=Ground(code="no-common-point"),
             verdict="not-comparable",
         )
     beyond = sum(p.ratio is not None and p.ratio >= 1 + policy.min_effect for p in effects)
     return without_verdict(
         effects,
         kind="baseline",
-        label="the study",
+        label=STUDY,
+        version=study.version,
         provenance="study",
-        reason=(
-            "The study's table holds one value a point and no spread: effect sizes only. "
-            f"{beyond} of {len(effects)} points are at least {100 * policy.min_effect:g} % slower."
+        reason=Ground(
+            code="one-value-a-point", slower_points=beyond, least_effect=policy.min_effect
         ),
     )

@@ -1,4 +1,4 @@
-"""In words: which part of the (L, m) plane moved, and by how much.
+"""Which part of the (L, m) plane moved, and by how much.
 
 The joint test says that something moved; this picks the shortest description of it. Patterns are
 "everywhere", "where TTFT is at its floor", "in proportion to m", "in proportion to L" and "one
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from append_prefill.analysis.moderation import FloatArray
+from append_prefill.records.grounds import Region
 from append_prefill.workload.points import Point
 
 GAIN = 6.63
@@ -29,12 +31,17 @@ MAX_PATTERNS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """A shape of effect over the points; `column` is 1 where the effect is whole."""
+    """A shape of effect over the points; `column` is 1 where the effect is whole.
 
-    kind: str
+    `context_tokens`, `append_tokens`: where that is, as in `Region`.
+    """
+
+    kind: Literal["everywhere", "floor", "append", "context", "point"]
     column: FloatArray
-    penalty: float
-    label: str
+    penalty: float = 0.0
+    context_tokens: int | None = None
+    append_tokens: int | None = None
+    from_tokens: int | None = None
 
 
 def patterns_of(points: Sequence[Point], reference_ms: FloatArray) -> list[Pattern]:
@@ -45,23 +52,25 @@ def patterns_of(points: Sequence[Point], reference_ms: FloatArray) -> list[Patte
     """
     append = np.array([p.append_tokens for p in points], dtype=np.float64)
     context = np.array([p.context_tokens for p in points], dtype=np.float64)
-    found = [Pattern("everywhere", np.ones(len(points)), 0.0, "everywhere")]
+    found = [Pattern("everywhere", np.ones(len(points)))]
     at_floor = reference_ms <= AT_FLOOR * reference_ms.min()
     if 1 < at_floor.sum() < len(points):
-        label = f"m <= {int(append[at_floor].max())}"
-        found.append(Pattern("floor", at_floor.astype(np.float64), 0.0, label))
+        largest = int(append[at_floor].max())
+        found.append(Pattern("floor", at_floor.astype(np.float64), append_tokens=largest))
     if np.ptp(append):
-        label = f"m = {int(append.max())}"
-        found.append(Pattern("append", append / append.max(), 0.0, label))
+        found.append(Pattern("append", append / append.max(), append_tokens=int(append.max())))
     if np.ptp(context):
-        label = f"L = {int(context.max())}"
-        found.append(Pattern("context", context / context.max(), 0.0, label))
+        longest = int(context.max())
+        far = int(context[2 * context >= longest].min())
+        found.append(Pattern("context", context / longest, context_tokens=longest, from_tokens=far))
     if len(points) > 2:
         penalty = 2 * float(np.log(len(points)))
         for position, point in enumerate(points):
             unit = np.zeros(len(points))
             unit[position] = 1
-            found.append(Pattern("point", unit, penalty, point.label))
+            found.append(
+                Pattern("point", unit, penalty, point.context_tokens, point.append_tokens, None)
+            )
     return found
 
 
@@ -74,7 +83,7 @@ def _fit(
     return np.asarray(solution, dtype=np.float64), float(((target - matrix @ solution) ** 2).sum())
 
 
-def describe(
+def regions(
     points: Sequence[Point],
     delta: FloatArray,
     *,
@@ -82,12 +91,11 @@ def describe(
     level_variance: float,
     residual_variance: float,
     min_effect: float,
-) -> str:
-    """`everywhere (+3.1 %)`, `grows with m: +8.0 % at m = 1024`, `only at L512-m128 (+5.0 %)`, ...
+) -> list[Region]:
+    """The parts that moved by `min_effect` (relative) or more; none where no pattern does.
 
-    `delta`: log ratios, shape (points,); `reference_ms`: the reference's TTFT;
-    `level_variance`: of their mean, `residual_variance`: of
-    one point's deviation from it. `nowhere` where no pattern reaches `min_effect` (relative).
+    `delta`: log ratios, shape (points,); `reference_ms`: the reference's TTFT; `level_variance`: of
+    their mean, `residual_variance`: of one point's deviation from it.
     """
     count = len(points)
     common = max(level_variance - residual_variance / count, 0.0)
@@ -109,59 +117,23 @@ def describe(
         left = _fit(chosen, delta, whiten)[1]
     solution = _fit(chosen, delta, whiten)[0]
     columns = np.stack([pattern.column for pattern in chosen], axis=1)
-    named = [
+    return [
         # The pattern's own share decides whether it is named; its size is what all of them make
         # where it is whole, for no one can add up shares in his head.
-        _Named(pattern, float(np.expm1(own)), _size(pattern, columns @ solution, own))
+        Region(
+            kind=pattern.kind,
+            own=float(np.expm1(own)),
+            size=_size(pattern, columns @ solution, own),
+            context_tokens=pattern.context_tokens,
+            append_tokens=pattern.append_tokens,
+            from_tokens=pattern.from_tokens,
+        )
         for pattern, own in zip(chosen, solution, strict=True)
         if abs(np.expm1(own)) >= min_effect
     ]
-    return _words(named, points) if named else "nowhere"
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A pattern with its own share and the size of the whole effect where it is whole."""
-
-    pattern: Pattern
-    own: float
-    size: float
 
 
 def _size(pattern: Pattern, fitted: FloatArray, own: float) -> float:
     if pattern.kind == "everywhere":
         return float(np.expm1(own))
     return float(np.expm1(fitted[pattern.column == 1].mean()))
-
-
-def percent(effect: float) -> str:
-    """`+3.1 %`."""
-    return f"{100 * effect:+.1f} %".replace("-", "−")
-
-
-def _words(named: Sequence[_Named], points: Sequence[Point]) -> str:
-    rank = {"everywhere": 0, "floor": 1, "append": 2, "context": 3, "point": 4}
-    ordered = sorted(named, key=lambda one: rank[one.pattern.kind])
-    base = next((one.own for one in ordered if one.pattern.kind == "everywhere"), None)
-    words = [_part(one, base, len(ordered) == 1, points) for one in ordered]
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
-
-
-def _part(one: _Named, base: float | None, alone: bool, points: Sequence[Point]) -> str:
-    """One pattern in words; `base` is the share of the pattern "everywhere", if that is named."""
-    pattern, size = one.pattern, percent(one.size)
-    if pattern.kind == "everywhere":
-        return f"everywhere ({size})"
-    at = f"{size} at {pattern.label}"
-    if pattern.kind == "point":
-        return f"{'only ' if alone else ''}at {pattern.label} ({size})"
-    more = "" if base is None else "more " if (one.own > 0) == (base > 0) else "less "
-    if pattern.kind == "floor":
-        return f"{more}at the floor ({at})"
-    if base is not None:
-        return f"{more}{'at large m' if pattern.kind == 'append' else 'at long contexts'} ({at})"
-    if pattern.kind == "append":
-        return f"{'grows' if one.own > 0 else 'shrinks'} with m: {at}"
-    longest = max(p.context_tokens for p in points)
-    long = min(p.context_tokens for p in points if 2 * p.context_tokens >= longest)
-    return f"long contexts (L >= {long}): {at}"

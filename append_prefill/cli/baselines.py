@@ -30,6 +30,7 @@ from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.reasons import warning_words
 from append_prefill.run.reference_side import reference_record
 from append_prefill.workload.profile import load_profile
 
@@ -160,7 +161,7 @@ def _show(args: argparse.Namespace) -> int:
         left=["experiments"],
     )
     for warning in run.warnings:
-        say(f"warning: {warning}")
+        say(f"warning: {warning_words(warning)}")
     return 0
 
 

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
-from append_prefill.records.run import Comparison, ComparisonVerdict, Run
+from append_prefill.records.grounds import ComparisonVerdict
+from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.names import reference_name
+from append_prefill.report.reasons import (
+    comparison_reason,
+    method_words,
+    quantity_name,
+    where_words,
+)
 from append_prefill.report.words import change_note, word_of
 from append_prefill.run.judge import compare_stored
 from append_prefill.workload.profile import Profile, load_profile
@@ -89,10 +97,11 @@ def _run(args: argparse.Namespace) -> int:
 def print_comparison(comparison: Comparison, candidate: Run) -> None:
     """The comparison in tables: points, surface, what differs, and the verdict with its reason."""
     label = candidate.version or "candidate"
+    other = reference_name(comparison, candidate.version)
     if comparison.points:
         print_table(
-            f"TTFT of {label} against {comparison.reference}",
-            ["L", "m", comparison.reference, label, "change", "95 % interval", "p", "", "verdict"],
+            f"TTFT of {label} against {other}",
+            ["L", "m", other, label, "change", "95 % interval", "p", "", "verdict"],
             [
                 [
                     fmt.count(effect.context_tokens),
@@ -114,10 +123,10 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
     if comparison.surface:
         print_table(
             "The surface as one",
-            ["quantity", comparison.reference, label, "change", "95 % interval", "verdict"],
+            ["quantity", other, label, "change", "95 % interval", "verdict"],
             [
                 [
-                    effect.name,
+                    quantity_name(effect),
                     fmt.number(effect.reference),
                     fmt.number(effect.candidate),
                     fmt.change(effect.ratio),
@@ -131,18 +140,17 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
     if comparison.differing:
         print_table(
             "What must be equal and is not",
-            ["field", comparison.reference, label],
+            ["field", other, label],
             [
                 [field, fmt.shorten(str(theirs), 60), fmt.shorten(str(ours), 60)]
                 for field, (ours, theirs) in comparison.differing.items()
             ],
-            left=["field", comparison.reference, label],
+            left=["field", other, label],
         )
     word = word_of(comparison.verdict)
     say(f"{word.sign} {comparison.verdict.upper()}: {word.meaning}.")
-    if comparison.where:
-        say(f"Where: {comparison.where}.")
-    say(comparison.reason)
+    say(f"Where: {where_words(comparison)}.")
+    say(comparison_reason(comparison))
     if comparison.mde is not None:
         needed = (
             ""
@@ -150,7 +158,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
             else f" Starts a side to settle it: {comparison.starts_needed}."
         )
         say(f"Minimum detectable effect: {fmt.share(comparison.mde)}.{needed}")
-    say(f"Method: {comparison.method}.")
+    say(f"Method: {method_words(comparison.method)}.")
 
 
 def _ms(value: float | None) -> str:

@@ -28,9 +28,11 @@ from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.probe.warmup import WINDOW
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.definition import definition_of
-from append_prefill.records.run import NoiseRecord, Run, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.reasons import noise_words
 from append_prefill.workload.profile import Noise, Profile, load_profile
 
 # Priming and the request that is measured.
@@ -143,7 +145,7 @@ def outlook_of(plan: Plan, profile: Profile, like: Run | None) -> dict[str, Any]
         "minutes": (waits * pace.ready_s + samples * pace.sample_s) / 60,
         "minutes_from": pace.source,
         "budget_minutes": plan.budget_minutes,
-        "noise_from": prior_of(noise).source,
+        "noise_from": noise_words(prior_of(noise).source),
         "must_catch": profile.policy.must_catch,
         **power_of(plan, profile, noise),
     }

@@ -19,7 +19,8 @@ from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.sample import Sample, take_sample
 from append_prefill.probe.warmup import warm_up
-from append_prefill.records.run import BlockState, Series, Side, Start, Void
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import BlockState, Series, Start, Void
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile

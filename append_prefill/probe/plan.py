@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.records.run import PlanRecord, Run, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import PlanRecord, Run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points

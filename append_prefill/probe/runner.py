@@ -10,7 +10,7 @@ from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.process import await_ready
 from append_prefill.probe.launch import Bench, Live
-from append_prefill.records.run import Side
+from append_prefill.records.grounds import Side
 
 
 class PairRunner:

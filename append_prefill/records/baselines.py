@@ -12,6 +12,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from append_prefill.errors import UsageError
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import (
     identity_differences,
     identity_of,
@@ -275,7 +276,7 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
     return read_pinned_run(baseline_folder(root, identity))
 
 
-def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> str | None:
+def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> RunWarning | None:
     """What to warn of a baseline that is older than the profile allows; None while it is not.
 
     The study's never expires: it is history, and reaches no verdict.
@@ -283,10 +284,11 @@ def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> str | None
     age_days = (now - baseline.created_at).total_seconds() / 86_400
     if baseline.provenance == "study" or age_days <= profile.baseline_max_age_days:
         return None
-    return (
-        f"The baseline of SGLang {baseline.version or '(unknown version)'} is "
-        f"{age_days:.0f} days old, more than the profile's {profile.baseline_max_age_days:.0f}: "
-        "drivers and hosts move in that time. Measure it again with --save-baseline."
+    return RunWarning(
+        code="baseline-expired",
+        version=baseline.version,
+        value=age_days,
+        limit=profile.baseline_max_age_days,
     )
 
 

@@ -6,18 +6,29 @@ never 0. `schema/run.schema.json` is generated from these classes and checked in
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
+from append_prefill.records.grounds import (
+    ComparisonVerdict,
+    Decision,
+    FindingGround,
+    FindingVerdict,
+    Ground,
+    Method,
+    Quantity,
+    Record,
+    Region,
+    RunWarning,
+    Side,
+)
 from append_prefill.workload.points import Point
 
 SCHEMA: Literal["append-prefill/run/1"] = "append-prefill/run/1"
 
-Side = Literal["candidate", "reference"]
-FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not-applicable"]
-ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
 ComparisonKind = Literal["baseline", "side-by-side"]
 Role = Literal["chosen", "pinned", "rolling"]
 RunVerdict = Literal[
@@ -31,18 +42,14 @@ RunVerdict = Literal[
 ]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Void(_Record):
+class Void(Record):
     """Samples that prove nothing, counted by reason."""
 
     reason: str
     count: int = Field(ge=1)
 
 
-class Series(_Record):
+class Series(Record):
     """One point in one start. The lists are parallel: one entry a valid sample, in time order.
 
     `itl_ms` is each sample's median inter-token time, null where it had fewer than two gaps.
@@ -63,7 +70,7 @@ class Series(_Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
-class BlockState(_Record):
+class BlockState(Record):
     """The device around one block; `void` is the reason the block does not count, or null."""
 
     block: int
@@ -72,7 +79,7 @@ class BlockState(_Record):
     readings: dict[str, Any]
 
 
-class Warmup(_Record):
+class Warmup(Record):
     """How the warm-up ended: `stationary` is False when the bound on rounds was hit first."""
 
     rounds: int
@@ -80,7 +87,7 @@ class Warmup(_Record):
     seconds_s: float
 
 
-class Start(_Record):
+class Start(Record):
     """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to.
 
     `interleaved`: the pair's servers were up together and their blocks alternated.
@@ -123,7 +130,7 @@ class Start(_Record):
         return _version(self.subject)
 
 
-class PointSummary(_Record):
+class PointSummary(Record):
     """The candidate at one point: median over starts, 95 % interval over starts."""
 
     experiment: list[str]
@@ -141,11 +148,11 @@ class PointSummary(_Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
-class Finding(_Record):
+class Finding(Record):
     """A claim of the study, measured. `low`/`high`: 95 % interval over starts.
 
     `details` carries figures shown beside it (an elasticity, a second ratio), by name.
-    `reason` says in a sentence how the verdict came about. `standing`: a regime shift that the
+    `reason` is why the verdict is what it is. `standing`: a regime shift that the
     reference shows as well, so nothing that this version brought.
     """
 
@@ -160,11 +167,11 @@ class Finding(_Record):
     argument: str
     verdict: FindingVerdict
     standing: bool = False
-    reason: str
+    reason: FindingGround | str
     details: dict[str, float | None] = {}
 
 
-class Estimate(_Record):
+class Estimate(Record):
     """A fitted quantity with its 95 % interval over starts."""
 
     value: float | None
@@ -172,7 +179,7 @@ class Estimate(_Record):
     high: float | None
 
 
-class Surface(_Record):
+class Surface(Record):
     """The fitted TTFT(L, m) of the candidate.
 
     `form` is `sum` (T0 + a m + b L) or `max` (max(T0, a m) + b L), whichever leaves the smaller
@@ -188,10 +195,24 @@ class Surface(_Record):
     starts: int
 
 
-class Effect(_Record):
-    """Candidate over reference for one quantity; a ratio above 1 is slower (or dearer)."""
+_OLD_NAMES: dict[str, Quantity] = {
+    "overall level": "level",
+    "growth with m": "append_growth",
+    "growth with L": "context_growth",
+    "per new token": "new_token",
+    "per cached token": "cached_token",
+}
+_OLD_END = re.compile(r"at ([mL]) = (\d+)")
 
-    name: str
+
+class Effect(Record):
+    """Candidate over reference for one quantity; a ratio above 1 is slower (or dearer).
+
+    `tokens`: the m or L that an end is the effect at; null for the other quantities.
+    """
+
+    name: Quantity
+    tokens: int | None = None
     reference: float | None
     candidate: float | None
     ratio: float | None
@@ -201,12 +222,26 @@ class Effect(_Record):
     mde: float | None
     verdict: ComparisonVerdict
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_in_words(cls, data: Any) -> Any:
+        """Suites before 0.2 wrote the names as the report shows them."""
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            return data
+        name = data["name"]
+        if name in _OLD_NAMES:
+            return {**data, "name": _OLD_NAMES[name]}
+        if end := _OLD_END.fullmatch(name):
+            quantity = "append_end" if end[1] == "m" else "context_end"
+            return {**data, "name": quantity, "tokens": int(end[2])}
+        return data
 
-class PointEffect(_Record):
+
+class PointEffect(Record):
     """Candidate over reference at one point.
 
     `reference_ms`, `candidate_ms`: geometric means over starts of the medians, what a user waits.
-    `ratio` is of the figure that is compared (`Comparison.method`), so not quite their quotient.
+    `ratio` is of the statistic that is compared (`Comparison.method`), so not quite their quotient.
     """
 
     context_tokens: int
@@ -225,8 +260,8 @@ class PointEffect(_Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
-class Look(_Record):
-    """One interim judgement of an adaptive run."""
+class Look(Record):
+    """One interim analysis of an adaptive run."""
 
     look: int
     candidate_starts: int
@@ -234,38 +269,45 @@ class Look(_Record):
     threshold: float
     verdict: ComparisonVerdict
     suspects: list[str]
-    decision: str
+    decision: Decision | str
 
 
-class Comparison(_Record):
-    """Candidate against reference. `mde` is the minimum detectable relative effect on the
-    overall level.
+class Comparison(Record):
+    """Candidate against reference. `mde` is the minimum detectable relative effect on the level.
 
-    `role` is how a stored reference came to be one.
-    `surface` names the joint quantities (overall level, floor, per new token, per cached token).
-    `where` says in words which part of the (L, m) plane moved. `others` keeps comparisons this
-    one supersedes (the stored baseline that suspected, the rolling window).
+    `reference` is what the other side is called, `reference_version` its SGLang version, by which
+    it is known: null where no server told it. `role` is how a stored reference came to be one.
+    `surface` holds the joint quantities. `where` are the parts of the (L, m) plane that moved,
+    `slower_points` the (L, m) that a run with changes both ways is slower at. `others` keeps the
+    comparisons this one supersedes (the stored baseline that suspected, the rolling window).
     """
 
     reference: str
+    reference_version: str | None = None
     kind: ComparisonKind
     provenance: str
     confirmed: bool
-    method: str
+    method: Method | str | None
     points: list[PointEffect]
     surface: list[Effect]
     looks: list[Look] = []
     mde: float | None
     starts_needed: int | None
     verdict: ComparisonVerdict
-    where: str
-    reason: str
+    where: list[Region] | str
+    slower_points: list[tuple[int, int]] = []
+    reason: Ground | str
     differing: dict[str, list[Any]] = {}
     role: Role = "chosen"
     others: list[Comparison] = []
 
+    @property
+    def level(self) -> Effect | None:
+        """The effect on the level over all points; None where nothing was compared."""
+        return next((e for e in self.surface if e.name == "level"), None)
 
-class PlanRecord(_Record):
+
+class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed."""
 
     sides: list[Side]
@@ -278,7 +320,7 @@ class PlanRecord(_Record):
     link_gb_per_s: float
 
 
-class NoisePoint(_Record):
+class NoisePoint(Record):
     """A/A spread at one point: relative standard deviations on the log scale."""
 
     context_tokens: int
@@ -293,7 +335,7 @@ class NoisePoint(_Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
-class NoiseRecord(_Record):
+class NoiseRecord(Record):
     """The stored A/A noise. `starts` and `nights` say what the figures rest on.
 
     `start_sd` is the spread of a start's common level, `night_sd` that of a night's; None where
@@ -313,7 +355,7 @@ class NoiseRecord(_Record):
     points: list[NoisePoint]
 
 
-class Run(_Record):
+class Run(Record):
     """One run, whole. `verdict` is null until the record was judged."""
 
     schema_: Literal["append-prefill/run/1"] = Field(default=SCHEMA, alias="schema")
@@ -334,7 +376,7 @@ class Run(_Record):
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"
-    warnings: list[str] = []
+    warnings: list[RunWarning | str] = []
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Comparison, Effect, PointEffect, Run
 from append_prefill.report import format as fmt
-from append_prefill.report.names import attached, candidate_name, pytest_command, sglang
+from append_prefill.report.names import (
+    attached,
+    candidate_name,
+    pytest_command,
+    reference_name,
+    sglang,
+)
+from append_prefill.report.reasons import comparison_reason, quantity_name, where_words
 from append_prefill.report.words import Word, exit_meaning, word_of
 
 
@@ -63,7 +71,7 @@ def worst_first(points: list[PointEffect]) -> list[PointEffect]:
 def _sentence(run: Run) -> str:
     name = sglang(candidate_name(run))
     comparison = run.comparison
-    other = fmt.shorten(comparison.reference, 48) if comparison else ""
+    other = fmt.shorten(reference_name(comparison, run.version), 48) if comparison else ""
     broken = [f.id for f in run.findings if f.verdict == "broken"]
     unclear = [f.id for f in run.findings if f.verdict == "inconclusive"]
     match run.verdict:
@@ -96,7 +104,7 @@ def _sentence(run: Run) -> str:
             return f"{name} was not compared with {other}: {fmt.listed(fields)} {verb}."
         case "infrastructure":
             failure = next((s.failure for s in run.starts if s.failure), None)
-            cause = failure or (run.warnings[-1] if run.warnings else "no cause was recorded")
+            cause = failure or _infrastructure(run) or "no cause was recorded"
             return f"Nothing valid was measured on {name}: {_first_line(cause)}."
         case None:
             return f"The run of {name} was recorded and not judged."
@@ -120,7 +128,7 @@ def _moved(name: str, other: str, comparison: Comparison, verdict: str) -> str:
         return f"{name} is {way} than {other}."
     if isinstance(effect, Effect):
         return (
-            f"{name} is {way} than {other}: {effect.name} {fmt.change(effect.ratio)}; "
+            f"{name} is {way} than {other}: {quantity_name(effect)} {fmt.change(effect.ratio)}; "
             "no single point stands out."
         )
     flagged = sum(p.verdict == verdict for p in comparison.points)
@@ -158,7 +166,8 @@ def _facts(run: Run) -> list[Fact]:
     if comparison is None:
         facts.append(Fact("Compared with", "nothing", "No reference was given and none was stored"))
     elif comparison.verdict == "not-comparable":
-        facts.append(Fact("Compared with", comparison.reference, comparison.reason))
+        other = reference_name(comparison, run.version)
+        facts.append(Fact("Compared with", other, comparison_reason(comparison)))
     else:
         facts += _comparison_facts(run, comparison)
     facts.append(_findings_fact(run))
@@ -176,9 +185,7 @@ def _comparison_facts(run: Run, comparison: Comparison) -> list[Fact]:
     else:
         where_detail = f"Points: {_tally([p.verdict for p in comparison.points])}"
     return [
-        Fact("Where", comparison.where, where_detail)
-        if comparison.where
-        else Fact("Points", where_detail.removeprefix("Points: ")),
+        Fact("Where", where_words(comparison), where_detail),
         _amount_fact(comparison, flagged_as, flagged),
         _certainty_fact(run, comparison),
     ]
@@ -218,7 +225,7 @@ def _amount_fact(
             f"at {fmt.place(effect.context_tokens, effect.append_tokens)}"
         )
     else:
-        detail += effect.name
+        detail += quantity_name(effect)
     if len(flagged) > 1:
         ratios = [p.ratio for p in flagged if p.ratio is not None]
         detail += f"; all flagged points {fmt.change_interval(min(ratios), max(ratios))}"
@@ -253,7 +260,7 @@ def _certainty_fact(run: Run, comparison: Comparison) -> Fact:
         detail += f"; can tell changes of {fmt.share(comparison.mde)} and more"
     if comparison.starts_needed is not None and comparison.verdict == "inconclusive":
         detail += f"; {fmt.plural(comparison.starts_needed, 'start')} a side would settle it"
-    return Fact("How sure", text, f"{detail}. {comparison.reason}")
+    return Fact("How sure", text, f"{detail}. {comparison_reason(comparison)}")
 
 
 def _tally(verdicts: list[str]) -> str:
@@ -290,7 +297,7 @@ def _marks(run: Run) -> list[Mark]:
                 "Not confirmed",
                 "A stored baseline only suspects, since nights differ more than starts do. "
                 "Side by side on one device confirms or clears it:",
-                pytest_command(run, against=comparison.reference),
+                pytest_command(run, against=comparison.reference_version or comparison.reference),
             )
         )
     beyond = [f for f in run.findings if f.verdict == "regime-shift"]
@@ -314,6 +321,14 @@ def _marks(run: Run) -> list[Mark]:
             )
         )
     return marks
+
+
+def _infrastructure(run: Run) -> str | None:
+    """What ended the run, in the words of the error that did."""
+    codes = ("infrastructure", "judging-failed")
+    return next(
+        (w.text for w in run.warnings if isinstance(w, RunWarning) and w.code in codes), None
+    )
 
 
 def _first_line(text: str) -> str:

@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from append_prefill.records.run import Run
-from append_prefill.report import charts, panel, plane, tables
+from append_prefill.report import charts, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
-from append_prefill.report.names import candidate_name, pytest_command
+from append_prefill.report.names import candidate_name, pytest_command, reference_name
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import WORDS, change_note, word_of
 from append_prefill.workload.profile import Profile
@@ -91,6 +91,13 @@ def _environment() -> Environment:
         marker_path=panel.marker_path,
         word_of=word_of,
         change_note=change_note,
+        reference_name=reference_name,
+        comparison_reason=reasons.comparison_reason,
+        decision_words=reasons.decision_words,
+        finding_reason=reasons.finding_reason,
+        method_words=reasons.method_words,
+        warning_words=reasons.warning_words,
+        where_words=reasons.where_words,
     )
     return environment
 

@@ -7,6 +7,8 @@ import re
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of, worst_first
+from append_prefill.report.names import reference_name
+from append_prefill.report.reasons import warning_words
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import change_note, word_of
 
@@ -51,7 +53,7 @@ def _in_code(text: str) -> str:
 def _warnings(run: Run) -> str:
     if not run.warnings:
         return ""
-    return "\n".join(["> [!WARNING]", *(f"> - {escape(w)}" for w in run.warnings)])
+    return "\n".join(["> [!WARNING]", *(f"> - {escape(warning_words(w))}" for w in run.warnings)])
 
 
 def _table(header: list[str], right: set[int], rows: list[list[str]]) -> str:
@@ -99,7 +101,7 @@ def _points(run: Run) -> str:
     title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
     return (
         title
-        + escape(fmt.shorten(comparison.reference, 60))
+        + escape(fmt.shorten(reference_name(comparison, run.version), 60))
         + "\n\n"
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")

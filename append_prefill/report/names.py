@@ -6,7 +6,8 @@ import re
 import shlex
 from typing import Any
 
-from append_prefill.records.run import Run, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import Comparison, Run
 from append_prefill.report.format import shorten
 
 
@@ -19,6 +20,12 @@ def label_in(subject: dict[str, Any]) -> str | None:
 def candidate_name(run: Run) -> str:
     """The candidate's label; "the candidate" where no server told its version."""
     return label_in(run.subject) or "the candidate"
+
+
+def reference_name(comparison: Comparison, candidate_version: str | None) -> str:
+    """The reference's label, told apart from a candidate of the same version."""
+    same = candidate_version is not None and comparison.reference_version == candidate_version
+    return f"{comparison.reference} (reference)" if same else comparison.reference
 
 
 def sglang(label: str, limit: int = 48) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from append_prefill.records.grounds import Side
 from append_prefill.records.run import (
     BlockState,
     Effect,
@@ -15,12 +16,12 @@ from append_prefill.records.run import (
     PointEffect,
     Run,
     Series,
-    Side,
     Start,
 )
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import worst_first
 from append_prefill.report.names import subject_of
+from append_prefill.report.reasons import quantity_name
 from append_prefill.report.scales import Scale
 from append_prefill.workload.points import Point
 
@@ -179,20 +180,24 @@ def surface_rows(run: Run) -> list[SurfaceRow]:
     effects = list(run.comparison.surface) if run.comparison else []
     surface = run.surface
     rows = []
-    for name, unit, keywords, attribute in (
-        ("Floor T₀", "ms", ("floor",), "floor_ms"),
-        ("Per new token a", "µs", ("new",), "new_token_us"),
-        ("Per cached token b", "µs", ("cached",), "cached_token_us"),
-        ("Crossover m* = T₀ / a", "tokens", ("crossover",), "crossover_tokens"),
+    for name, unit, quantity, attribute in (
+        ("Floor T₀", "ms", "floor", "floor_ms"),
+        ("Per new token a", "µs", "new_token", "new_token_us"),
+        ("Per cached token b", "µs", "cached_token", "cached_token_us"),
+        ("Crossover m* = T₀ / a", "tokens", None, "crossover_tokens"),
     ):
-        effect = next((e for e in effects if any(k in e.name.lower() for k in keywords)), None)
+        effect = next((e for e in effects if e.name == quantity), None)
         if effect is not None:
             effects.remove(effect)
         estimate = getattr(surface, attribute) if surface else None
         if estimate is not None or effect is not None:
             rows.append(SurfaceRow(name, unit, estimate, effect))
-    joint = [SurfaceRow(e.name[:1].upper() + e.name[1:], "", None, e) for e in effects]
+    joint = [SurfaceRow(_capital(quantity_name(e)), "", None, e) for e in effects]
     return joint + rows
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True, slots=True)

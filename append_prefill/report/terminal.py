@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from append_prefill.records.run import Comparison, Finding, Run
+from append_prefill.report.names import reference_name
+from append_prefill.report.reasons import comparison_reason, warning_words
 from append_prefill.report.spent import spent_words
 
 WORST = 3
@@ -17,11 +19,15 @@ def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
         lines.append(problem)
     lines += [_finding_line(f) for f in run.findings]
     if run.comparison is not None:
-        lines += _comparison_lines(run.comparison)
+        lines += _comparison_lines(run.comparison, run.version)
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
-    lines += [f"warning: {text}" for text in run.warnings if text != problem]
+    lines += [
+        f"warning: {warning_words(w)}"
+        for w in run.warnings
+        if isinstance(w, str) or w.code != "infrastructure"
+    ]
     lines.append(f"report: {folder / 'report.html'}")
     return lines
 
@@ -37,10 +43,10 @@ def _finding_line(finding: Finding) -> str:
     return f"  {finding.verdict:<15} {finding.id}: {value}{spread}{bound}"
 
 
-def _comparison_lines(comparison: Comparison) -> list[str]:
+def _comparison_lines(comparison: Comparison, version: str | None) -> list[str]:
     lines = [
-        f"against {comparison.reference} ({comparison.kind}): {comparison.verdict}. "
-        f"{comparison.reason}"
+        f"against {reference_name(comparison, version)} ({comparison.kind}): {comparison.verdict}. "
+        f"{comparison_reason(comparison)}"
     ]
     moved = [e for e in comparison.points if e.verdict in ("regression", "improvement")]
     moved.sort(key=lambda e: e.ratio or 1, reverse=True)

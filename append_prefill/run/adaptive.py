@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from append_prefill.analysis.sequential import next_step
-from append_prefill.analysis.sequential import plan as plan_looks
+from append_prefill.analysis.sequential import next_step, schedule_of
 from append_prefill.engines.base import Engine
 from append_prefill.probe.plan import Plan, abba
-from append_prefill.records.run import Look, Run, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import Look, Run
+from append_prefill.report.reasons import decision_words
 from append_prefill.run.judge import compare_live, compare_references
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
@@ -84,7 +85,8 @@ class Decider:
             (suspicion, engine)
             for suspicion in stored
             if suspicion.verdict == "regression"
-            and (engine := self._settings.confirming(suspicion.reference)) is not None
+            and suspicion.reference_version is not None
+            and (engine := self._settings.confirming(suspicion.reference_version)) is not None
         ]
         if not suspicions:
             return done
@@ -101,7 +103,7 @@ class Decider:
         return state.model_copy(
             update={
                 "confirm_from": state.planned,
-                "confirm_with": suspicion.reference,
+                "confirm_with": suspicion.reference_version,
                 "planned": state.planned + pairs,
             }
         )
@@ -109,37 +111,35 @@ class Decider:
     def _look(self, state: QueueState) -> QueueState:
         first = self._first_look_pairs(state)
         measured = len(state.done) - (state.confirm_from or 0)
-        looks = plan_looks(self._settings.profile.policy, first)
+        schedule = schedule_of(self._settings.profile.policy, first)
         comparison = compare_live(
             self._record(),
             self._settings.profile,
             self._references,
-            alpha=looks.alphas[len(state.looks)],
+            alpha=schedule.alphas[len(state.looks)],
         )
         if comparison is None:
             return state.model_copy(update={"closed": "no pair was measured on both sides"})
-        step = next_step(comparison, state.looks, self._settings.profile.policy, looks)
+        step = next_step(comparison, state.looks, schedule)
         left = self._pairs_left(sides=2)
-        more = min(step.more_pairs, left)
-        decision = step.reason
-        if step.decision == "continue" and more < step.more_pairs:
-            more = 0
-            decision = f"{step.reason} The budget leaves time for {left}: stopped."
+        decision = step.decision
+        if step.goes_on and left < decision.more_pairs:
+            decision = decision.model_copy(update={"code": "budget", "budget_pairs": left})
         look = Look(
             look=len(state.looks) + 1,
             candidate_starts=measured,
             reference_starts=measured,
-            threshold=looks.alphas[len(state.looks)],
+            threshold=schedule.alphas[len(state.looks)],
             verdict=comparison.verdict,
             suspects=list(step.suspects),
             decision=decision,
         )
-        self._tell(f"look {look.look}: {comparison.verdict}. {decision}")
+        self._tell(f"interim analysis {look.look}: {look.verdict}. {decision_words(look)}")
         update: dict[str, object] = {"looks": [*state.looks, look]}
-        if step.decision == "continue" and more:
-            update["planned"] = state.planned + more
+        if decision.code == "continue":
+            update["planned"] = state.planned + decision.more_pairs
         else:
-            update["closed"] = decision
+            update["closed"] = decision_words(look)
         return state.model_copy(update=update)
 
     def _first_look_pairs(self, state: QueueState) -> int:

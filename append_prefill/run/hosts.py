@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_starts, write_run, write_start
 from append_prefill.report.write import write_reports
@@ -97,7 +98,9 @@ def latest(deliveries: Iterable[Delivery]) -> list[Delivery]:
     return list(best.values())
 
 
-def take_over(delivery: Delivery, folder: Path, own_identity: dict[str, object]) -> str | None:
+def take_over(
+    delivery: Delivery, folder: Path, own_identity: dict[str, object]
+) -> RunWarning | None:
     """Add a host's starts to the run in `folder`, or keep its record beside it.
 
     Starts are numbered on, so that no pair of one host meets a start of another. Returns a warning
@@ -119,7 +122,9 @@ def take_over(delivery: Delivery, folder: Path, own_identity: dict[str, object])
         for key in run.identity.keys() | own_identity.keys()
         if run.identity.get(key) != own_identity.get(key)
     )
-    return (
-        f"{delivery.host} was measured too and is of another identity ({', '.join(differing)}): "
-        f"its record is {HOSTS_FOLDER}/{name}/{RUN_FILE}, verdict {run.verdict}."
+    return RunWarning(
+        code="host-of-another-identity",
+        host=delivery.host,
+        fields=differing,
+        text=f"{HOSTS_FOLDER}/{name}/{RUN_FILE}",
     )

@@ -17,17 +17,9 @@ from append_prefill.analysis.summary import as_candidate, start_medians, summari
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.unjudged import compare_with_study
 from append_prefill.analysis.verdict import run_verdict
+from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
 from append_prefill.records.identity import differences
-from append_prefill.records.run import (
-    Comparison,
-    ComparisonVerdict,
-    Look,
-    NoiseRecord,
-    Role,
-    Run,
-    Side,
-    Start,
-)
+from append_prefill.records.run import Comparison, Look, NoiseRecord, Role, Run, Start
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile
@@ -130,13 +122,13 @@ def compare_all(
     live = compare_live(run, profile, references, alpha=looks[-1].threshold if looks else None)
     if live is not None:
         live = live.model_copy(update={"looks": list(looks)})
-        own = run.version
-        if live.verdict != "not-comparable":
-            # Side by side decides about its own reference; about another version it says
-            # nothing, and of a version against itself neither does it about a stored run.
-            open_ = [c for c in stored if c.reference != live.reference or c.reference == own]
-        else:
+        # Side by side decides about its own reference; about another version it says nothing, and
+        # of a version against itself neither does it about a stored run.
+        decided = live.reference_version if live.verdict != "not-comparable" else None
+        if decided is None or decided == run.version:
             open_ = stored
+        else:
+            open_ = [c for c in stored if c.reference_version != decided]
         worst = next((c for c in open_ if c.verdict == "regression"), None)
         if worst is None or live.verdict == "regression":
             return live.model_copy(update={"others": stored})
@@ -189,16 +181,14 @@ def compare_live(
     reference = paired(run.starts, "reference")
     if not reference:
         return None
-    label = reference[0].version or "reference"
-    if label == run.version:
-        label += " (reference)"  # the same version, differing in its arguments or environment
     return compare(
         paired(run.starts, "candidate"),
         reference,
         policy=profile.policy,
         noise=noise_for(run, profile, references.chosen, references.noise),
         kind="side-by-side",
-        reference_label=label,
+        reference_label=reference[0].version or "reference",
+        reference_version=reference[0].version,
         provenance="suite",
         alpha=alpha,
     )
@@ -227,20 +217,20 @@ def compare_stored(
         return study.model_copy(update={"role": role})
     differing = differences(run, baseline, profile.identity_not_binding)
     if differing:
-        fields = ", ".join(differing)
         return Comparison(
             reference=label,
+            reference_version=baseline.version,
             kind="baseline",
             provenance=baseline.provenance,
             confirmed=False,
-            method="none: the identities differ",
+            method=None,
             points=[],
             surface=[],
             mde=None,
             starts_needed=None,
             verdict="not-comparable",
-            where="",
-            reason=f"The stored run differs in {fields}: its times say nothing of this run.",
+            where=[],
+            reason=Ground(code="identity-differs"),
             differing=differing,
             role=role,
         )
@@ -251,6 +241,7 @@ def compare_stored(
         noise=noise_for(run, profile, baseline, site),
         kind="baseline",
         reference_label=label,
+        reference_version=baseline.version,
         provenance=baseline.provenance,
         alpha=alpha,
     )
@@ -274,8 +265,7 @@ def _undecided(comparison: Comparison) -> Comparison:
             "surface": [
                 e.model_copy(update={"verdict": open_(e.verdict)}) for e in comparison.surface
             ],
-            "reason": f"One running server cannot show how starts differ; taken alone its samples "
-            f"would say {comparison.verdict}. Let the suite start the server to decide.",
+            "reason": Ground(code="not-replicated", taken_alone=comparison.verdict),
         }
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from append_prefill.records.run import Comparison, ComparisonVerdict, Finding
+from append_prefill.records.grounds import ComparisonVerdict
+from append_prefill.records.run import Comparison, Finding
+from append_prefill.report.reasons import comparison_reason, finding_reason
 from append_prefill.workload.points import Point
 
 
@@ -27,11 +29,11 @@ def settle_finding(finding: Finding, *, strict: bool) -> Outcome:
     now or before the reference was measured.
     """
     if finding.verdict == "broken":
-        return Outcome("fail", f"{finding.claim}: {finding.reason}")
+        return Outcome("fail", f"{finding.claim}: {finding_reason(finding)}")
     if finding.verdict == "inconclusive":
-        return Outcome("fail" if strict else "skip", f"inconclusive: {finding.reason}")
+        return Outcome("fail" if strict else "skip", f"inconclusive: {finding_reason(finding)}")
     if finding.verdict == "not-applicable":
-        return Outcome("skip", f"not applicable: {finding.reason}")
+        return Outcome("skip", f"not applicable: {finding_reason(finding)}")
     return PASS
 
 
@@ -43,12 +45,14 @@ def settle_comparison(
         return Outcome("skip", "nothing to compare with: no baseline fits and no --against")
     if comparison.provenance == "study":
         # One value a point can never reach a verdict: strictness cannot ask for one.
-        return Outcome("skip", comparison.reason)
+        return Outcome("skip", comparison_reason(comparison))
     if comparison.verdict == "not-comparable":
-        return Outcome("fail" if strict else "skip", f"not comparable: {comparison.reason}")
+        return Outcome(
+            "fail" if strict else "skip", f"not comparable: {comparison_reason(comparison)}"
+        )
     verdict: ComparisonVerdict
     if point is None:
-        verdict, text = comparison.verdict, comparison.reason
+        verdict, text = comparison.verdict, comparison_reason(comparison)
     else:
         effect = next((e for e in comparison.points if e.point == point), None)
         if effect is None:

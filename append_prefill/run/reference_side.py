@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from append_prefill.analysis.summary import as_candidate, usable
 from append_prefill.probe.plan import plan_of
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
@@ -19,14 +20,13 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
     starts = [as_candidate(start) for start in usable(run.starts, "reference")]
     if not starts:
         return None
-    beside = run.version or "(unknown version)"
     own = run.model_copy(
         update={
             "subject": starts[0].subject,
             "starts": starts,
             "warnings": [
                 *run.warnings,
-                f"Measured as the reference of SGLang {beside}: other warnings call it so.",
+                RunWarning(code="measured-as-reference", version=run.version),
             ],
         }
     )

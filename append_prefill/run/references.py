@@ -19,6 +19,7 @@ from append_prefill.records.baselines import (
     select_baseline,
     stored_baselines,
 )
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.history import last_of_identity, load_history, load_runs
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Role, Run
@@ -35,7 +36,7 @@ class References:
     chosen: Run | None = None
     pinned: Run | None = None
     rolling: Run | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
     noise: NoiseRecord | None = None
 
     @property

@@ -24,6 +24,7 @@ from append_prefill.probe.launch import Bench
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.definition import definition_of
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run, Start
 from append_prefill.records.store import RUN_FILE, read_starts, write_run
@@ -132,11 +133,12 @@ class Session:
         live = judged.comparison
         if state is None or state.confirm_with is None or live is None or live.kind == "baseline":
             return judged
-        why = f"Measured because the stored {state.confirm_with} suspected a regression."
-        reason = {"reason": f"{live.reason} {why}"}
-        return judged.model_copy(update={"comparison": live.model_copy(update=reason)})
+        if isinstance(live.reason, str):  # only records of old suites hold words
+            return judged
+        ground = live.reason.model_copy(update={"suspected_by": state.confirm_with})
+        return judged.model_copy(update={"comparison": live.model_copy(update={"reason": ground})})
 
-    def finish(self, warnings: Sequence[str] = ()) -> tuple[Run, str | None]:
+    def finish(self, warnings: Sequence[RunWarning] = ()) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.
 
         For whoever owns the report: the only worker, or the controller of several. `warnings` are
@@ -153,7 +155,10 @@ class Session:
             failed = run.model_copy(
                 update={
                     "verdict": "infrastructure",
-                    "warnings": [*run.warnings, str(error)],
+                    "warnings": [
+                        *run.warnings,
+                        RunWarning(code="infrastructure", text=str(error)),
+                    ],
                 }
             )
             write_run(failed, path)
@@ -272,24 +277,28 @@ class Session:
                 )
             time.sleep(DEVICE_POLL_S)
 
-    def _warnings(self, starts: Sequence[Start]) -> list[str]:
-        warnings = [*self.references.warnings, *self.settings.candidate.warnings]
-        if self.settings.reference is not None:
-            warnings += self.settings.reference.warnings
+    def _warnings(self, starts: Sequence[Start]) -> list[RunWarning | str]:
+        warnings: list[RunWarning | str] = [*self.references.warnings]
+        for engine in (self.settings.candidate, self.settings.reference):
+            if engine is not None:
+                warnings += [RunWarning(code="engine", text=text) for text in engine.warnings]
         for start in starts:
+            side, launch = start.side, start.index + 1
             if start.failure:
-                warnings.append(f"{start.side} start {start.index + 1} failed: {start.failure}")
-            elif start.warmup is not None and not start.warmup.stationary:
                 warnings.append(
-                    f"{start.side} start {start.index + 1} was still drifting after "
-                    f"{start.warmup.rounds} warm-up rounds."
+                    RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)
                 )
-        for start in slow_to_start(starts):
-            warnings.append(
-                f"{start.side} start {start.index + 1} took {start.ready_s:.0f} s to be ready, far "
-                "more than the others: it may have compiled what they found in a cache. Its "
-                "figures count; measure once more to see whether they are alike."
+            elif start.warmup is not None and not start.warmup.stationary:
+                rounds = start.warmup.rounds
+                warnings.append(
+                    RunWarning(code="still-drifting", side=side, launch=launch, value=rounds)
+                )
+        warnings += [
+            RunWarning(
+                code="slow-launch", side=start.side, launch=start.index + 1, value=start.ready_s
             )
+            for start in slow_to_start(starts)
+        ]
         return warnings
 
 

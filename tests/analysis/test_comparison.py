@@ -6,6 +6,7 @@ from append_prefill.analysis.judgement import complete
 from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.unjudged import compare_with_study
 from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
+from append_prefill.report.reasons import comparison_reason, method_words, where_words
 from append_prefill.workload.points import Point
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile, start, starts_of
 
@@ -48,9 +49,9 @@ def effect_of(comparison: Comparison, name: str):
 def test_nothing_differs() -> None:
     found = judged(side(1), side(2))
     assert found.verdict == "pass"
-    assert found.where == "nowhere"
+    assert where_words(found) == "nowhere"
     assert found.confirmed is True
-    level = effect_of(found, "overall level")
+    level = effect_of(found, "level")
     assert level.ratio == pytest.approx(1.0, abs=1e-9)
     assert level.low < 1 < level.high
     assert level.p == pytest.approx(1.0)
@@ -58,18 +59,18 @@ def test_nothing_differs() -> None:
     assert 0.02 < found.mde < 0.04
     assert {p.verdict for p in found.points} <= {"pass", "inconclusive"}
     assert len(found.points) == P
-    assert "stored noise (20 starts, 4 nights)" in found.method
+    assert "stored noise (20 launches, 4 sessions)" in method_words(found.method)
 
 
 @pytest.mark.parametrize(
     ("effect", "where", "rejected"),
     [
-        (np.full(P, 0.05), "everywhere (+5.1 %)", {"overall level"}),
-        (np.log1p(0.08 * M / 1024), "grows with m: +8.", {"growth with m", "at m = 1024"}),
+        (np.full(P, 0.05), "everywhere (+5.1 %)", {"level"}),
+        (np.log1p(0.08 * M / 1024), "grows with m: +8.", {"append_growth", "append_end"}),
         (
             np.log1p(0.06 * CONTEXT / 2048),
             "long contexts (L >= 1024): +6.",
-            {"growth with L", "at L = 2048"},
+            {"context_growth", "context_end"},
         ),
         (0.05 * np.eye(P)[POINTS.index(Point(512, 128))], "only at L512-m128 (+5.", set()),
     ],
@@ -77,13 +78,13 @@ def test_nothing_differs() -> None:
 def test_a_regression_is_placed(effect, where, rejected) -> None:
     found = judged(side(1, effect=effect), side(2))
     assert found.verdict == "regression"
-    assert found.where.startswith(where)
+    assert where_words(found).startswith(where)
     named = {e.name for e in found.surface if e.verdict == "regression"}
     assert rejected <= named
     worst = max(found.points, key=lambda p: p.ratio)
     assert worst.verdict == "regression"
     assert worst.low > 1
-    assert found.reason.startswith("The joint test rejects by")
+    assert comparison_reason(found).startswith("The joint test rejects by")
     # Swapped, the same is an improvement, point by point.
     back = judged(side(2), side(1, effect=effect))
     assert back.verdict == "improvement"
@@ -105,14 +106,14 @@ def test_slower_points_come_first_where_most_got_faster() -> None:
     effect[at] = 0.12
     found = judged(side(1, effect=effect), side(2))
     assert found.verdict == "regression"
-    assert found.where.startswith("slower at L204-m820 (+12.")
-    assert "as a whole: " in found.where
+    assert where_words(found).startswith("slower at L204-m820 (+12.")
+    assert "as a whole: " in where_words(found)
 
 
 def test_below_the_least_effect_nothing_is_named() -> None:
     # Many starts make +1 % certain; it is still below what is worth a name.
     found = judged(side(1, starts=40, effect=0.01), side(2, starts=40))
-    assert effect_of(found, "overall level").p < 1e-4
+    assert effect_of(found, "level").p < 1e-4
     assert found.verdict == "pass"
     assert "regression" not in {p.verdict for p in found.points}
 
@@ -120,11 +121,11 @@ def test_below_the_least_effect_nothing_is_named() -> None:
 def test_undecided_says_what_it_would_take() -> None:
     found = judged(side(1, effect=0.016), side(2))
     assert found.verdict == "inconclusive"
-    assert found.where == "cannot tell"
+    assert where_words(found) == "cannot tell"
     assert found.starts_needed is not None
     assert found.starts_needed > 5
-    assert "starts a side" in found.reason
-    assert "%" in found.reason
+    assert "launches per side" in comparison_reason(found)
+    assert "%" in comparison_reason(found)
 
 
 def test_a_slower_look_alpha_is_stricter() -> None:
@@ -145,14 +146,14 @@ def test_fewer_than_two_starts_reach_no_verdict(na: int, nb: int) -> None:
     assert found.mde is None
     assert found.confirmed is False
     assert all(p.low is None and p.p is None and p.ratio > 1 for p in found.points)
-    assert effect_of(found, "overall level").ratio == pytest.approx(np.exp(0.5), rel=0.05)
+    assert effect_of(found, "level").ratio == pytest.approx(np.exp(0.5), rel=0.05)
 
 
 @pytest.mark.parametrize(("na", "nb"), [(2, 2), (2, 5), (3, 7)])
 def test_unequal_numbers(na: int, nb: int) -> None:
     found = judged(side(1, na, 0.2), side(2, nb), noise=NOISE)
     assert found.verdict == "regression"
-    assert found.where == "everywhere (+22.1 %)"
+    assert where_words(found) == "everywhere (+22.1 %)"
     assert judged(side(1, na), side(2, nb), noise=NOISE).verdict in {"pass", "inconclusive"}
 
 
@@ -168,7 +169,7 @@ def test_points_of_one_side_alone_are_left_out() -> None:
     b = [start(i, {Point(512, 128): [20.5 + i], Point(8, 8): [1.0]}) for i in range(3)]
     found = judged(a, b)
     assert [p.point for p in found.points] == [Point(512, 128)]
-    assert [e.name for e in found.surface] == ["overall level"]
+    assert [e.name for e in found.surface] == ["level"]
     assert judged(a, [start(0, {Point(8, 8): [1.0]})]).verdict == "not-comparable"
 
 
@@ -177,7 +178,7 @@ def test_holes_are_cut_out_of_the_joint_test_and_said() -> None:
     a[0].series[3].ttft_ms.clear()
     found = judged(a, b)
     assert found.verdict == "pass"
-    assert "1 point(s)" in found.reason
+    assert "1 point(s)" in comparison_reason(found)
     bare = found.points[3]
     assert bare.ratio is not None
     assert (bare.low, bare.verdict) == (None, "inconclusive")
@@ -204,8 +205,8 @@ def test_across_nights_suspects_and_says_what_would_confirm() -> None:
     found = judged(side(1, effect=0.3), side(2), kind="baseline")
     assert found.verdict == "regression"
     assert found.confirmed is False
-    assert found.reason.startswith("Suspected, not confirmed")
-    assert "--against 0.5.21" in found.reason
+    assert comparison_reason(found).startswith("Suspected, not confirmed")
+    assert "--against 0.5.21" in comparison_reason(found)
     near = judged(side(1, effect=0.03), side(2), kind="baseline")
     assert near.verdict == "inconclusive"
     assert near.mde > judged(side(1), side(2)).mde
@@ -218,7 +219,7 @@ def test_unknown_nights_cannot_tell(nights: int) -> None:
     )
     found = judged(side(1, effect=0.3), side(2), kind="baseline", noise=record)
     assert found.verdict == "inconclusive"
-    assert "between-nights" in found.reason
+    assert "How sessions differ" in comparison_reason(found)
 
 
 def test_an_empty_record_leaves_the_runs_own_spread() -> None:
@@ -231,7 +232,7 @@ def test_an_empty_record_leaves_the_runs_own_spread() -> None:
 def test_a_noisier_run_than_the_store_says_is_judged_by_itself() -> None:
     rng = np.random.default_rng(4)
     loud = [starts_of(0.2 * rng.normal(size=(5, 1)) + np.zeros(P)) for _ in range(2)]
-    level = effect_of(judged(*loud), "overall level")
+    level = effect_of(judged(*loud), "level")
     assert level.high / level.low > 1.5
 
 
@@ -247,7 +248,7 @@ def test_fitted_costs_are_named_in_the_direction_of_the_verdict() -> None:
 
     found = judged(noisy(dearer), noisy(truth))
     assert found.verdict == "regression"
-    cost = effect_of(found, "per new token")
+    cost = effect_of(found, "new_token")
     assert cost.reference == pytest.approx(30, rel=0.02)
     assert cost.ratio == pytest.approx(1.1, rel=0.03)
     assert cost.verdict == "regression"
@@ -285,8 +286,8 @@ def test_the_study_gives_effects_and_never_a_verdict() -> None:
     study = study_run(starts=[start(0, {p: [20.0] for p in POINTS})])
     found = compare_with_study(points, study, POLICY)
     assert (found.verdict, found.provenance, found.confirmed) == ("inconclusive", "study", False)
-    assert "one value a point" in found.reason
-    assert f"{P} of {P} points" in found.reason
+    assert "one value a point" in comparison_reason(found)
+    assert f"{P} of {P} points" in comparison_reason(found)
     assert all(p.ratio == pytest.approx(np.exp(0.3)) and p.low is None for p in found.points)
     from_points = study_run(points=[p.model_dump() for p in summarise_points(side(2), profile())])
     assert len(compare_with_study(points, from_points, POLICY).points) == P
@@ -317,7 +318,7 @@ def test_interleaved_pairs_are_compared_within_the_pair() -> None:
     candidate, reference = pairs_of(1, effect=0.12)
     within = judged(candidate, reference)
     assert within.verdict == "regression"
-    assert "over pairs whose blocks alternated" in within.method
+    assert "over pairs whose blocks alternated" in method_words(within.method)
     apart = [s.model_copy(update={"interleaved": False}) for s in candidate]
     assert judged(apart, reference).verdict == "inconclusive"
 
@@ -326,7 +327,7 @@ def test_a_pair_that_lacks_a_side_is_left_out() -> None:
     candidate, reference = pairs_of(2, effect=0.12)
     whole = judged(candidate[1:], reference[1:])
     for torn in (judged(candidate[1:], reference), judged(candidate, reference[::-1][:-1])):
-        assert effect_of(torn, "overall level").ratio == effect_of(whole, "overall level").ratio
+        assert effect_of(torn, "level").ratio == effect_of(whole, "level").ratio
 
 
 def test_one_interleaved_pair_gives_no_verdict() -> None:
@@ -352,17 +353,17 @@ def test_times_are_medians_and_the_change_is_of_the_faster_half() -> None:
     (point, *_) = found.points
     assert (point.reference_ms, point.candidate_ms) == (pytest.approx(20), pytest.approx(40))
     assert point.ratio == pytest.approx(2 ** (1 / 3))
-    assert "faster half" in found.method
+    assert "faster half" in method_words(found.method)
 
 
 def test_sides_that_scatter_differently_are_pointed_out() -> None:
     """The noisier side's faster half is faster, its median is not."""
     noisier = judged(requests_of(1, 0.15), requests_of(2, 0.03))
     assert noisier.surface[0].ratio < 0.93
-    assert "In medians the level is" in noisier.reason
-    assert "scatter differently" in noisier.reason
+    assert "In medians the level is" in comparison_reason(noisier)
+    assert "scatter differently" in comparison_reason(noisier)
     alike = judged(requests_of(1, 0.15, level=0.1), requests_of(2, 0.15))
-    assert "In medians" not in alike.reason
+    assert "In medians" not in comparison_reason(alike)
 
 
 def test_a_slow_down_that_only_the_medians_show_is_no_pass() -> None:
@@ -380,6 +381,6 @@ def test_a_slow_down_that_only_the_medians_show_is_no_pass() -> None:
     assert judged(starts(1, 0.0), starts(2, 0.0)).verdict == "pass"
     found = judged(starts(1, 0.06), starts(2, 0.0))
     assert found.surface[0].ratio < 1.015
-    assert (found.verdict, found.where) == ("inconclusive", "cannot tell")
-    assert "can hide" not in found.reason
-    assert "In medians the level is +6.2 %" in found.reason
+    assert (found.verdict, where_words(found)) == ("inconclusive", "cannot tell")
+    assert "can hide" not in comparison_reason(found)
+    assert "In medians the level is +6.2 %" in comparison_reason(found)

@@ -4,6 +4,7 @@ import pytest
 from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.findings import FINDINGS, ranges_of
 from append_prefill.records.run import Finding, Start
+from append_prefill.report.reasons import finding_reason
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from tests.analysis.factory import POINTS, profile, start, starts_of
@@ -71,7 +72,7 @@ def test_linear_prefill_breaks_the_study() -> None:
         assert found[name].verdict == "broken", name
     assert found["context_flatness"].verdict == "holds"
     assert found["append_flatness"].details["elasticity_over_append"] > 0.3
-    assert "No reference" in found["append_flatness"].reason
+    assert "No reference" in finding_reason(found["append_flatness"])
 
 
 def test_one_start_reaches_no_verdict() -> None:
@@ -90,7 +91,7 @@ def test_no_start_at_all_is_inconclusive_not_green() -> None:
         assert finding.verdict == (
             "not-applicable" if finding.id == "ttft_share" else "inconclusive"
         )
-    assert "no valid sample at" in found["append_flatness"].reason
+    assert "no valid sample at" in finding_reason(found["append_flatness"])
 
 
 def test_a_bound_inside_the_interval_is_inconclusive() -> None:
@@ -103,14 +104,14 @@ def test_a_planned_point_without_samples_is_inconclusive() -> None:
     table[:, POINTS.index(Point(512, 1024))] = np.nan
     finding = judged(starts_of(table))["append_flatness"]
     assert finding.verdict == "inconclusive"
-    assert "L512-m1024" in finding.reason
+    assert "L512-m1024" in finding_reason(finding)
 
 
 def test_what_the_profile_does_not_plan_does_not_apply() -> None:
     keep = [e.model_dump() for e in PROFILE.experiments if e.id != "append"]
     finding = judged(starts_of(flat()), profile(experiments=keep))["append_flatness"]
     assert finding.verdict == "not-applicable"
-    assert "no experiment 'append'" in finding.reason
+    assert "no experiment 'append'" in finding_reason(finding)
 
 
 def test_bounds_decide_what_is_gated() -> None:
@@ -120,11 +121,14 @@ def test_bounds_decide_what_is_gated() -> None:
     }
     found = judged(starts_of(flat()), profile(bounds=bounds))
     meaningless, reported = found["append_flatness"], found["context_flatness"]
-    assert (meaningless.verdict, meaningless.reason) == ("not-applicable", WHY["argument"])
-    assert (reported.verdict, reported.reason) == ("not-applicable", "Reported, not gated.")
+    assert (meaningless.verdict, finding_reason(meaningless)) == ("not-applicable", WHY["argument"])
+    assert (reported.verdict, finding_reason(reported)) == (
+        "not-applicable",
+        "Reported, not gated.",
+    )
     assert reported.measured is not None
     assert reported.low is not None
-    assert "sets no bound" in found["scale_factor"].reason
+    assert "sets no bound" in finding_reason(found["scale_factor"])
 
 
 def test_a_lower_floor_is_a_regime_shift() -> None:
@@ -139,14 +143,14 @@ def test_a_lower_floor_is_a_regime_shift() -> None:
     slower = before + np.log(1 / 0.7) * (M > 700) + (flat(sd=0.005) - np.log(20))
     found = judged(starts_of(slower), reference=reference)
     assert found["append_flatness"].verdict == "broken"
-    assert "far end at 1.4" in found["append_flatness"].reason
+    assert "far end at 1.4" in finding_reason(found["append_flatness"])
 
 
 def test_a_reference_without_the_points_explains_nothing() -> None:
     after = flat(sd=0.005) + np.log(0.7) * (M < 700)
     finding = judged(starts_of(after), reference={Point(1, 1): 20.0})["append_flatness"]
     assert finding.verdict == "broken"
-    assert "lacks the points" in finding.reason
+    assert "lacks the points" in finding_reason(finding)
 
 
 def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> None:
@@ -157,7 +161,7 @@ def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> N
     found = judged(tonight, reference=reference, before=stored)
     for name in ("append_flatness", "cache_rate_band"):
         assert (found[name].verdict, found[name].standing) == ("regime-shift", True)
-        assert "in the reference, at " in found[name].reason
+        assert "in the reference, at " in finding_reason(found[name])
     # A reference that held makes it this version's doing.
     held = starts_of(flat(sd=0.005, seed=1))
     finding = judged(tonight, reference=dict.fromkeys(POINTS, 14.0), before=held)["append_flatness"]
@@ -175,7 +179,7 @@ def test_further_beyond_the_bound_than_the_reference_is_broken_all_the_same() ->
     reference = dict(zip(POINTS, 20 * np.exp(shifted), strict=True))
     finding = judged(tonight, reference=reference, before=stored)["append_flatness"]
     assert (finding.verdict, finding.standing) == ("broken", False)
-    assert "this version is further out" in finding.reason
+    assert "this version is further out" in finding_reason(finding)
 
 
 def test_a_reference_that_lacks_the_points_excuses_nothing() -> None:
@@ -202,7 +206,7 @@ def test_transfer_is_cheap_on_nvlink_and_not_on_pcie() -> None:
     assert details["study_transfer_ms"] == 0.04
     assert details["study_off_by"] == 128
     assert details["context_tokens"] == 1024
-    assert "Refuted as the study states it" in fast["kv_transfer_time"].reason
+    assert "Refuted as the study states it" in finding_reason(fast["kv_transfer_time"])
     assert judged(starts, kv=None)["kv_transfer_time"].verdict == "not-applicable"
 
 
@@ -224,9 +228,9 @@ def test_ttft_share_takes_the_samples_with_the_planned_output() -> None:
     assert finding.measured == pytest.approx(0.0953, abs=5e-4)
     assert finding.low is not None
     assert finding.verdict == "not-applicable"
-    assert finding.reason == "Reported, not gated."
+    assert finding_reason(finding) == "Reported, not gated."
     short = [start(0, {Point(512, 128): [20.0]}, output_tokens=2)]
-    assert "32 output tokens" in judged(short)["ttft_share"].reason
+    assert "32 output tokens" in finding_reason(judged(short)["ttft_share"])
 
 
 def test_ranges_count_a_point_once_for_each_experiment() -> None:

@@ -4,7 +4,8 @@ import pytest
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.joint import Prior, design_of, estimate
-from append_prefill.analysis.sequential import next_step, plan
+from append_prefill.analysis.sequential import next_step, schedule_of
+from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import Comparison, Look
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of
 
@@ -41,7 +42,7 @@ def comparison(effect: float, kind="side-by-side", sd=0.01) -> Comparison:
 
 
 def test_the_parts_make_the_whole_rate() -> None:
-    schedule = plan(POLICY, 5)
+    schedule = schedule_of(POLICY, 5)
     assert schedule.starts == (5, 8, 11)
     assert sum(schedule.alphas) == pytest.approx(POLICY.false_alarm_rate)
     assert schedule.alphas[0] == pytest.approx(0.8 * POLICY.false_alarm_rate)
@@ -52,60 +53,60 @@ def test_the_parts_make_the_whole_rate() -> None:
     [(5, 5, (5,)), (5, 6, (5, 6)), (5, 8, (5, 8)), (5, 100, (5, 8, 11)), (1, 2, (1, 2))],
 )
 def test_the_budget_bounds_the_looks(first, most, starts) -> None:
-    schedule = plan(POLICY, first, most)
+    schedule = schedule_of(POLICY, first, most)
     assert schedule.starts == starts
     assert len(schedule.alphas) == len(starts)
     assert sum(schedule.alphas) == pytest.approx(POLICY.false_alarm_rate)
 
 
 def test_one_look_takes_the_whole_rate() -> None:
-    one = plan(POLICY.model_copy(update={"looks": 1}), 5)
+    one = schedule_of(POLICY.model_copy(update={"looks": 1}), 5)
     assert (one.starts, one.alphas) == ((5,), (0.01,))
     for first, most in ((0, None), (5, 4)):
         with pytest.raises(ValueError, match="budget"):
-            plan(POLICY, first, most)
+            schedule_of(POLICY, first, most)
 
 
 def test_what_is_settled_stops() -> None:
-    for effect, verdict in ((0.0, "pass"), (0.1, "regression"), (-0.1, "improvement")):
-        step = next_step(comparison(effect), [], POLICY, plan(POLICY, 5))
-        assert (step.decision, step.more_pairs, step.alpha) == ("stop", 0, None)
-        assert verdict in step.reason
+    for effect in (0.0, 0.1, -0.1):
+        step = next_step(comparison(effect), [], schedule_of(POLICY, 5))
+        assert (step.decision.code, step.decision.more_pairs) == ("settled", 0)
+        assert step.alpha is None
+        assert not step.goes_on
 
 
 def test_the_undecided_goes_on_until_the_looks_are_spent() -> None:
-    schedule = plan(POLICY, 5)
+    schedule = schedule_of(POLICY, 5)
     undecided = comparison(0.03, sd=0.03)
     assert undecided.verdict == "inconclusive"
-    step = next_step(undecided, [], POLICY, schedule)
-    assert (step.decision, step.more_pairs) == ("continue", 3)
+    step = next_step(undecided, [], schedule)
+    assert (step.decision.code, step.decision.more_pairs) == ("continue", 3)
+    assert step.decision.starts_needed == undecided.starts_needed
     assert step.alpha == schedule.alphas[1]
     assert step.suspects
     assert set(step.suspects) <= {p.label for p in POINTS}
-    assert next_step(undecided, [look(1)], POLICY, schedule).decision == "continue"
-    last = next_step(undecided, [look(1), look(2)], POLICY, schedule)
-    assert last.decision == "stop"
-    assert "last of 3 looks" in last.reason
+    assert next_step(undecided, [look(1)], schedule).goes_on
+    last = next_step(undecided, [look(1), look(2)], schedule)
+    assert last.decision.code == "last"
     with pytest.raises(ValueError, match="look 4 of 3"):
-        next_step(undecided, [look(1), look(2), look(3)], POLICY, schedule)
+        next_step(undecided, [look(1), look(2), look(3)], schedule)
 
 
 def test_across_nights_more_starts_do_not_help() -> None:
-    step = next_step(comparison(0.05, kind="baseline"), [], POLICY, plan(POLICY, 5))
-    assert step.decision == "stop"
-    assert "Nights" in step.reason
+    step = next_step(comparison(0.05, kind="baseline"), [], schedule_of(POLICY, 5))
+    assert step.decision.code == "nights"
 
 
 def test_looking_again_keeps_the_false_alarm_rate() -> None:
     """Three looks at 4000 nights in which nothing differs, noise so large that most go on and no
     least effect: at most 1 % (1.5 % is seen once in 800 seeds at a true 1 %)."""
     rng = np.random.default_rng(1)
-    design, schedule = design_of(POINTS), plan(POLICY, 5)
+    design, schedule = design_of(POINTS), schedule_of(POLICY, 5)
     a, b = (
         0.05 * rng.normal(size=(4000, 11, 1)) + 0.03 * rng.normal(size=(4000, 11, P))
         for _ in range(2)
     )
-    prior = Prior(0.05, 16, None, 0, "")
+    prior = Prior(0.05, 16, None, 0, NoiseSource(kind="profile"))
     open_nights, found = np.ones(4000, bool), np.zeros(4000, bool)
     for starts, alpha in zip(schedule.starts, schedule.alphas, strict=True):
         joint = estimate(a[:, :starts], b[:, :starts], design, prior, nights=False)

@@ -1,9 +1,8 @@
-import re
-
 import numpy as np
 import pytest
 
-from append_prefill.analysis.where import describe, percent
+from append_prefill.analysis.where import regions
+from append_prefill.records.grounds import Region
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS
 
@@ -13,8 +12,8 @@ P = len(POINTS)
 AT = POINTS.index(Point(512, 128))
 
 
-def words(effect, points=POINTS, reference_ms=None) -> str:
-    return describe(
+def found(effect, points=POINTS, reference_ms=None) -> list[Region]:
+    return regions(
         points,
         np.log1p(effect),
         reference_ms=np.ones(len(points)) if reference_ms is None else reference_ms,
@@ -24,33 +23,45 @@ def words(effect, points=POINTS, reference_ms=None) -> str:
     )
 
 
+def sizes(effect, points=POINTS, reference_ms=None) -> dict[str, float]:
+    """Kind of region to the size found, in per cent to one decimal."""
+    return {r.kind: round(100 * r.size, 1) for r in found(effect, points, reference_ms)}
+
+
 @pytest.mark.parametrize(
     ("effect", "expected"),
     [
-        (np.full(P, 0.031), "everywhere (+3.1 %)"),
-        (np.full(P, -0.05), "everywhere (−5.0 %)"),
-        (np.expm1(0.08 * M / 1024), "grows with m: +8.3 % at m = 1024"),
-        (np.expm1(-0.08 * M / 1024), "shrinks with m: −7.7 % at m = 1024"),
-        (np.expm1(0.06 * CONTEXT / 2048), "long contexts (L >= 1024): +6.2 % at L = 2048"),
-        (0.05 * np.eye(P)[AT], "only at L512-m128 (+5.0 %)"),
-        (
-            np.expm1(0.03 + 0.06 * M / 1024),
-            "everywhere (+3.0 %) and more at large m (+9.4 % at m = 1024)",
-        ),
-        (np.zeros(P), "nowhere"),
+        (np.full(P, 0.031), {"everywhere": 3.1}),
+        (np.full(P, -0.05), {"everywhere": -5.0}),
+        (np.expm1(0.08 * M / 1024), {"append": 8.3}),
+        (np.expm1(-0.08 * M / 1024), {"append": -7.7}),
+        (np.expm1(0.06 * CONTEXT / 2048), {"context": 6.2}),
+        (0.05 * np.eye(P)[AT], {"point": 5.0}),
+        (np.expm1(0.03 + 0.06 * M / 1024), {"everywhere": 3.0, "append": 9.4}),
+        (np.zeros(P), {}),
     ],
 )
-def test_words(effect, expected) -> None:
-    assert words(effect) == expected
+def test_the_planted_shape_is_found_with_its_size(effect, expected) -> None:
+    assert sizes(effect) == expected
+
+
+def test_a_region_says_where_it_is_whole() -> None:
+    [append] = found(np.expm1(0.08 * M / 1024))
+    assert (append.append_tokens, append.context_tokens) == (1024, None)
+    [context] = found(np.expm1(0.06 * CONTEXT / 2048))
+    assert (context.context_tokens, context.from_tokens) == (2048, 1024)
+    [point] = found(0.05 * np.eye(P)[AT])
+    assert (point.context_tokens, point.append_tokens) == (512, 128)
 
 
 def test_a_change_at_the_floor_is_called_that() -> None:
     before = np.maximum(20.0, 0.026 * M)
     small = int(M[before <= 22].max())
     assert small < M.max()
-    for effect, size in ((0.10, "+10.0"), (-0.45, "−45.0")):
-        said = words(np.where(before <= 22, effect, 0.0), reference_ms=before)
-        assert said == f"at the floor ({size} % at m <= {small})"
+    for effect in (0.10, -0.45):
+        [region] = found(np.where(before <= 22, effect, 0.0), reference_ms=before)
+        assert (region.kind, region.append_tokens) == ("floor", small)
+        assert region.size == pytest.approx(effect, abs=1e-3)
 
 
 def test_sizes_are_of_the_whole_effect_where_a_pattern_is_whole() -> None:
@@ -58,16 +69,12 @@ def test_sizes_are_of_the_whole_effect_where_a_pattern_is_whole() -> None:
     points = [*POINTS, Point(58, 3937)]
     m = np.array([p.append_tokens for p in points], dtype=float)
     effect = np.where(m <= 308, -0.43, np.where(m <= 512, -0.14, 0.03))
-    said = words(effect, points)
-    sizes = [float(x.replace("−", "-")) for x in re.findall(r"([+−][\d.]+) %", said)]
-    assert all(-50 <= size <= 6 for size in sizes), said
+    said = found(effect, points)
+    assert said
+    assert all(-0.5 <= region.size <= 0.06 for region in said), said
 
 
 def test_few_points() -> None:
-    assert words(np.array([0.05]), [Point(1, 1)]) == "everywhere (+5.0 %)"
+    assert sizes(np.array([0.05]), [Point(1, 1)]) == {"everywhere": 5.0}
     two = [Point(64, 64), Point(64, 128)]
-    assert words(np.array([0.05, 0.05]), two) == "everywhere (+5.0 %)"
-
-
-def test_percent_uses_a_real_minus() -> None:
-    assert percent(-0.0312) == "−3.1 %"
+    assert sizes(np.array([0.05, 0.05]), two) == {"everywhere": 5.0}

@@ -13,7 +13,8 @@ from append_prefill.cli.plan import outlook_of
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of
-from append_prefill.records.run import NoiseRecord, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.profile import Profile, load_profile
 from tests.records import builders
 
@@ -62,7 +63,7 @@ def test_stored_run_gives_noise_and_pace() -> None:
         points=[],
     )
     quiet = outlook_of(plan(), PROFILE, builders.run(noise=noise))
-    assert quiet["noise_from"] == "stored noise (20 starts, 4 nights)"
+    assert quiet["noise_from"] == "stored noise (20 launches, 4 sessions)"
     assert quiet["mde_side_by_side"] < outlook_of(plan(), PROFILE, None)["mde_side_by_side"]
     # Four points, six warm-up rounds, five blocks: 49 samples in 12 s, ready after 40 s.
     points = len(plan().all_points)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from append_prefill.records.grounds import Side
 from append_prefill.records.identity import compose_identity
 from append_prefill.records.run import (
     BlockState,
@@ -16,7 +17,6 @@ from append_prefill.records.run import (
     PointSummary,
     Run,
     Series,
-    Side,
     Start,
     Surface,
     Void,

@@ -265,6 +265,7 @@ def test_expiry() -> None:
     assert expiry_warning(run, PROFILE, builders.CREATED + limit) is None
     warning = expiry_warning(run, PROFILE, builders.CREATED + limit + timedelta(days=1))
     assert warning is not None
-    assert "0.5.23 is 91 days old" in warning
+    assert (warning.code, warning.version) == ("baseline-expired", "0.5.23")
+    assert (warning.value, warning.limit) == (91, 90)
     study = run.model_copy(update={"provenance": "study"})
     assert expiry_warning(study, PROFILE, builders.CREATED + 20 * limit) is None

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Side
 from append_prefill.records.run import (
     BlockState,
     Comparison,
-    ComparisonVerdict,
     Effect,
     Estimate,
     Finding,
-    FindingVerdict,
     NoisePoint,
     NoiseRecord,
     PlanRecord,
@@ -27,7 +26,6 @@ from append_prefill.records.run import (
     PointSummary,
     Run,
     Series,
-    Side,
     Start,
     Surface,
     Warmup,

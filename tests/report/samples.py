@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from append_prefill.records.grounds import FindingVerdict
 from append_prefill.records.run import (
     Comparison,
-    FindingVerdict,
     Look,
     PointEffect,
     PointSummary,

@@ -4,6 +4,7 @@ import random
 from types import SimpleNamespace
 
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
+from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.run import BlockState, NoiseRecord, Void
 from append_prefill.run.judge import judge, noise_for, paired, reference_medians, too_few_valid
 from append_prefill.run.queue import QueueState
@@ -85,7 +86,7 @@ def test_another_identity_is_not_comparable_and_the_fields_are_named():
 def test_a_running_server_gets_no_statistical_verdict():
     result = judged(run_of(Model(floor_ms=30)), chosen=run_of(Model(), seed=2), replicable=False)
     assert result.comparison.verdict == "inconclusive"
-    assert "cannot show how starts differ" in result.comparison.reason
+    assert result.comparison.reason.code == "not-replicated"
     assert {p.verdict for p in result.comparison.points} == {"inconclusive"}
 
 
@@ -172,7 +173,7 @@ def test_a_record_of_one_day_takes_the_profiles_nights():
     )
     prior = prior_of(with_nights(record, PROFILE.noise))
     assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_DF)
-    assert prior.source == "stored noise (60 starts, 10 nights, their spread assumed)"
+    assert prior.source == NoiseSource(kind="stored", starts=60, nights=10, night_assumed=True)
     known = record.model_copy(update={"night_sd": 0.003})
     assert with_nights(known, PROFILE.noise) is known
     assert prior_of(known).night_df == 9
@@ -198,9 +199,8 @@ def test_a_record_says_why_both_sides_were_measured_unasked():
     )
     run, asked = run_of(Model(floor_ms=24), Model()), QueueState(planned=5, closed="done")
     unasked = asked.model_copy(update={"confirm_from": 0, "confirm_with": "0.5.22"})
-    why = "Measured because the stored 0.5.22 suspected a regression."
-    assert why not in Session.judge(session, run, asked).comparison.reason
-    assert Session.judge(session, run, unasked).comparison.reason.endswith(why)
+    assert Session.judge(session, run, asked).comparison.reason.suspected_by is None
+    assert Session.judge(session, run, unasked).comparison.reason.suspected_by == "0.5.22"
 
 
 def both_sides():
@@ -222,9 +222,7 @@ def test_the_reference_is_judged_as_if_measured_alone():
     for part in ("points", "findings", "surface", "comparison", "verdict"):
         assert getattr(own, part) == getattr(alone, part)
     assert (own.comparison, own.surface == run.surface) == (None, False)
-    assert own.warnings == [
-        "Measured as the reference of SGLang 0.5.23: other warnings call it so."
-    ]
+    assert own.warnings == [RunWarning(code="measured-as-reference", version="0.5.23")]
 
 
 def test_the_references_voided_blocks_stay_void():

@@ -16,7 +16,8 @@ from append_prefill.engines.base import Device
 from append_prefill.probe.guard.gauge import Gauge, OwnPids, Reading
 from append_prefill.probe.guard.host import HostGauge
 from append_prefill.probe.guard.nvml import NvmlGauge
-from append_prefill.records.run import BlockState, Side
+from append_prefill.records.grounds import Side
+from append_prefill.records.run import BlockState
 
 
 class Watch:

@@ -1,0 +1,196 @@
+"""Why a verdict is what it is, and what the reader must be told: codes with their numbers.
+
+Everything here is data with an identity: what decides reads a code, never a sentence. The
+sentences are made in `report/`. Records of suites before 0.2 hold sentences in the same keys; they
+are kept as they are, shown, and never read by anything that decides.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Side = Literal["candidate", "reference"]
+FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not-applicable"]
+ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
+
+
+class Record(BaseModel):
+    """Base of everything in a run record: a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Quantity = Literal[
+    "level",
+    "append_growth",
+    "context_growth",
+    "append_end",
+    "context_end",
+    "floor",
+    "new_token",
+    "cached_token",
+]
+"""What two sides are compared by as a whole: the level over all points; growth with m or L (the
+excess at the largest value over the average) and the effect at that end; and the coefficients of
+the fitted surface."""
+
+
+class NoiseSource(Record):
+    """Where the noise that a comparison assumed comes from.
+
+    `profile`: an assumption. `stored`: A/A launches; `starts` and `nights` say how many, and
+    `night_assumed` that how nights differ is the profile's assumption all the same.
+    """
+
+    kind: Literal["profile", "stored"]
+    starts: int | None = None
+    nights: int | None = None
+    night_assumed: bool = False
+
+
+class Method(Record):
+    """How two sides were compared. `statistic` is what stands for a launch at a point.
+
+    `paired`: launches were up together, blocks alternating, and are compared within their pairs.
+    `alpha` is the one-sided false-alarm rate; `min_effect` and `must_catch` are the policy's
+    relative effects.
+    """
+
+    statistic: Literal["faster_half"] = "faster_half"
+    paired: bool
+    alpha: float
+    min_effect: float
+    must_catch: float
+    noise: NoiseSource
+
+
+class Ground(Record):
+    """Why a comparison has its verdict.
+
+    `rejected`: the joint test rejects by `quantities`, and by single points if `single_points`.
+    `nothing-hides`: a pass. `undecided`: neither. The others say why nothing was judged.
+    `medians_ratio` is set where the level in medians is another than in the statistic that is
+    compared. `left_out_*`: launches and points that the joint test left out as incomplete.
+    `slower_points`: of a comparison with the study, points beyond the policy's least effect.
+    `taken_alone`: what the samples of a server that cannot be launched anew would say.
+    `suspected_by`: the stored version whose suspicion this side-by-side comparison confirms or not.
+    """
+
+    code: Literal[
+        "rejected",
+        "nothing-hides",
+        "undecided",
+        "no-common-point",
+        "one-value-a-point",
+        "between-nights-unknown",
+        "too-few-launches",
+        "identity-differs",
+        "not-replicated",
+    ]
+    quantities: list[Quantity] = []
+    single_points: bool = False
+    medians_ratio: float | None = None
+    left_out_starts: int = 0
+    left_out_points: int = 0
+    candidate_starts: int | None = None
+    reference_starts: int | None = None
+    slower_points: int | None = None
+    least_effect: float | None = None
+    taken_alone: ComparisonVerdict | None = None
+    suspected_by: str | None = None
+
+
+class Region(Record):
+    """A part of the (L, m) plane that moved, and by how much (relative effects: 0.03 is +3 %).
+
+    `everywhere`; `floor`: where TTFT is at its floor, m <= `append_tokens`; `append`: in proportion
+    to m, whole at `append_tokens`; `context`: in proportion to L, whole at `context_tokens` and
+    mostly seen from `from_tokens` on; `point`: one point. `own` is this part's share, `size` the
+    whole effect where it is whole.
+    """
+
+    kind: Literal["everywhere", "floor", "append", "context", "point"]
+    own: float
+    size: float
+    context_tokens: int | None = None
+    append_tokens: int | None = None
+    from_tokens: int | None = None
+
+
+class FindingGround(Record):
+    """Why a finding has its verdict.
+
+    `no-bound`, `no-meaning` (the bound's argument says why), `not-gated`, `not-planned` and
+    `not-measured` (`text` names what is missing), `one-launch` (no interval), `within` (holds),
+    `straddles` (inconclusive), `beyond` (broken), `shifted` (a regime shift), `standing` (so it is
+    in the reference), `further-out` (beyond the reference's own interval as well). `near_ratio` and
+    `far_ratio`: the candidate over the reference at the cheap and the dear end; `reference_value`
+    and `reference_high`: the finding as the reference measured it. `reference_lacks`: what is not
+    known of the reference, so that a lower floor cannot be told from a slower far end.
+    """
+
+    code: Literal[
+        "no-bound",
+        "no-meaning",
+        "not-gated",
+        "not-planned",
+        "not-measured",
+        "one-launch",
+        "within",
+        "straddles",
+        "beyond",
+        "shifted",
+        "standing",
+        "further-out",
+    ]
+    text: str | None = None
+    near_ratio: float | None = None
+    far_ratio: float | None = None
+    reference_value: float | None = None
+    reference_high: float | None = None
+    reference_lacks: Literal["everything", "points"] | None = None
+
+
+class Decision(Record):
+    """What an interim analysis decided.
+
+    `settled` (the verdict is not inconclusive), `nights` (a stored baseline: more launches would
+    not settle it), `last` (no analysis is left), `continue` (`more_pairs` are measured), `budget`
+    (it would go on, and only `budget_pairs` fit into the minutes). `starts_needed`: launches per
+    side that would show the effect to catch, None where no number would.
+    """
+
+    code: Literal["settled", "nights", "last", "continue", "budget"]
+    more_pairs: int = 0
+    budget_pairs: int | None = None
+    starts_needed: int | None = None
+
+
+class RunWarning(Record):
+    """What the reader of a run must be told beside its verdict; numbers as the code needs them.
+
+    `launch` counts from 1, as progress lines do. `text` is somebody else's words: an error's, an
+    engine's, a stored record's.
+    """
+
+    code: Literal[
+        "baseline-expired",
+        "engine",
+        "launch-failed",
+        "still-drifting",
+        "slow-launch",
+        "host-of-another-identity",
+        "measured-as-reference",
+        "infrastructure",
+        "judging-failed",
+    ]
+    side: Side | None = None
+    launch: int | None = None
+    version: str | None = None
+    host: str | None = None
+    fields: list[str] = []
+    value: float | None = None
+    limit: float | None = None
+    text: str | None = None

@@ -1,0 +1,354 @@
+"""Sentences for what the record holds as codes and numbers: why a verdict, where, what to know.
+
+Records of suites before 0.2 hold the sentences themselves; those are shown as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from append_prefill.records.grounds import (
+    Decision,
+    FindingGround,
+    Ground,
+    Method,
+    NoiseSource,
+    Region,
+    RunWarning,
+)
+from append_prefill.records.run import Comparison, Effect, Finding, Look
+from append_prefill.report import format as fmt
+from append_prefill.workload.points import Point
+
+_QUANTITIES = {
+    "level": "overall level",
+    "append_growth": "growth with m",
+    "context_growth": "growth with L",
+    "append_end": "at the largest m",
+    "context_end": "at the largest L",
+    "floor": "floor",
+    "new_token": "per new token",
+    "cached_token": "per cached token",
+}
+
+
+def quantity_name(effect: Effect) -> str:
+    """What an effect is on: "overall level", "at m = 1024"."""
+    if effect.tokens is not None:
+        letter = "m" if effect.name == "append_end" else "L"
+        return f"at {letter} = {effect.tokens}"
+    return _QUANTITIES[effect.name]
+
+
+def _change(ratio: float | None) -> str:
+    """A ratio as a signed change, with a plain space: it stands in sentences, terminals too."""
+    return fmt.change(ratio).replace("\u00a0", " ")
+
+
+def where_words(comparison: Comparison) -> str:
+    """Which part of the (L, m) plane moved; "nowhere" or "cannot tell" where none is named."""
+    if isinstance(comparison.where, str):
+        return comparison.where
+    if comparison.verdict not in ("regression", "improvement"):
+        return "nowhere" if comparison.verdict == "pass" else "cannot tell"
+    whole = region_words(comparison.where)
+    if not comparison.slower_points:
+        return whole
+    ratios = {p.point: p.ratio for p in comparison.points}
+    places = [Point(*pair) for pair in comparison.slower_points]
+    slower = ", ".join(f"{p.label} ({_change(ratios.get(p))})" for p in places)
+    return f"slower at {slower}; as a whole: {whole}"
+
+
+def region_words(regions: Sequence[Region]) -> str:
+    """`everywhere (+3.1 %)`, `grows with m: +8.0 % at m = 1024`, `only at L512-m128 (+5.0 %)`."""
+    if not regions:
+        return "nowhere"
+    rank = {"everywhere": 0, "floor": 1, "append": 2, "context": 3, "point": 4}
+    ordered = sorted(regions, key=lambda region: rank[region.kind])
+    base = next((region.own for region in ordered if region.kind == "everywhere"), None)
+    words = [_region(region, base, len(ordered) == 1) for region in ordered]
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
+
+
+def _region(region: Region, base: float | None, alone: bool) -> str:
+    """One region in words; `base` is the share of the region "everywhere", if that is named."""
+    size = _change(1 + region.size)
+    if region.kind == "everywhere":
+        return f"everywhere ({size})"
+    if region.kind == "point":
+        label = f"L{region.context_tokens}-m{region.append_tokens}"
+        return f"{'only ' if alone else ''}at {label} ({size})"
+    more = "" if base is None else "more " if (region.own > 0) == (base > 0) else "less "
+    if region.kind == "floor":
+        return f"{more}at the floor ({size} at m <= {region.append_tokens})"
+    if region.kind == "append":
+        at = f"{size} at m = {region.append_tokens}"
+        if base is not None:
+            return f"{more}at large m ({at})"
+        return f"{'grows' if region.own > 0 else 'shrinks'} with m: {at}"
+    at = f"{size} at L = {region.context_tokens}"
+    if base is not None:
+        return f"{more}at long contexts ({at})"
+    return f"long contexts (L >= {region.from_tokens}): {at}"
+
+
+def method_words(method: Method | str | None) -> str:
+    """How two sides were compared."""
+    if isinstance(method, str):
+        return method
+    if method is None:
+        return "effect sizes only"
+    how = (
+        "moderated t over pairs whose blocks alternated"
+        if method.paired
+        else "unpaired moderated t over launches"
+    )
+    return (
+        f"log mean of the faster half of a launch's samples; {how}; joint test of level, growth "
+        f"with m, growth with L and single points at a one-sided false-alarm rate of "
+        f"{method.alpha:.3g}; variance from this run and {noise_words(method.noise)}"
+    )
+
+
+def noise_words(source: NoiseSource) -> str:
+    """What noise a comparison or a plan assumes."""
+    if source.kind == "profile":
+        return "the profile's noise"
+    parts = [f"{source.starts} launches", f"{source.nights} sessions"]
+    if source.night_assumed:
+        parts.append("how sessions differ is assumed")
+    return f"stored noise ({', '.join(parts)})"
+
+
+def comparison_reason(comparison: Comparison) -> str:
+    """Why the comparison has its verdict."""
+    ground = comparison.reason
+    if isinstance(ground, str):
+        return ground
+    words = _ground(ground, comparison)
+    if ground.left_out_starts or ground.left_out_points:
+        words += (
+            f" Left out of the joint test as incomplete: {ground.left_out_starts} launch(es), "
+            f"{ground.left_out_points} point(s)."
+        )
+    if ground.medians_ratio is not None:
+        words += (
+            f" In medians the level is {_change(ground.medians_ratio)}: samples scatter "
+            "differently on the two sides."
+        )
+    if ground.suspected_by is not None:
+        words += f" Measured because the stored {ground.suspected_by} suspected a regression."
+    return words
+
+
+def _ground(ground: Ground, comparison: Comparison) -> str:
+    match ground.code:
+        case "rejected":
+            return _rejected(ground, comparison)
+        case "nothing-hides":
+            return (
+                f"No slow-down of {_catch(comparison)} can hide in the level, at the largest m "
+                "or L."
+            )
+        case "undecided":
+            return _undecided(comparison)
+        case "no-common-point":
+            return "No point was measured on both sides."
+        case "one-value-a-point":
+            words = "The study's table holds one value a point and no spread: effect sizes only."
+            if ground.slower_points is None or ground.least_effect is None:
+                return words
+            return (
+                f"{words} {ground.slower_points} of {len(comparison.points)} points are at least "
+                f"{100 * ground.least_effect:g} % slower."
+            )
+        case "between-nights-unknown":
+            return (
+                "How sessions differ is not known, so they cannot be told from versions; measure "
+                "both side by side (--against)."
+            )
+        case "too-few-launches":
+            return (
+                f"{ground.candidate_starts} launch(es) of the candidate and "
+                f"{ground.reference_starts} of the reference measured the same points; the spread "
+                "between launches takes two per side."
+            )
+        case "identity-differs":
+            return (
+                f"The stored run differs in {', '.join(comparison.differing)}: its times say "
+                "nothing of this run."
+            )
+        case "not-replicated":
+            return (
+                "One running server cannot show how launches differ; taken alone its samples "
+                f"would say {ground.taken_alone}. Let the suite start the server to decide."
+            )
+
+
+def _rejected(ground: Ground, comparison: Comparison) -> str:
+    names = {
+        "level": "the level",
+        "append_growth": "growth with m",
+        "context_growth": "growth with L",
+    }
+    parts = [names[quantity] for quantity in ground.quantities]
+    parts += ["single points"] if ground.single_points else []
+    words = f"the joint test rejects by {', '.join(parts)}."
+    if comparison.kind == "side-by-side":
+        return words[0].upper() + words[1:]
+    against = comparison.reference_version or comparison.reference
+    return (
+        f"Suspected, not confirmed: {words} Sessions differ more than launches do; --against "
+        f"{against} would confirm it side by side."
+    )
+
+
+def _catch(comparison: Comparison) -> str:
+    method = comparison.method
+    return f"{100 * method.must_catch:g} %" if isinstance(method, Method) else "the size to catch"
+
+
+def _undecided(comparison: Comparison) -> str:
+    catch, level = _catch(comparison), comparison.level
+    needed = comparison.starts_needed
+    effort = "more launches than a run holds" if needed is None else f"{needed} launches per side"
+    mde = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
+    return (
+        f"Neither a regression nor a slow-down below {catch} is shown (level "
+        f"{_change(level.ratio if level else None)}); detectable is {mde}, and {catch} would "
+        f"take {effort}."
+    )
+
+
+def decision_words(look: Look) -> str:
+    """What an interim analysis decided, and why."""
+    decision = look.decision
+    if isinstance(decision, str):
+        return decision
+    match decision.code:
+        case "settled":
+            return f"Settled: {look.verdict}."
+        case "nights":
+            return "Sessions differ more than launches do: more launches would not settle it."
+        case "last":
+            return f"Inconclusive after the last of {look.look} interim analyses."
+        case "continue":
+            return f"{_open(look, decision)}: {decision.more_pairs} more pair(s)."
+        case "budget":
+            return (
+                f"{_open(look, decision)}: {decision.more_pairs} more pair(s) were due. The budget "
+                f"leaves time for {decision.budget_pairs}: stopped."
+            )
+
+
+def _open(look: Look, decision: Decision) -> str:
+    needed = decision.starts_needed
+    words = "an unknown number of launches" if needed is None else f"{needed}"
+    return f"Undecided at {look.candidate_starts} launches per side ({words} would settle it)"
+
+
+def finding_reason(finding: Finding) -> str:
+    """Why the finding has its verdict."""
+    ground = finding.reason
+    if isinstance(ground, str):
+        return ground
+    words = _finding_ground(ground, finding)
+    study, corrected = (finding.details.get(k) for k in _STUDY_TRANSFER)
+    if study is None or corrected is None:
+        return words
+    return (
+        f"{words} Refuted as the study states it: {study:g} ms for 1024 tokens at 25 GB/s is "
+        f"{corrected:.2f} ms by the model's geometry."
+    )
+
+
+_STUDY_TRANSFER = ("study_transfer_ms", "corrected_study_transfer_ms")
+
+
+def _finding_ground(ground: FindingGround, finding: Finding) -> str:
+    span = f"[{fmt.exact(finding.low)}, {fmt.exact(finding.high)}]"
+    bound = fmt.exact(finding.bound)
+    beyond = f"The whole 95 % interval {span} is beyond the bound {bound}."
+    match ground.code:
+        case "no-bound":
+            return f"Profile {ground.text} sets no bound for it."
+        case "no-meaning":
+            return finding.argument
+        case "not-gated":
+            missing = "" if ground.text is None else f" Not measured: {ground.text}."
+            return f"Reported, not gated.{missing}"
+        case "not-planned":
+            return f"Not planned: {ground.text}."
+        case "not-measured":
+            return f"Not measured: {ground.text}."
+        case "one-launch":
+            return "One launch gives no interval; two or more give a verdict."
+        case "within":
+            return f"The whole 95 % interval {span} is within the bound {bound}."
+        case "straddles":
+            return f"The 95 % interval {span} holds the bound {bound}."
+        case "beyond" | "shifted":
+            return f"{beyond} {_regime(ground)}"
+        case "standing":
+            return (
+                f"{beyond} So it is in the reference, at {fmt.exact(ground.reference_value)}: "
+                "nothing this version brought."
+            )
+        case "further-out":
+            return (
+                f"{beyond} So it is in the reference, at {fmt.exact(ground.reference_value)}, but "
+                f"within {fmt.exact(ground.reference_high)}: this version is further out."
+            )
+
+
+def _regime(ground: FindingGround) -> str:
+    if ground.reference_lacks == "everything":
+        return "No reference tells a lower floor from a slower far end."
+    if ground.reference_lacks == "points" or ground.near_ratio is None:
+        return "The reference lacks the points that would tell a lower floor."
+    words = f"Against the reference the near end is at {ground.near_ratio:.3f}"
+    if ground.far_ratio is None:
+        return f"{words} times."
+    return f"{words} and the far end at {ground.far_ratio:.3f} times."
+
+
+def _whole(value: float | None) -> str:
+    return fmt.count(None if value is None else round(value))
+
+
+def warning_words(warning: RunWarning | str) -> str:
+    """One warning as a sentence."""
+    if isinstance(warning, str):
+        return warning
+    who = f"{warning.side} launch {warning.launch}"
+    match warning.code:
+        case "baseline-expired":
+            return (
+                f"The baseline of SGLang {warning.version or '(unknown version)'} is "
+                f"{_whole(warning.value)} days old, more than the profile's "
+                f"{_whole(warning.limit)}: drivers and hosts move in that time. Measure it again "
+                "with --save-baseline."
+            )
+        case "launch-failed":
+            return f"{who} failed: {warning.text}"
+        case "still-drifting":
+            return f"{who} was still drifting after {_whole(warning.value)} warm-up rounds."
+        case "slow-launch":
+            return (
+                f"{who} took {_whole(warning.value)} s to be ready, far more than the others: it "
+                "may have compiled what they found in a cache. It counts; measure once more to see "
+                "whether they are alike."
+            )
+        case "host-of-another-identity":
+            return (
+                f"{warning.host} was measured too and is of another identity "
+                f"({', '.join(warning.fields)}): its record is {warning.text}."
+            )
+        case "measured-as-reference":
+            return (
+                f"Measured as the reference of SGLang {warning.version or '(unknown version)'}: "
+                "other warnings call it so."
+            )
+        case "engine" | "infrastructure" | "judging-failed":
+            return warning.text or warning.code
