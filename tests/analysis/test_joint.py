@@ -272,3 +272,17 @@ def test_pairs_come_in_pairs() -> None:
     a, b = together(np.random.default_rng(5), 1)
     with pytest.raises(ValueError, match="as many starts"):
         estimate(a[:, :4], b, DESIGN, NOTHING, nights=False, paired=True)
+
+
+def test_nights_that_found_no_spread_leave_a_degree_of_freedom() -> None:
+    """Two nights, their spread cut at 0, and a run far quieter than they: Satterthwaite's 0.002."""
+    record = NoiseRecord(
+        starts=4, nights=2, start_sd=0.2, within_sd=None, night_sd=0.0, pairs=0, points=[]
+    )
+    rng = np.random.default_rng(12)
+    a, b = nights(rng, 1, common=0.001, cell=0.001), nights(rng, 1, common=0.001, cell=0.001)
+    joint = estimate(a, b, DESIGN, prior_of(record), nights=True)
+    parts = [joint.level, *joint.slopes.values(), *joint.far.values(), *joint.ends.values()]
+    for part in (*parts, joint.excess, joint.absolute):
+        assert float(part.spread.df.min()) >= 1
+        assert np.isfinite(part.spread.half_width()).all()
