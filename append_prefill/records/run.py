@@ -35,13 +35,13 @@ TIME_MIN_MS = 1e-4
 """0.1 µs, what a baseline keeps of a time: a thousandth of the quickest loopback round trip."""
 
 TIME_MAX_MS = 3_600_000.0
-"""An hour: no client waits that long for a first token, and every deadline of the suite ends before.
+"""An hour: no client waits that long for a first token, and every deadline of the suite is shorter.
 What is larger was written in another unit (20 ms in ns are five and a half hours)."""
 
 SD_MAX = 51.0
 """Logs of times within these limits are at most 24.3 apart, so the robust sd of two samples a start
-(1.4826 times the median deviation, times the root of 2) is at most 51. All that was ever measured is
-below 1; what is larger than 51 was never computed from times."""
+(1.4826 times the median deviation, times the root of 2) is at most 51. All that was ever measured
+is below 1; what is larger than 51 was never computed from times."""
 
 TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Tokens = Annotated[int, Field(ge=1)]
