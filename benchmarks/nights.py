@@ -72,11 +72,11 @@ def _start(index: int, side: Side, log_ms: NDArray[np.float64], points: Sequence
             context_tokens=point.context_tokens,
             append_tokens=point.append_tokens,
             ttft_ms=[float(value) for value in np.exp(row)],
-            # Not packed, and not looked at by the noise.
-            e2e_ms=[],
-            itl_ms=[],
-            output_tokens=[],
-            cached_tokens=[],
+            # Not packed, and not looked at by the noise: as of answers of one token.
+            e2e_ms=[float(value) for value in np.exp(row)],
+            itl_ms=[None] * len(row),
+            output_tokens=[1] * len(row),
+            cached_tokens=[point.context_tokens] * len(row),
             block=list(range(len(row))),
             void=[],
         )

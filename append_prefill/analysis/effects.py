@@ -9,7 +9,7 @@ import numpy as np
 from append_prefill.analysis.alarms import NOMINAL, step_up
 from append_prefill.analysis.joint import Part
 from append_prefill.analysis.judgement import Judged, Sides
-from append_prefill.analysis.power import PRIOR_WORTH, detectable
+from append_prefill.analysis.power import PRIOR_WORTH, detectable, proportional
 from append_prefill.analysis.surface import fit_starts
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
 from append_prefill.records.run import Effect, PointEffect
@@ -24,11 +24,22 @@ MEDIANS_APART_P = 0.01
 not be read."""
 
 
-def _ratio(log: float | None) -> float | None:
-    return None if log is None else float(np.exp(log))
+LOG_MAX = float(np.log(1e9))
+"""A ratio beyond 1e9 either way is no figure: an interval that wide has no end there."""
 
 
-def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0) -> float:
+def _ratio(log: float) -> float | None:
+    """A log ratio as a ratio; None where it is beyond all that could be measured."""
+    return None if abs(log) > LOG_MAX else float(np.exp(log))
+
+
+def _larger(*effects: float | None) -> float | None:
+    """The largest; None (cannot tell) if one of them is."""
+    known = [effect for effect in effects if effect is not None]
+    return max(known) if len(known) == len(effects) else None
+
+
+def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0) -> float | None:
     se, df = float(part.spread.se[at]), float(part.spread.df[at])
     # Degrees of freedom beyond this run's own come from a prior, and count in part: see power.
     if df > own_df:
@@ -144,8 +155,8 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
         mde = _mde(excess, alpha * shares[slope.axis], 0.0, own_df)
         # An effect in proportion to the tokens shows only `lever` of itself as excess; and a
         # place must be slower in absolute terms as well.
-        mde_far = max(
-            float(np.expm1(np.log1p(mde) / slope.lever)),
+        mde_far = _larger(
+            proportional(mde, slope.lever),
             _mde(joint.ends[slope.axis], NOMINAL, least, own_df),
         )
         effects.append(
@@ -222,7 +233,7 @@ def point_effects(
             "low": _ratio(low),
             "high": _ratio(high),
             "p": _two_sided(joint.absolute, at),
-            "mde": max(
+            "mde": _larger(
                 _mde(joint.excess, share, policy.min_effect, own_df, at),
                 _mde(joint.absolute, NOMINAL, policy.min_effect, own_df, at),
             ),

@@ -174,6 +174,8 @@ def _kv_transfer(inputs: Inputs) -> Measured:
     size = inputs.kv_bytes_per_token
     if size is None:
         raise NotApplicableError("the model's geometry is not known, so neither is its KV size")
+    if not inputs.profile.points:
+        raise NotApplicableError("no point of the profile's experiments is planned")
     # The study argues at L = 1024; the nearest L by ratio stands in for it, the shortest m
     # there being nearest to the floor the claim speaks of.
     point = min(

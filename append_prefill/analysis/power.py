@@ -24,6 +24,10 @@ MAX_STARTS = 200
 LAG_MAX = 0.9
 """An autocorrelation above it is taken for it: the estimate of a few samples may touch 1."""
 
+EFFECT_MAX = 99.0
+"""A hundredfold TTFT. A variance known by one or two degrees of freedom lets chance explain factors
+of any size; that a run would find one of more than this is no statement about its power."""
+
 PRIOR_WORTH = 0.4
 """Part of a stored noise's degrees of freedom that a plan may count on. `moderation.moderate` takes
 a prior's weight back on nights that look noisier, and those are the nights that decide the power:
@@ -58,24 +62,55 @@ def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: i
 
 def detectable(
     se: float, df: float, alpha: float, *, power: float = 0.95, min_effect: float = 0.0
-) -> float:
+) -> float | None:
     """Relative effect that is found with probability `power`, for a log effect's `se` and `df`.
 
-    Found means: p <= alpha (one-sided) and estimate >= min_effect. Raises ValueError unless se is
-    nonnegative, df positive and alpha and power inside (0, 1), power above alpha.
+    Found means: p <= alpha (one-sided) and estimate >= min_effect. None where no effect up to
+    `EFFECT_MAX` is: it cannot be told. Raises ValueError unless se is nonnegative, df positive and
+    alpha and power inside (0, 1), power above alpha.
     """
     if se < 0 or df <= 0 or not 0 < alpha < power < 1:
         raise ValueError("needs se >= 0, df > 0 and 0 < alpha < power < 1")
+    named = math.log1p(min_effect) + float(stats.norm.ppf(power)) * se
+    return _relative(max(_shift(df, alpha, power) * se if se else 0.0, named))
+
+
+def _shift(df: float, alpha: float, power: float) -> float:
+    """The effect in standard errors that a t test at `alpha` finds with probability `power`."""
     threshold = float(stats.t.isf(alpha, df))
+    if threshold > 1e100:  # beyond some 1e150, at a thousandth of a degree, scipy's isf is flat
+        return math.inf
 
     def missing(shift: float) -> float:
         # nctdtr is the distribution function alone: far faster than scipy.stats.nct.
         return power - (1 - float(special.nctdtr(df, shift, threshold)))
 
-    upper = 2 * threshold + 10
-    shift = float(optimize.brentq(missing, 0.0, upper, xtol=1e-6)) if missing(upper) < 0 else upper
-    named = math.log1p(min_effect) + float(stats.norm.ppf(power)) * se
-    return math.expm1(max(shift * se, named))
+    # Z + shift exceeds threshold * S wherever both -Z and S stay below their quantiles at
+    # (1 + power) / 2, which happens with probability `power` at least (Bonferroni).
+    tail = (1 + power) / 2
+    upper = max(threshold, 0.0) * _scale(df, tail) + float(stats.norm.ppf(tail))
+    if math.isfinite(missing(upper)):
+        return float(optimize.brentq(missing, 0.0, upper, xtol=1e-6))
+    # A threshold of thousands, beyond what nctdtr can do: there Z no longer matters beside S.
+    return threshold * _scale(df, power)
+
+
+def _scale(df: float, quantile: float) -> float:
+    """That quantile of an estimated over the true standard deviation."""
+    return math.sqrt(float(stats.chi2.ppf(quantile, df)) / df)
+
+
+def _relative(log_effect: float) -> float | None:
+    """A log effect as a relative one; None beyond `EFFECT_MAX`."""
+    return None if log_effect > math.log1p(EFFECT_MAX) else math.expm1(log_effect)
+
+
+def proportional(effect: float | None, lever: float) -> float | None:
+    """The effect at the far end of an axis of which `lever` shows as `effect` (see `joint.Slope`).
+
+    None where that is not known, or beyond `EFFECT_MAX`.
+    """
+    return None if effect is None else _relative(math.log1p(effect) / lever)
 
 
 def mde(
@@ -97,8 +132,8 @@ def mde(
     `prior_df`: degrees of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them
     count. `night_sd`: between-nights sd, for a comparison across nights, resting on `night_df`
     degrees of freedom (None: known for certain). `paired`: `start_sd` is that of the log ratio
-    within a pair whose blocks alternated. None with fewer than two starts on a side, where nothing
-    can be told.
+    within a pair whose blocks alternated. None with fewer than two starts on a side, and where no
+    effect up to `EFFECT_MAX` would be found: nothing can be told.
     """
     if starts_a < 2 or starts_b < 2:
         return None

@@ -19,7 +19,8 @@ ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive",
 class Record(BaseModel):
     """Base of everything in a run record: a key that is not known is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    # JSON has neither NaN nor infinity, and no figure is either.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 Quantity = Literal[

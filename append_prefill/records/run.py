@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -42,6 +42,23 @@ RunVerdict = Literal[
 ]
 
 
+TIME_MIN_MS = 1e-4
+"""0.1 µs, what a baseline keeps of a time: a thousandth of the quickest loopback round trip."""
+
+TIME_MAX_MS = 3_600_000.0
+"""An hour: no client waits that long for a first token, and every deadline of the suite is shorter.
+What is larger was written in another unit (20 ms in ns are five and a half hours)."""
+
+SD_MAX = 51.0
+"""Logs of times within these limits are at most 24.3 apart, so the robust sd of two samples a start
+(1.4826 times the median deviation, times the root of 2) is at most 51. All that was ever measured
+is below 1; what is larger than 51 was never computed from times."""
+
+TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
+Tokens = Annotated[int, Field(ge=1)]
+RelativeSd = Annotated[float, Field(ge=0, le=SD_MAX)]
+
+
 class Void(Record):
     """Samples that prove nothing, counted by reason."""
 
@@ -55,15 +72,26 @@ class Series(Record):
     `itl_ms` is each sample's median inter-token time, null where it had fewer than two gaps.
     """
 
-    context_tokens: int
-    append_tokens: int
-    ttft_ms: list[float]
-    e2e_ms: list[float]
-    itl_ms: list[float | None]
+    context_tokens: Tokens
+    append_tokens: Tokens
+    ttft_ms: list[TimeMs]
+    e2e_ms: list[TimeMs]
+    itl_ms: list[Annotated[float, Field(ge=0, le=TIME_MAX_MS)] | None]
     output_tokens: list[int]
     cached_tokens: list[int]
     block: list[int]
     void: list[Void] = []
+
+    @model_validator(mode="after")
+    def _parallel(self) -> Series:
+        for name in ("e2e_ms", "itl_ms", "output_tokens", "cached_tokens", "block"):
+            count = len(getattr(self, name))
+            if count != len(self.ttft_ms):
+                raise ValueError(
+                    f"{name} has {count} entries and ttft_ms {len(self.ttft_ms)}: the lists are "
+                    "parallel"
+                )
+        return self
 
     @property
     def point(self) -> Point:
@@ -102,8 +130,8 @@ class Start(Record):
     host: str
     device: str
     started_at: datetime
-    ready_s: float | None
-    measured_s: float | None
+    ready_s: float | None = Field(ge=0)
+    measured_s: float | None = Field(ge=0)
     server_args: list[str]
     subject: dict[str, Any]
     warmup: Warmup | None
@@ -134,11 +162,11 @@ class PointSummary(Record):
     """The candidate at one point: median over starts, 95 % interval over starts."""
 
     experiment: list[str]
-    context_tokens: int
-    append_tokens: int
-    median_ms: float | None
-    low_ms: float | None
-    high_ms: float | None
+    context_tokens: Tokens
+    append_tokens: Tokens
+    median_ms: TimeMs | None
+    low_ms: float | None = Field(gt=0)
+    high_ms: float | None = Field(gt=0)
     starts: int
     samples: int
     void: int
@@ -323,12 +351,12 @@ class PlanRecord(Record):
 class NoisePoint(Record):
     """A/A spread at one point: relative standard deviations on the log scale."""
 
-    context_tokens: int
-    append_tokens: int
-    start_sd: float | None
-    within_sd: float | None
-    lag1: float | None
-    effective_n: float | None
+    context_tokens: Tokens
+    append_tokens: Tokens
+    start_sd: RelativeSd | None
+    within_sd: RelativeSd | None
+    lag1: float | None = Field(ge=-1, le=1)
+    effective_n: float | None = Field(ge=0)
 
     @property
     def point(self) -> Point:
@@ -344,14 +372,14 @@ class NoiseRecord(Record):
     measured but a profile's assumption.
     """
 
-    starts: int
-    nights: int
-    start_sd: float | None
-    within_sd: float | None
-    night_sd: float | None
+    starts: int = Field(ge=0)
+    nights: int = Field(ge=0)
+    start_sd: RelativeSd | None
+    within_sd: RelativeSd | None
+    night_sd: RelativeSd | None
     night_assumed: bool = False
-    pair_sd: float | None = None
-    pairs: int = 0
+    pair_sd: RelativeSd | None = None
+    pairs: int = Field(default=0, ge=0)
     points: list[NoisePoint]
 
 
@@ -378,7 +406,16 @@ class Run(Record):
     provenance: Literal["suite", "study"] = "suite"
     warnings: list[RunWarning | str] = []
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _starts_told_apart(self) -> Run:
+        seen: set[tuple[str, int]] = set()
+        for start in self.starts:
+            if (start.side, start.index) in seen:
+                raise ValueError(f"two {start.side} starts have the index {start.index}")
+            seen.add((start.side, start.index))
+        return self
 
     @property
     def version(self) -> str | None:

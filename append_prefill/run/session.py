@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
-from append_prefill.errors import InfrastructureError
+from append_prefill.errors import AppendPrefillError, InfrastructureError
 from append_prefill.probe.launch import Bench
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
@@ -27,12 +28,15 @@ from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run, Start
-from append_prefill.records.store import RUN_FILE, read_starts, write_run
+from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.queue import PairQueue, QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
+
+# Beside the record, where judging it failed: the traceback, for whoever mends the judge.
+JUDGING_ERROR_FILE = "judging-error.txt"
 
 # How often a worker that found every device taken looks again.
 DEVICE_POLL_S = 1.0
@@ -77,7 +81,8 @@ class Session:
             state = self._measure()
             run = self.record()
             write_run(run, self.folder / RUN_FILE)
-            return self.judge(run, state)
+            with self._judging():
+                return self.judge(run, state)
         except Exception as error:
             self._failure = error
             raise
@@ -141,6 +146,8 @@ class Session:
     def finish(self, warnings: Sequence[RunWarning] = ()) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.
 
+        Whatever goes wrong in judging, the record is written, its verdict then `infrastructure`.
+
         For whoever owns the report: the only worker, or the controller of several. `warnings` are
         added to the record's.
         """
@@ -150,7 +157,9 @@ class Session:
         write_run(run, path)
         state = self._queue_state()
         try:
-            judged = self.judge(run, state)
+            with self._judging():
+                judged = self.judge(run, state)
+                run_text(judged)  # what JSON cannot hold is a fault of the judging, too
         except InfrastructureError as error:
             failed = run.model_copy(
                 update={
@@ -165,6 +174,24 @@ class Session:
             return failed, str(error)
         write_run(judged, path)
         return judged, None
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Make an InfrastructureError of whatever goes wrong within: the samples are worth more.
+
+        The traceback goes to `JUDGING_ERROR_FILE` in the run's folder.
+        """
+        try:
+            yield
+        except AppendPrefillError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, the samples are kept)
+            path = write_whole(self.folder / JUDGING_ERROR_FILE, traceback.format_exc())
+            text = " ".join(str(error).split())
+            raise InfrastructureError(
+                f"Judging failed: {type(error).__name__}{': ' if text else ''}{text}. The samples "
+                f"are in {RUN_FILE}; the traceback, to be reported with it, is in {path}."
+            ) from None  # the traceback is in the file, and only there
 
     @property
     def began(self) -> bool:
@@ -225,7 +252,11 @@ class Session:
         return state.closed is not None or state.failed is not None
 
     def _queue(self) -> PairQueue:
-        return PairQueue(self.folder / "work", self.plan.starts, self._decider.decide)
+        return PairQueue(self.folder / "work", self.plan.starts, self._decide)
+
+    def _decide(self, state: QueueState) -> QueueState:
+        with self._judging():
+            return self._decider.decide(state)
 
     def _queue_state(self) -> QueueState | None:
         return self._queue().state() if self.began else None

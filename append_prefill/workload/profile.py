@@ -21,7 +21,7 @@ Argument = Annotated[str, Field(min_length=20)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Bound(_Strict):
@@ -107,10 +107,11 @@ class Noise(_Strict):
     A/A noise record replaces all of them.
     """
 
-    start_sd: float = Field(gt=0)
-    within_sd: float = Field(gt=0)
-    night_sd: float = Field(gt=0)
-    pair_sd: float | None = Field(default=None, gt=0)
+    # At most 1: an assumption beyond 100 % is one in per cent.
+    start_sd: float = Field(gt=0, le=1)
+    within_sd: float = Field(gt=0, le=1)
+    night_sd: float = Field(gt=0, le=1)
+    pair_sd: float | None = Field(default=None, gt=0, le=1)
     argument: Argument
 
 

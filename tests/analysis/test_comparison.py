@@ -384,3 +384,26 @@ def test_a_slow_down_that_only_the_medians_show_is_no_pass() -> None:
     assert (found.verdict, where_words(found)) == ("inconclusive", "cannot tell")
     assert "can hide" not in comparison_reason(found)
     assert "In medians the level is +6.2 %" in comparison_reason(found)
+
+
+@pytest.mark.parametrize(("a_starts", "b_starts"), [(8, 8), (8, 5), (4, 8)])
+def test_more_starts_than_did_not_settle_it(a_starts: int, b_starts: int) -> None:
+    """By their scatter two a side would do; more than two did not: at least one more."""
+
+    def starts(seed: int, slow: float, count: int) -> list[Start]:
+        """As above, by nine requests."""
+        rng = np.random.default_rng(seed)
+        rows = np.log(20) + 0.0005 * rng.normal(size=(count, P, 1)) + np.zeros(9)
+        rows[..., 5:] += 0.2
+        rows[..., 4] += slow
+        return [
+            start(n, {p: np.exp(v).tolist() for p, v in zip(POINTS, table, strict=True)})
+            for n, table in enumerate(rows)
+        ]
+
+    alone = NoiseRecord(starts=0, nights=0, start_sd=None, within_sd=None, night_sd=None, points=[])
+    settled = judged(starts(1, 0.0, a_starts), starts(2, 0.0, b_starts), noise=alone)
+    assert (settled.verdict, settled.starts_needed) == ("pass", 2)
+    undecided = judged(starts(1, 0.06, a_starts), starts(2, 0.0, b_starts), noise=alone)
+    assert undecided.verdict == "inconclusive"
+    assert undecided.starts_needed == min(a_starts, b_starts) + 1

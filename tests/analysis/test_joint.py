@@ -272,3 +272,47 @@ def test_pairs_come_in_pairs() -> None:
     a, b = together(np.random.default_rng(5), 1)
     with pytest.raises(ValueError, match="as many starts"):
         estimate(a[:, :4], b, DESIGN, NOTHING, nights=False, paired=True)
+
+
+def test_nights_that_found_no_spread_leave_a_degree_of_freedom() -> None:
+    """Two nights, their spread cut at 0, and a run far quieter than they: Satterthwaite's 0.002."""
+    record = NoiseRecord(
+        starts=4, nights=2, start_sd=0.2, within_sd=None, night_sd=0.0, pairs=0, points=[]
+    )
+    rng = np.random.default_rng(12)
+    a, b = nights(rng, 1, common=0.001, cell=0.001), nights(rng, 1, common=0.001, cell=0.001)
+    joint = estimate(a, b, DESIGN, prior_of(record), nights=True)
+    parts = [joint.level, *joint.slopes.values(), *joint.far.values(), *joint.ends.values()]
+    for part in (*parts, joint.excess, joint.absolute):
+        assert float(part.spread.df.min()) >= 1
+        assert np.isfinite(part.spread.half_width()).all()
+
+
+def rows_of(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Averages a place's points; a shape whose mean is 0 and whose value at the place is 1."""
+    append = DESIGN.slopes[0]
+    if part == "far":
+        return append.row + 1 / P, append.row / float(append.row @ append.row)
+    row = append.end if part == "ends" else np.eye(P)[-1]
+    return row, (row - row.mean()) / float(row @ (row - row.mean()))
+
+
+@pytest.mark.parametrize(("level", "least"), [(1, 1.2), (-1, 0.5)])
+@pytest.mark.parametrize("part", ["far", "ends", "absolute"])
+def test_a_places_variance_is_guarded_both_ways(part: str, level: int, least: float) -> None:
+    """Level and contrast may vary together over starts, each by 4 %.
+
+    In step the place varies by twice the sum of the two variances: its own speaks up. Against each
+    other it happens not to vary at all, and the sum holds it up: five starts prove no such luck.
+    """
+    row, shape = rows_of(part)
+    rng = np.random.default_rng(13)
+    step = rng.normal(size=(5, 1))
+    step = 0.04 * (step - step.mean()) / step.std(ddof=1)
+    cells = 1e-4 * rng.normal(size=(2, 5, P))
+    joint = estimate(cells[0] + step * (level + shape), cells[1], DESIGN, NOTHING, nights=False)
+    place = {"far": joint.far["append"], "ends": joint.ends["append"]}.get(part, joint.absolute)
+    both = 2 * 0.04**2 / 5
+    own = float(((cells[0] + step * (level + shape)) @ row).var(ddof=1)) / 5
+    assert own == pytest.approx(2 * both if level > 0 else 0.0, rel=0.01, abs=1e-7)
+    assert float(place.spread.variance[-1]) >= least * both

@@ -6,7 +6,14 @@ from scipy import stats
 
 from append_prefill.analysis.alarms import alarm
 from append_prefill.analysis.joint import Prior, design_of, estimate
-from append_prefill.analysis.power import MAX_STARTS, detectable, mde, points_error, starts_needed
+from append_prefill.analysis.power import (
+    MAX_STARTS,
+    detectable,
+    mde,
+    points_error,
+    proportional,
+    starts_needed,
+)
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoisePoint, NoiseRecord
 from tests.analysis.factory import NOISE, POINTS
@@ -29,6 +36,35 @@ def test_the_least_effect_has_to_be_seen_too() -> None:
 def test_nonsense_is_refused(se: float, df: float, alpha: float) -> None:
     with pytest.raises(ValueError, match="needs"):
         detectable(se, df, alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.01, 4e-5, 1e-7])
+@pytest.mark.parametrize("df", [1, 1.5, 2, 8, 30, 1e6])
+def test_detectable_agrees_with_draws_at_any_degrees_of_freedom(df: float, alpha: float) -> None:
+    """Of 40,000 t statistics with that effect 95 % are beyond the threshold (0.5 % is 4.5 se)."""
+    rng = np.random.default_rng(3)
+    effect = detectable(1e-7, df, alpha)
+    assert effect is not None
+    shift = math.log1p(effect) / 1e-7
+    t = (rng.normal(size=40_000) + shift) / np.sqrt(rng.chisquare(df, 40_000) / df)
+    assert float((t >= stats.t.isf(alpha, df)).mean()) == pytest.approx(0.95, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("se", "df", "alpha"), [(0.02, 0.03, 1e-6), (0.02, 1e-9, 0.01), (0.1, 1, 4e-5), (50, 8, 0.01)]
+)
+def test_what_too_little_evidence_detects_cannot_be_told(se, df, alpha) -> None:
+    assert detectable(se, df, alpha, min_effect=0.015) is None
+
+
+def test_an_effect_of_a_hundredfold_is_the_largest_told() -> None:
+    """At df 1e12 the t test is the normal's: the effect is 3.971 standard errors."""
+    largest = math.log(100) / 3.9713
+    assert detectable(0.999 * largest, 1e12, 0.01) == pytest.approx(99, rel=0.01)
+    assert detectable(1.001 * largest, 1e12, 0.01) is None
+    assert proportional(0.03, 0.5) == pytest.approx(1.03**2 - 1)
+    assert proportional(0.03, 0.001) is None
+    assert proportional(None, 0.5) is None
 
 
 def test_one_start_detects_nothing() -> None:

@@ -11,6 +11,7 @@ from append_prefill.analysis.summary import (
     start_medians,
     summarise_points,
     t_interval,
+    usable,
 )
 from append_prefill.records.run import BlockState
 from append_prefill.workload.points import Point
@@ -131,3 +132,17 @@ def test_log_matrix_takes_the_figure_asked_for() -> None:
     assert np.exp(row) == pytest.approx([2**0.5])
     (row,) = log_matrix([start(0, {A: [1.0, 2.0, 4.0, 8.0]})], [A], log_median)
     assert np.exp(row) == pytest.approx([3.0])
+
+
+@pytest.mark.parametrize(
+    ("failure", "measured_s", "counts"),
+    [(None, 12.0, True), (None, 0.0, True), ("died", 12.0, False), (None, None, False),
+     ("died", None, False)],
+)  # fmt: skip
+def test_a_start_counts_if_it_was_measured_to_its_end(failure, measured_s, counts) -> None:
+    whole = start(0, {POINTS[0]: [20.0]}, failure=failure)
+    whole = whole.model_copy(update={"measured_s": measured_s})
+    other = whole.model_copy(update={"side": "reference"})
+    assert usable([whole, other], "candidate") == [whole] * counts
+    assert usable([whole, other], "reference") == [other] * counts
+    assert usable([whole, other], None) == [whole, other] * counts

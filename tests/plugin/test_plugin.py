@@ -163,6 +163,61 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
     assert (suite.latest() / "report.html").exists()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+@pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_live"])
+def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
+    module, name = crash.split(".")
+    suite.pytester.makeconftest(
+        f"""
+import append_prefill.{module}
+pytest_plugins = ["append_prefill.plugin.hooks"]
+def crashing(*_, **__):
+    raise OverflowError("math range\\nerror")
+append_prefill.{module}.{name} = crashing
+"""
+    )
+    result = suite.run(
+        "--baseline=none", "--against=planted:floor_ms=3,new_token_us=1", *workers, files=FAST
+    )
+    assert result.ret == 7
+    record, folder = suite.record(), suite.latest()
+    assert record["verdict"] == "infrastructure"
+    assert len(record["starts"]) == 4
+    assert all(s["ttft_ms"] for start in record["starts"] for s in start["series"])
+    (warning,) = (w for w in record["warnings"] if "Judging failed" in w)
+    assert "OverflowError: math range error." in warning
+    assert str(folder / "judging-error.txt") in warning
+    written = (folder / "judging-error.txt").read_text()
+    assert written.startswith("Traceback")
+    assert "in crashing" in written
+    assert "Judging failed" in (folder / "report.html").read_text()
+    result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE", "*Judging failed: OverflowError*"])
+    output = result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output
+    assert "pluggy/_" not in output  # the frames of its hooks
+
+
+def test_a_judged_record_that_json_cannot_hold_is_kept_unjudged(suite):
+    suite.pytester.makeconftest(
+        """
+import append_prefill.run.session as session
+pytest_plugins = ["append_prefill.plugin.hooks"]
+judge = session.judge
+def infinite(*args, **kwargs):
+    judged = judge(*args, **kwargs)
+    judged.points[0].median_ms = float("inf")
+    return judged
+session.judge = infinite
+"""
+    )
+    result = suite.run("--baseline=none", files=FAST)
+    assert result.ret == 7
+    record = suite.record()
+    assert (record["verdict"], record["points"], len(record["starts"])) == ("infrastructure", [], 2)
+    assert any("Judging failed: ValueError" in warning for warning in record["warnings"])
+
+
 def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):
     result = suite.run(
         "--sglang=planted:floor_ms=3,fault=cache-loss=0.5", "--baseline=none", files=FAST

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from append_prefill.analysis.noise import noise_of
 from append_prefill.errors import UsageError
 from append_prefill.records import store
-from append_prefill.records.run import Run
+from append_prefill.records.run import TIME_MAX_MS, TIME_MIN_MS, NoiseRecord, Run
 from append_prefill.records.store import (
     SCHEMA_FILE,
     json_schema,
@@ -115,6 +116,93 @@ def test_first_invalid_field_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"seed: Input should be a valid integer") as caught:
         read_run(_damaged(tmp_path, seed="seven", verdict="great"))
     assert "2 problem(s) in all" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (20e9, "less than or equal to 3600000"),
+        (-20.0, "greater than or equal to 0.0001"),
+        (0.0, "greater than or equal to 0.0001"),
+        (float("nan"), "finite number"),
+        (float("inf"), "finite number"),
+        (None, "valid number"),
+        ("20", None),
+    ],
+)
+@pytest.mark.parametrize("field", ["ttft_ms", "e2e_ms"])
+def test_a_time_that_cannot_be_is_refused_and_its_field_named(tmp_path, field, value, problem):
+    path = _damaged(tmp_path)
+    data = json.loads(path.read_text())
+    data["starts"][1]["series"][2][field][3] = value
+    path.write_text(json.dumps(data))
+    if problem is None:
+        assert read_run(path).starts[1].series[2].ttft_ms
+        return
+    with pytest.raises(
+        UsageError, match=rf"starts\.1\.series\.2\.{field}\.3: .*{problem}"
+    ) as caught:
+        read_run(path, option="--baseline")
+    assert caught.value.option == "--baseline"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, value) for field in ("start_sd", "within_sd", "night_sd", "pair_sd")
+          for value in (-0.01, 1e9, float("nan"), float("inf"))),
+        ("starts", -1),
+        ("nights", -1),
+        ("pairs", -1),
+    ],
+)  # fmt: skip
+def test_a_noise_that_cannot_be_is_refused_and_its_field_named(tmp_path, field, value):
+    noise = {"starts": 20, "nights": 4, "start_sd": 0.01, "within_sd": 0.02, "night_sd": 0.0}
+    path = _damaged(tmp_path, noise=noise | {"points": []})
+    assert read_run(path).noise is not None
+    path = _damaged(tmp_path, noise=noise | {"points": [], field: value})
+    with pytest.raises(UsageError, match=rf"noise\.{field}: "):
+        read_run(path)
+
+
+def test_a_median_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path = _damaged(tmp_path)
+    data = json.loads(path.read_text())
+    data["points"][0]["median_ms"] = 20e9
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=r"points\.0\.median_ms: .*3600000"):
+        read_run(path)
+
+
+def test_lists_of_unequal_length_are_refused(tmp_path: Path) -> None:
+    path = _damaged(tmp_path)
+    data = json.loads(path.read_text())
+    data["starts"][0]["series"][1]["block"].pop()
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=r"starts\.0\.series\.1: .*block has 4 entries"):
+        read_run(path)
+
+
+def test_two_starts_of_a_side_are_told_apart_by_index(tmp_path: Path) -> None:
+    path = _damaged(tmp_path)
+    data = json.loads(path.read_text())
+    data["starts"][1]["index"] = 0
+    path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="two candidate starts have the index 0"):
+        read_run(path)
+
+
+def test_what_is_measured_is_within_what_a_noise_may_say() -> None:
+    """The wildest valid samples: the limits of a time, in the order that scatters most."""
+    low, high = TIME_MIN_MS, TIME_MAX_MS
+    nights = [[], []]
+    for index, (first, second) in enumerate([(low, high), (high, low), (low, low), (high, high)]):
+        start = builders.start(index, "candidate")
+        for series in start.series:
+            series.ttft_ms[:] = [first, second, first, second, first]
+        nights[index % 2].append(start)
+    noise = noise_of(nights)
+    assert NoiseRecord.model_validate(noise.model_dump()) == noise
 
 
 def test_unknown_key_is_refused(tmp_path: Path) -> None:

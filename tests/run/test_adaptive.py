@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from append_prefill.analysis.sequential import schedule_of
 from append_prefill.probe.plan import make_plan
+from append_prefill.run import adaptive
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.judge import compare_references
 from append_prefill.run.queue import QueueState
@@ -142,3 +144,49 @@ def test_a_suspect_without_its_environment_stays_a_suspect():
 def test_without_a_reference_engine_there_is_none_to_run():
     with pytest.raises(LookupError):
         World(Model()).decider.engine("reference", QueueState(planned=1))
+
+
+# Starts take a minute each, five of the candidate are measured; a pair takes two.
+@pytest.mark.parametrize(
+    ("minutes", "pairs"),
+    [(600, 5), (15, 5), (14.9, 4), (11, 3), (9, 2), (8.9, None), (6, None), (5, None), (4, None)],
+)
+def test_a_confirmation_has_the_pairs_the_budget_leaves(minutes, pairs):
+    """No more than were planned, and none where two cannot be had: one pair shows no spread."""
+    engine = SimpleNamespace(label="0.5.22")
+    world = World(Model(floor_ms=24), chosen=STORED, confirming=engine, minutes=minutes)
+    state = world.decide(QueueState(planned=5))
+    if pairs is None:
+        assert (state.planned, state.confirm_from, state.confirm_with) == (5, None, None)
+        assert state.closed == "suspected, but the budget left no time to confirm"
+        return
+    assert (state.planned, state.confirm_from, state.closed) == (5 + pairs, 5, None)
+    assert f"side by side, {pairs} pairs" in world.told[-1]
+
+
+def test_the_suspect_that_can_be_measured_is_confirmed():
+    """The first to suspect has no environment here; the second, another version, has."""
+    old = STORED.model_copy(update={"subject": subject("0.5.10")})
+    world = World(Model(floor_ms=24), chosen=old, confirming=SimpleNamespace(label="0.5.22"))
+    assert world.decide(QueueState(planned=5)).confirm_from is None
+    world.decider._references = References(old, pinned=STORED)
+    assert world.decide(QueueState(planned=5)).confirm_with == "0.5.22"
+
+
+def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
+    asked = []
+    compare_live = adaptive.compare_live
+
+    def record(*arguments, alpha):
+        asked.append(alpha)
+        return compare_live(*arguments, alpha=alpha)
+
+    monkeypatch.setattr(adaptive, "compare_live", record)
+    world = World(Model(floor_ms=19.8), Model(), sd=0.025)
+    state = QueueState(planned=5)
+    while state.closed is None:
+        state = world.decide(state)
+    planned = schedule_of(PROFILE.policy, 5).alphas
+    assert len(asked) > 1
+    assert tuple(asked) == planned[: len(asked)]
+    assert [look.threshold for look in state.looks] == asked

@@ -1,0 +1,52 @@
+"""Stored runs of real SGLang on a CPU as references: few of them, and every one ends in a verdict.
+
+The suite's A/A nights (benchmarks/nights_cpu.json), the k before a night as its rolling reference.
+With two, 9 of 14 comparisons were beyond a float.
+"""
+
+import pytest
+
+from append_prefill.analysis.noise import noise_of
+from append_prefill.records.run import Comparison
+from append_prefill.run.judge import compare_references
+from append_prefill.run.references import References
+from append_prefill.workload.profile import load_profile
+from benchmarks import nights as real_nights
+from tests.records import builders
+
+PROFILE = load_profile(real_nights.PROFILE)
+FIRST = 6  # of the twenty nights, the first with enough before it
+
+
+@pytest.fixture(scope="module")
+def nights():
+    packed = real_nights.every(real_nights.load(PROFILE.plan.samples))
+    return [
+        [
+            real_nights._start(index, "candidate", pair[0], PROFILE.points)
+            for index, pair in enumerate(night)
+        ]
+        for night in packed
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_rolling_reference_of_few_nights_ends_in_a_verdict(nights, count):
+    for at in range(FIRST, len(nights)):
+        run, past = builders.run(), nights[at - count : at]
+        run.starts = nights[at]
+        rolling = run.model_copy(
+            update={"starts": [s for night in past for s in night], "noise": noise_of(past)}
+        )
+        (comparison,) = compare_references(
+            run, PROFILE, References(rolling=rolling), replicable=True
+        )
+        # Nights of one version, and far too few to tell 3 %.
+        assert comparison.verdict == "inconclusive"
+        assert comparison.role == "rolling"
+        assert all(p.p is not None and p.ratio is not None for p in comparison.points)
+        told = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
+        assert f"detectable is {told}" in comparison.reason
+        # Writing it is what a NaN or an infinity would break.
+        text = comparison.model_dump_json()
+        assert Comparison.model_validate_json(text) == comparison

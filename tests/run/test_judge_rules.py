@@ -1,0 +1,482 @@
+"""Every rule by which a comparison comes to count, as tables: what goes in, which one speaks."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+import append_prefill.run.judge as judging
+from append_prefill.analysis.joint import ASSUMED_DF, prior_of
+from append_prefill.records.run import (
+    Comparison,
+    ComparisonVerdict,
+    Effect,
+    Look,
+    NoiseRecord,
+    PointEffect,
+    PointSummary,
+    Role,
+    Run,
+)
+from append_prefill.run.judge import (
+    compare_all,
+    compare_live,
+    compare_references,
+    compare_stored,
+    noise_for,
+    paired,
+    reference_medians,
+    reference_starts,
+)
+from append_prefill.run.references import References
+from append_prefill.workload.points import Point
+from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
+
+POINTS = study_points()
+PROFILE = profile()
+OWN, LAST, OLD = "0.5.23", "0.5.22", "0.5.10"
+OTHER_DEVICE = {"driver": "1.2.3"}
+
+
+def run_of(
+    candidate: Model | None = None,
+    reference: Model | None = None,
+    *,
+    seed: int = 1,
+    count: int = 5,
+    version: str = OWN,
+    reference_version: str = LAST,
+    identity: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Run:
+    rng = random.Random(seed)
+    starts = []
+    for side, model, of in (
+        ("candidate", candidate, version),
+        ("reference", reference, reference_version),
+    ):
+        if model is not None:
+            starts += starts_of(POINTS, side, model, rng, count=count, version=of)
+    made = bare(POINTS, PROFILE, starts, subject=subject(version), **fields)
+    if identity:
+        made.identity = {**made.identity, **identity}
+    return made
+
+
+def found(
+    verdict: ComparisonVerdict,
+    reference: str = LAST,
+    *,
+    role: Role = "chosen",
+    kind: str = "baseline",
+) -> Comparison:
+    return Comparison(
+        reference=reference,
+        kind=kind,
+        provenance="suite",
+        confirmed=kind == "side-by-side",
+        method="",
+        points=[],
+        surface=[],
+        mde=None,
+        starts_needed=None,
+        verdict=verdict,
+        where="",
+        reason="",
+        role=role,
+    )
+
+
+def live(verdict: ComparisonVerdict, reference: str = LAST) -> Comparison:
+    return found(verdict, reference, kind="side-by-side")
+
+
+def look(threshold: float, number: int = 1) -> Look:
+    return Look(
+        look=number,
+        candidate_starts=5,
+        reference_starts=5,
+        threshold=threshold,
+        verdict="inconclusive",
+        suspects=[],
+        decision="",
+    )
+
+
+PINNED_OLD = found("regression", OLD, role="pinned")
+ROLLING_OWN = found("regression", OWN, role="rolling")
+
+# Side by side, the stored ones, and which counts: "live" or a place among the stored.
+WHICH_COUNTS: list[tuple[str, Comparison | None, list[Comparison], str | int | None]] = [
+    ("nothing to compare with", None, [], None),
+    ("one stored", None, [found("pass")], 0),
+    ("the chosen one of two without a regression", None,
+     [found("inconclusive"), found("improvement", OLD, role="pinned")], 0),
+    ("the pinned one that sees a regression", None, [found("pass"), PINNED_OLD], 1),
+    ("the rolling one that sees a regression", None,
+     [found("improvement"), found("pass", OLD, role="pinned"), ROLLING_OWN], 2),
+    ("the first of two that see one", None, [found("pass"), PINNED_OLD, ROLLING_OWN], 1),
+    ("the chosen one that sees one, before the pinned", None,
+     [found("regression"), PINNED_OLD], 0),
+    ("a regression before what cannot be compared", None,
+     [found("not-comparable"), ROLLING_OWN], 1),
+    ("side by side alone", live("pass"), [], "live"),
+    ("side by side clears its own reference", live("pass"), [found("regression")], "live"),
+    ("side by side clears its own reference, undecided too", live("inconclusive"),
+     [found("regression")], "live"),
+    ("side by side says nothing of another version", live("pass"), [PINNED_OLD], 0),
+    ("nor an improvement", live("improvement"), [PINNED_OLD], 0),
+    ("the other version's, behind its own reference's", live("pass"),
+     [found("regression"), PINNED_OLD], 1),
+    ("a stored run of this version, beside another", live("pass"), [ROLLING_OWN], 0),
+    ("a version against itself clears no stored run", live("pass", OWN), [ROLLING_OWN], 0),
+    ("side by side and stored both see one", live("regression"), [PINNED_OLD], "live"),
+    ("stored without a regression", live("inconclusive"),
+     [found("improvement", OLD, role="pinned")], "live"),
+    ("what could not be compared side by side clears nothing", live("not-comparable"),
+     [found("regression")], 0),
+    ("nothing was comparable side by side, nothing is slower", live("not-comparable"),
+     [found("pass")], "live"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("beside", "stored", "counts"),
+    [row[1:] for row in WHICH_COUNTS],
+    ids=[r[0] for r in WHICH_COUNTS],
+)
+def test_which_comparison_counts(monkeypatch, beside, stored, counts):
+    monkeypatch.setattr(judging, "compare_live", lambda *_, **__: beside)
+    monkeypatch.setattr(judging, "compare_references", lambda *_, **__: stored)
+    looks = [look(0.008)]
+    got = compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
+    if counts is None:
+        assert got is None
+        return
+    # The interim analyses are those of the comparison side by side, wherever it stands.
+    every = [] if beside is None else [beside.model_copy(update={"looks": looks})]
+    every += stored
+    chosen = every[0] if counts == "live" else stored[counts]
+    assert got is not None
+    assert got.model_copy(update={"others": []}) == chosen
+    assert got.others == [c for c in every if c is not chosen]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "alpha"), [((), None), ((0.008,), 0.008), ((0.008, 0.001, 0.002), 0.002)]
+)
+def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, thresholds, alpha):
+    asked = {}
+    monkeypatch.setattr(judging, "compare_live", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr(judging, "compare_references", lambda *_, **__: [])
+    looks = [look(threshold, number + 1) for number, threshold in enumerate(thresholds)]
+    compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
+    assert asked == {"alpha": alpha}
+
+
+def test_the_last_level_reaches_the_joint_test():
+    run = run_of(Model(), Model())
+    for looks, rate in (((), "0.01"), ((look(0.008), look(0.001, 2)), "0.001")):
+        got = compare_all(run, PROFILE, References(), replicable=True, looks=looks)
+        assert f"false-alarm rate of {rate};" in got.method
+
+
+STUDY = "study"
+
+
+@pytest.mark.parametrize(
+    ("stored", "rate", "shares"),
+    [
+        (("suite",), None, [1]),
+        (("suite", "suite"), None, [1 / 2, 1 / 2]),
+        (("suite", "suite", "suite"), None, [1 / 3, 1 / 3, 1 / 3]),
+        ((STUDY,), None, [1]),
+        ((STUDY, "suite"), None, [1, 1]),
+        (("suite", STUDY, "suite"), None, [1 / 2, 1 / 2, 1 / 2]),
+        (("suite", "suite"), 0.2, [10, 10]),
+        ((), None, []),
+    ],
+)
+def test_stored_references_share_the_false_alarm_rate(monkeypatch, stored, rate, shares):
+    """Equally, and the study, which never raises an alarm, takes no part."""
+    asked = []
+
+    def record(run, of, reference, **options):
+        asked.append((reference, options))
+        return found("pass")
+
+    monkeypatch.setattr(judging, "compare_stored", record)
+    roles = ("chosen", "pinned", "rolling")
+    runs = [run_of(version=OLD, provenance=provenance) for provenance in stored]
+    site = noise(40)
+    references = References(**dict(zip(roles, runs, strict=False)), noise=site)
+    options = {} if rate is None else {"rate": rate}
+    compare_references(run_of(), PROFILE, references, replicable=False, **options)
+    assert [reference for reference, _ in asked] == runs
+    assert [options["alpha"] for _, options in asked] == pytest.approx(
+        [0.01 * share for share in shares]
+    )
+    assert [options["role"] for _, options in asked] == list(roles[: len(runs)])
+    assert all(options["site"] is site for _, options in asked)
+    assert all(options["replicable"] is False for _, options in asked)
+
+
+def test_the_share_reaches_the_joint_test():
+    run, old = run_of(Model()), run_of(Model(), seed=2, version=OLD)
+    for references, rate in ((References(old), "0.01"), (References(old, old), "0.005")):
+        for got in compare_references(run, PROFILE, references, replicable=True):
+            assert f"false-alarm rate of {rate};" in got.method
+
+
+def capture(monkeypatch) -> dict[str, Any]:
+    """What `compare` is asked, by name."""
+    asked: dict[str, Any] = {}
+
+    def record(candidate, reference, **options):
+        asked.update(options, candidate=candidate, reference=reference)
+        return found("regression")
+
+    monkeypatch.setattr(judging, "compare", record)
+    return asked
+
+
+def half_done(run: Run) -> Run:
+    """Pair 4 lacks its reference, pair 0 its candidate, which a killed worker left unfinished."""
+    for start in run.starts:
+        if (start.side, start.pair) == ("reference", 4):
+            start.failure = "died"
+        if (start.side, start.pair) == ("candidate", 0):
+            start.measured_s = None
+    return run
+
+
+def test_side_by_side_takes_whole_pairs(monkeypatch):
+    run, asked = half_done(run_of(Model(), Model())), capture(monkeypatch)
+    compare_live(run, PROFILE, References(), alpha=0.004)
+    for side in ("candidate", "reference"):
+        assert [(s.side, s.pair) for s in asked[side]] == [(side, pair) for pair in (1, 2, 3)]
+        assert paired(run.starts, side) == asked[side]
+    assert (asked["kind"], asked["provenance"], asked["alpha"]) == ("side-by-side", "suite", 0.004)
+    assert asked["policy"] is PROFILE.policy
+
+
+def test_a_stored_comparison_takes_every_usable_start(monkeypatch):
+    """Also those of a pair whose reference failed: the stored run's pairs are its own."""
+    run, baseline = half_done(run_of(Model(), Model())), half_done(run_of(Model(), Model(), seed=2))
+    asked = capture(monkeypatch)
+    got = compare_stored(run, PROFILE, baseline, replicable=True, role="pinned", alpha=0.005)
+    for side in ("candidate", "reference"):
+        assert [(s.side, s.pair) for s in asked[side]] == [("candidate", n) for n in (1, 2, 3, 4)]
+    assert asked["reference"][0] is baseline.starts[1]
+    assert (asked["kind"], asked["alpha"], got.role) == ("baseline", 0.005, "pinned")
+
+
+@pytest.mark.parametrize(
+    ("version", "reference_version", "label"),
+    [(OWN, LAST, LAST), (OWN, OWN, f"{OWN} (reference)"), (OWN, "", "reference")],
+)
+def test_the_reference_side_is_called_by_its_version(
+    monkeypatch, version, reference_version, label
+):
+    asked = capture(monkeypatch)
+    run = run_of(Model(), Model(), version=version, reference_version=reference_version)
+    compare_live(run, PROFILE, References())
+    assert asked["reference_label"] == label
+    assert asked["alpha"] is None
+
+
+@pytest.mark.parametrize("lost", ["reference", "candidate"])
+def test_without_a_whole_pair_nothing_is_compared_side_by_side(lost):
+    run = run_of(Model(), Model())
+    for start in run.starts:
+        if start.side == lost:
+            start.failure = "died"
+    assert compare_live(run, PROFILE, References()) is None
+    assert compare_live(run_of(Model()), PROFILE, References()) is None
+
+
+@pytest.mark.parametrize(
+    ("replicable", "baseline", "verdict"),
+    [
+        (True, {}, "regression"),
+        (True, {"replicated": True}, "regression"),
+        (True, {"replicated": None}, "regression"),  # a record from before it was written
+        (False, {"replicated": True}, "inconclusive"),
+        (True, {"replicated": False}, "inconclusive"),
+        (False, {"replicated": False}, "inconclusive"),
+    ],
+)
+def test_both_sides_have_to_be_launched_anew_each_time(replicable, baseline, verdict):
+    run, old = run_of(Model(floor_ms=30)), run_of(Model(), seed=2, version=OLD, state=baseline)
+    got = compare_stored(run, PROFILE, old, replicable=replicable, role="pinned")
+    assert (got.verdict, got.role) == (verdict, "pinned")
+    if verdict == "inconclusive":
+        assert {p.verdict for p in got.points} == {e.verdict for e in got.surface} == {verdict}
+        assert "would say regression" in got.reason
+
+
+def test_what_cannot_be_compared_stays_so_where_launches_cannot_be_replicated(monkeypatch):
+    effect = dict.fromkeys(("ratio", "low", "high", "p", "mde"))
+    point = PointEffect(
+        context_tokens=1, append_tokens=1, reference_ms=None, candidate_ms=None,
+        verdict="not-comparable", **effect,
+    )  # fmt: skip
+    level = Effect(name="level", reference=None, candidate=None, verdict="not-comparable", **effect)
+    made = found("not-comparable").model_copy(update={"points": [point], "surface": [level]})
+    monkeypatch.setattr(judging, "compare", lambda *_, **__: made)
+    got = compare_stored(run_of(Model()), PROFILE, run_of(Model()), replicable=False)
+    assert (got.verdict, got.points[0].verdict, got.surface[0].verdict) == (
+        "not-comparable", "not-comparable", "not-comparable",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("identity", "provenance", "not_binding", "verdict", "differing"),
+    [
+        ({}, "suite", (), "regression", []),
+        (OTHER_DEVICE, "suite", (), "not-comparable", ["driver"]),
+        (OTHER_DEVICE, "suite", ("driver",), "regression", []),
+        (OTHER_DEVICE, "study", (), "inconclusive", []),  # effect sizes, whatever its device
+        ({}, "study", (), "inconclusive", []),
+    ],
+)
+def test_identities_that_bind_must_agree(identity, provenance, not_binding, verdict, differing):
+    of = PROFILE.model_copy(update={"identity_not_binding": not_binding})
+    run = run_of(Model(floor_ms=30))
+    old = run_of(Model(), seed=2, version=OLD, identity=identity, provenance=provenance)
+    got = compare_stored(run, of, old, replicable=True, role="rolling")
+    assert (got.verdict, list(got.differing), got.role) == (verdict, differing, "rolling")
+    assert got.provenance == provenance
+    assert bool(got.points) == (verdict != "not-comparable")
+
+
+def noise(starts: int, night_sd: float | None = 0.004) -> NoiseRecord:
+    return NoiseRecord(
+        starts=starts, nights=10, start_sd=0.01, within_sd=0.02, night_sd=night_sd, points=[]
+    )
+
+
+BASELINE, SITE = noise(20), noise(60)
+
+
+WHICH_NOISE = [
+    # a baseline, its noise, its identity, not binding, the site's noise, which counts
+    (False, None, {}, (), None, "profile"),
+    (False, None, {}, (), SITE, "site"),
+    (True, None, {}, (), None, "profile"),
+    (True, None, {}, (), SITE, "site"),
+    (True, BASELINE, {}, (), None, "baseline"),
+    (True, BASELINE, {}, (), SITE, "baseline"),
+    (True, BASELINE, OTHER_DEVICE, (), None, "profile"),
+    (True, BASELINE, OTHER_DEVICE, (), SITE, "site"),
+    (True, BASELINE, OTHER_DEVICE, ("driver",), SITE, "baseline"),
+]
+
+
+@pytest.mark.parametrize("case", WHICH_NOISE)
+def test_which_noise_counts(case):
+    baseline, own, identity, not_binding, site, expected = case
+    of = PROFILE.model_copy(update={"identity_not_binding": not_binding})
+    old = run_of(Model(), version=OLD, noise=own, identity=identity) if baseline else None
+    known = {"profile": of.noise, "site": SITE, "baseline": BASELINE}
+    assert noise_for(run_of(Model()), of, old, site) is known[expected]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_noise_that_counts_reaches_the_comparison(monkeypatch, beside):
+    asked, old = capture(monkeypatch), run_of(Model(), version=OLD, noise=BASELINE)
+    run = run_of(Model(), Model())
+    if beside:
+        compare_live(run, PROFILE, References(old, noise=SITE))
+        assert asked["noise"] is BASELINE
+        compare_live(run, PROFILE, References(pinned=old, noise=SITE))
+    else:
+        compare_stored(run, PROFILE, old, replicable=True, site=SITE)
+        assert asked["noise"] is BASELINE
+        old.noise = None
+        compare_stored(run, PROFILE, old, replicable=True, site=SITE)
+    assert asked["noise"] is SITE
+
+
+@pytest.mark.parametrize(("own", "site"), [(noise(60, None), None), (None, noise(60, None))])
+def test_a_record_of_one_day_borrows_how_nights_differ(own, site):
+    old = run_of(Model(), version=OLD, noise=own)
+    prior = prior_of(noise_for(run_of(Model()), PROFILE, old, site))
+    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_DF)
+    assert prior.start_sd == 0.01
+
+
+WHOSE_STARTS = [
+    # the other side's, a stored run, its identity, its provenance, not binding, whose starts
+    (True, True, {}, "suite", (), "other side"),
+    (True, False, {}, "suite", (), "other side"),
+    (False, True, {}, "suite", (), "stored"),
+    (False, True, OTHER_DEVICE, "suite", (), "none"),
+    (False, True, OTHER_DEVICE, "suite", ("driver",), "stored"),
+    (False, True, {}, "study", (), "none"),
+    (False, True, OTHER_DEVICE, "study", (), "none"),
+    (False, False, {}, "suite", (), "none"),
+]
+
+
+@pytest.mark.parametrize("case", WHOSE_STARTS)
+def test_what_the_findings_are_held_against(case):
+    other, stored, identity, provenance, not_binding, whose = case
+    of = PROFILE.model_copy(update={"identity_not_binding": not_binding})
+    run = run_of(Model(), Model(floor_ms=40) if other else None)
+    old = run_of(
+        Model(floor_ms=80), version=OLD, identity=identity, provenance=provenance
+    ) if stored else None  # fmt: skip
+    starts, medians = reference_starts(run, of, old), reference_medians(run, of, old)
+    assert {s.side for s in starts} <= {"candidate"}
+    floor = {"other side": 40, "stored": 80}.get(whose)
+    if floor is None:
+        assert starts == []
+        # The study's table has medians and no starts; this one is bare.
+        assert medians == ({} if provenance == "study" else None)
+        return
+    assert len(starts) == 5
+    assert medians is not None
+    assert set(medians) == set(POINTS)
+    assert min(medians.values()) == pytest.approx(floor, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("identity", "provenance", "expected"),
+    [
+        ({}, "study", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
+        (OTHER_DEVICE, "study", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
+        ({}, "suite", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
+        (OTHER_DEVICE, "suite", None),
+    ],
+)
+def test_a_table_without_starts_is_read_by_its_medians(identity, provenance, expected):
+    """A point of several experiments has several rows; one that was not measured has none."""
+    table = run_of(version=OLD, identity=identity, provenance=provenance)
+    rows = [(64, 20.0), (64, 30.0), (64, 90.0), (128, 21.0), (256, None)]
+    table.points = [
+        PointSummary(
+            experiment=["append"], context_tokens=64, append_tokens=m, median_ms=ms, low_ms=None,
+            high_ms=None, starts=1, samples=1, void=0,
+        )
+        for m, ms in rows
+    ]  # fmt: skip
+    assert reference_medians(run_of(Model()), PROFILE, table) == expected
+
+
+def test_the_verdict_is_of_the_comparison_that_counts():
+    """All of it together, as the plugin asks: the pinned creep behind a clean side by side."""
+    run = run_of(Model(), Model())
+    for pinned, verdict in ((Model(floor_ms=15), "regression"), (Model(), "pass")):
+        judged = judging.judge(
+            run,
+            PROFILE,
+            references=References(pinned=run_of(pinned, seed=3, version=OLD)),
+            kv_bytes_per_token=None,
+            replicable=True,
+            looks=[look(0.008)],
+        )
+        assert judged.comparison.verdict == verdict
+        assert (judged.comparison.role == "pinned") == (verdict == "regression")
