@@ -25,7 +25,7 @@ from append_prefill.analysis.measures import (
     ratio_of,
     share_of,
 )
-from append_prefill.analysis.summary import usable, valid_rows
+from append_prefill.analysis.summary import usable
 from append_prefill.analysis.transfer import STUDY_TRANSFER_MS, transfer_ms
 from append_prefill.records.run import Start
 from append_prefill.workload.points import Point
@@ -158,10 +158,12 @@ def _ttft_share(inputs: Inputs) -> Measured:
     shares = []
     for start in usable(inputs.starts, "candidate"):
         values = [
-            series.ttft_ms[row] / series.e2e_ms[row]
+            ttft_ms / e2e_ms
             for series in start.series
-            for row in valid_rows(start, series)
-            if series.output_tokens[row] == wanted
+            for ttft_ms, e2e_ms, tokens in zip(
+                series.ttft_ms, series.e2e_ms, series.output_tokens, strict=True
+            )
+            if tokens == wanted
         ]
         if values:
             shares.append(float(np.median(values)))

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from append_prefill.analysis.judgement import complete
-from append_prefill.analysis.summary import FloatArray, log_matrix, usable, valid_rows
+from append_prefill.analysis.summary import FloatArray, log_matrix, usable
 from append_prefill.records.run import NoisePoint, NoiseRecord, Start
 from append_prefill.workload.points import Point
 
@@ -87,10 +87,7 @@ def _point_noise(point: Point, nights: Sequence[Sequence[Start]]) -> NoisePoint:
     sequences: list[FloatArray] = []
     for starts in nights:
         for start in usable(starts, None):
-            for series in start.series:
-                if series.point == point:
-                    rows = valid_rows(start, series)
-                    sequences.append(np.log([series.ttft_ms[row] for row in rows]))
+            sequences += [np.log(s.ttft_ms) for s in start.series if s.point == point]
     sequences = [s for s in sequences if s.size >= 2]
     figures = [log_matrix(starts, [point])[:, 0] for starts in nights]
     spread = components([f[~np.isnan(f)] for f in figures])

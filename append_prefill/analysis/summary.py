@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import PointSummary, Series, Start
+from append_prefill.records.run import PointSummary, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
@@ -75,31 +75,14 @@ def geometric_interval(values: Sequence[float] | FloatArray) -> Interval:
     )
 
 
-def void_blocks(start: Start) -> set[int]:
-    """Blocks of this start that the device's state voided."""
-    return {s.block for s in start.state if s.void is not None and s.side == start.side}
-
-
-def valid_rows(start: Start, series: Series) -> list[int]:
-    """Positions in the parallel lists of `series` that count.
-
-    A sample of a block that the guard voided proves nothing, whatever the client measured.
-    """
-    void = void_blocks(start)
-    if not void:
-        return list(range(len(series.ttft_ms)))
-    return [row for row, block in enumerate(series.block) if block not in void]
-
-
 def usable(starts: Sequence[Start], side: Side | None) -> list[Start]:
     """The launches that count as replicates, of that side (None: of any); see `Start.usable`."""
     return [s for s in starts if s.usable and (side is None or s.side == side)]
 
 
 def as_candidate(start: Start) -> Start:
-    """A copy of a start that counts for the candidate, its voided blocks still void."""
-    state = [block.model_copy(update={"side": "candidate"}) for block in start.state]
-    return start.model_copy(update={"side": "candidate", "state": state})
+    """A copy of a launch that counts for the candidate."""
+    return start.model_copy(update={"side": "candidate"})
 
 
 def faster_half(log_ms: FloatArray) -> FloatArray:
@@ -127,7 +110,7 @@ def samples_of(start: Start, point: Point) -> FloatArray:
     samples: list[float] = []
     for series in start.series:
         if series.point == point:
-            samples += [series.ttft_ms[row] for row in valid_rows(start, series)]
+            samples += series.ttft_ms
     return np.array(samples, dtype=np.float64)
 
 
@@ -178,11 +161,9 @@ def summarise_points(starts: Sequence[Start], profile: Profile) -> list[PointSum
     measured = {series.point for start in chosen for series in start.series}
     table: list[PointSummary] = []
     for point in sorted(set(profile.points) | measured):
-        series = [(start, s) for start in chosen for s in start.series if s.point == point]
+        series = [s for start in chosen for s in start.series if s.point == point]
         per_start = list(medians.get(point, {}).values())
         interval = geometric_interval(per_start) if per_start else None
-        valid = sum(len(valid_rows(start, s)) for start, s in series)
-        taken = sum(len(s.ttft_ms) for _, s in series)
         table.append(
             PointSummary(
                 experiment=profile.experiments_of(point),
@@ -192,8 +173,8 @@ def summarise_points(starts: Sequence[Start], profile: Profile) -> list[PointSum
                 low_ms=interval.low if interval else None,
                 high_ms=interval.high if interval else None,
                 starts=len(per_start),
-                samples=valid,
-                void=taken - valid + sum(v.count for _, s in series for v in s.void),
+                samples=sum(len(s.ttft_ms) for s in series),
+                void=sum(v.count for s in series for v in s.void),
             )
         )
     return table

@@ -143,6 +143,18 @@ class Start(Record):
     rehearsal_s: float | None = None
     failure: str | None = None
 
+    @model_validator(mode="after")
+    def _counts_no_invalid_block(self) -> Start:
+        """What is in `series` counts: whoever writes a launch has left invalid blocks out."""
+        invalid = {s.block for s in self.state if s.void is not None and s.side == self.side}
+        for series in self.series if invalid else ():
+            if both := invalid.intersection(series.block):
+                raise ValueError(
+                    f"{series.point.label} has samples of block {min(both)}, which the device's "
+                    "state made invalid"
+                )
+        return self
+
     @property
     def usable(self) -> bool:
         """Whether this launch counts as a replicate: it did not fail and was measured to its end.

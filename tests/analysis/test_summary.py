@@ -13,7 +13,6 @@ from append_prefill.analysis.summary import (
     t_interval,
     usable,
 )
-from append_prefill.records.run import BlockState
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, profile, start, starts_of
 
@@ -65,17 +64,6 @@ def test_sides_and_failed_starts_do_not_mix() -> None:
 def test_two_starts_of_one_index_are_refused() -> None:
     with pytest.raises(ValueError, match="share an index"):
         start_medians([start(0, {A: [1.0]}), start(0, {A: [2.0]})])
-
-
-def test_a_void_block_does_not_count() -> None:
-    state = [
-        BlockState(block=1, side="candidate", void="throttled", readings={}),
-        BlockState(block=0, side="reference", void="throttled", readings={}),
-    ]
-    one = start(0, {A: [1.0, 100.0, 3.0]}, state=state)
-    assert start_medians([one]) == {A: {0: 2.0}}
-    row = next(r for r in summarise_points([one], profile()) if r.point == A)
-    assert (row.samples, row.void, row.starts) == (2, 1, 1)
 
 
 def test_matrix_has_holes_where_nothing_was_measured() -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.errors import UsageError
@@ -257,3 +258,16 @@ def test_diffs_are_readable(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert sum('"ttft_ms"' in line for line in lines) == 5, "one line a start"
     assert text.endswith("}\n")
+
+
+def test_samples_of_a_block_that_does_not_count_are_refused(tmp_path: Path) -> None:
+    run = builders.run("0.5.23")
+    first = run.starts[0]
+    own = {"block": first.series[0].block[0], "void": "throttled", "readings": {}}
+    write_run(run, tmp_path / "run.json")
+    data = json.loads((tmp_path / "run.json").read_text())
+    data["starts"][0]["state"] = [{**own, "side": "reference"}]
+    Run.model_validate(data)
+    data["starts"][0]["state"] = [{**own, "side": "candidate"}]
+    with pytest.raises(ValidationError, match="which the device's state made invalid"):
+        Run.model_validate(data)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource, RunWarning
-from append_prefill.records.run import BlockState, NoiseRecord, Void
+from append_prefill.records.run import NoiseRecord, Void
 from append_prefill.run.judge import judge, noise_for, paired, reference_medians, too_few_valid
 from append_prefill.run.queue import QueueState
 from append_prefill.run.reference_side import reference_record
@@ -223,13 +223,6 @@ def test_the_reference_is_judged_as_if_measured_alone():
         assert getattr(own, part) == getattr(alone, part)
     assert (own.comparison, own.surface == run.surface) == (None, False)
     assert own.warnings == [RunWarning(code="measured-as-reference", version="0.5.23")]
-
-
-def test_the_references_voided_blocks_stay_void():
-    run = both_sides()
-    for start in run.starts:
-        start.state[0] = BlockState(block=0, side=start.side, void="throttled", readings={})
-    assert {point.void for point in reference_record(run, PROFILE).points} == {5}
 
 
 def test_the_reference_answers_for_the_points_that_were_planned():
