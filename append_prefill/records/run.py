@@ -442,4 +442,4 @@ class Run(Record):
 
 def _version(subject: dict[str, Any]) -> str | None:
     version = subject.get("sglang")
-    return version if isinstance(version, str) else None
+    return version if isinstance(version, str) and version else None

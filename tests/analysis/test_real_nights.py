@@ -8,6 +8,7 @@ import pytest
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.records.run import Comparison
+from append_prefill.report.reasons import comparison_reason
 from append_prefill.run.judge import compare_references
 from append_prefill.run.references import References
 from append_prefill.workload.profile import load_profile
@@ -46,7 +47,7 @@ def test_a_rolling_reference_of_few_nights_ends_in_a_verdict(nights, count):
         assert comparison.role == "rolling"
         assert all(p.p is not None and p.ratio is not None for p in comparison.points)
         told = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
-        assert f"detectable is {told}" in comparison.reason
+        assert f"detectable is {told}" in comparison_reason(comparison)
         # Writing it is what a NaN or an infinity would break.
         text = comparison.model_dump_json()
         assert Comparison.model_validate_json(text) == comparison

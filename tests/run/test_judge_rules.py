@@ -9,6 +9,7 @@ import pytest
 
 import append_prefill.run.judge as judging
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of
+from append_prefill.records.grounds import Decision, Ground
 from append_prefill.records.run import (
     Comparison,
     ComparisonVerdict,
@@ -74,17 +75,18 @@ def found(
 ) -> Comparison:
     return Comparison(
         reference=reference,
+        reference_version=reference,
         kind=kind,
         provenance="suite",
         confirmed=kind == "side-by-side",
-        method="",
+        method=None,
         points=[],
         surface=[],
         mde=None,
         starts_needed=None,
         verdict=verdict,
-        where="",
-        reason="",
+        where=[],
+        reason=Ground(code="undecided"),
         role=role,
     )
 
@@ -101,7 +103,7 @@ def look(threshold: float, number: int = 1) -> Look:
         threshold=threshold,
         verdict="inconclusive",
         suspects=[],
-        decision="",
+        decision=Decision(code="last"),
     )
 
 
@@ -178,9 +180,9 @@ def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, 
 
 def test_the_last_level_reaches_the_joint_test():
     run = run_of(Model(), Model())
-    for looks, rate in (((), "0.01"), ((look(0.008), look(0.001, 2)), "0.001")):
+    for looks, rate in (((), 0.01), ((look(0.008), look(0.001, 2)), 0.001)):
         got = compare_all(run, PROFILE, References(), replicable=True, looks=looks)
-        assert f"false-alarm rate of {rate};" in got.method
+        assert got.method.alpha == pytest.approx(rate)
 
 
 STUDY = "study"
@@ -225,9 +227,9 @@ def test_stored_references_share_the_false_alarm_rate(monkeypatch, stored, rate,
 
 def test_the_share_reaches_the_joint_test():
     run, old = run_of(Model()), run_of(Model(), seed=2, version=OLD)
-    for references, rate in ((References(old), "0.01"), (References(old, old), "0.005")):
+    for references, rate in ((References(old), 0.01), (References(old, old), 0.005)):
         for got in compare_references(run, PROFILE, references, replicable=True):
-            assert f"false-alarm rate of {rate};" in got.method
+            assert got.method.alpha == pytest.approx(rate)
 
 
 def capture(monkeypatch) -> dict[str, Any]:
@@ -275,7 +277,7 @@ def test_a_stored_comparison_takes_every_usable_start(monkeypatch):
 
 @pytest.mark.parametrize(
     ("version", "reference_version", "label"),
-    [(OWN, LAST, LAST), (OWN, OWN, f"{OWN} (reference)"), (OWN, "", "reference")],
+    [(OWN, LAST, LAST), (OWN, OWN, OWN), (OWN, "", "reference")],
 )
 def test_the_reference_side_is_called_by_its_version(
     monkeypatch, version, reference_version, label
@@ -284,6 +286,7 @@ def test_the_reference_side_is_called_by_its_version(
     run = run_of(Model(), Model(), version=version, reference_version=reference_version)
     compare_live(run, PROFILE, References())
     assert asked["reference_label"] == label
+    assert asked["reference_version"] == (reference_version or None)
     assert asked["alpha"] is None
 
 
@@ -314,7 +317,7 @@ def test_both_sides_have_to_be_launched_anew_each_time(replicable, baseline, ver
     assert (got.verdict, got.role) == (verdict, "pinned")
     if verdict == "inconclusive":
         assert {p.verdict for p in got.points} == {e.verdict for e in got.surface} == {verdict}
-        assert "would say regression" in got.reason
+        assert got.reason == Ground(code="not-replicated", taken_alone="regression")
 
 
 def test_what_cannot_be_compared_stays_so_where_launches_cannot_be_replicated(monkeypatch):
