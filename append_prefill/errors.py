@@ -31,6 +31,10 @@ class InfrastructureError(AppendPrefillError):
     """The run cannot say anything: no server, no device, or nothing valid was measured."""
 
 
+class JudgingError(InfrastructureError):
+    """What was measured could not be judged: a fault of this suite's, the samples being sound."""
+
+
 class ServerDiedError(InfrastructureError):
     """The server process ended, or never got ready; carries the last lines of its log."""
 

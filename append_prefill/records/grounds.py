@@ -17,9 +17,11 @@ ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive",
 
 
 class Record(BaseModel):
-    """Base of everything in a run record: a key that is not known is an error."""
+    """Base of everything in a run record: a key that is not known is an error.
 
-    # JSON has neither NaN nor infinity, and no figure is either.
+    JSON has neither NaN nor infinity, and no figure is either.
+    """
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 

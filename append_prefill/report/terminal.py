@@ -26,7 +26,7 @@ def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
     lines += [
         f"warning: {warning_words(w)}"
         for w in run.warnings
-        if isinstance(w, str) or w.code != "infrastructure"
+        if isinstance(w, str) or w.code not in ("infrastructure", "judging-failed")
     ]
     lines.append(f"report: {folder / 'report.html'}")
     return lines

@@ -20,7 +20,7 @@ from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
-from append_prefill.errors import AppendPrefillError, InfrastructureError
+from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
 from append_prefill.probe.launch import Bench
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
@@ -35,7 +35,7 @@ from append_prefill.run.queue import PairQueue, QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
 
-# Beside the record, where judging it failed: the traceback, for whoever mends the judge.
+# Beside the record, where judging it failed: the traceback, for whoever repairs the judge.
 JUDGING_ERROR_FILE = "judging-error.txt"
 
 # How often a worker that found every device taken looks again.
@@ -161,14 +161,12 @@ class Session:
                 judged = self.judge(run, state)
                 run_text(judged)  # what JSON cannot hold is a fault of the judging, too
         except InfrastructureError as error:
+            judging = isinstance(error, JudgingError)
+            warning = RunWarning(
+                code="judging-failed" if judging else "infrastructure", text=str(error)
+            )
             failed = run.model_copy(
-                update={
-                    "verdict": "infrastructure",
-                    "warnings": [
-                        *run.warnings,
-                        RunWarning(code="infrastructure", text=str(error)),
-                    ],
-                }
+                update={"verdict": "infrastructure", "warnings": [*run.warnings, warning]}
             )
             write_run(failed, path)
             return failed, str(error)
@@ -177,7 +175,7 @@ class Session:
 
     @contextmanager
     def _judging(self) -> Iterator[None]:
-        """Make an InfrastructureError of whatever goes wrong within: the samples are worth more.
+        """Make a JudgingError of whatever goes wrong within: the samples are worth more.
 
         The traceback goes to `JUDGING_ERROR_FILE` in the run's folder.
         """
@@ -188,7 +186,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 (whatever it is, the samples are kept)
             path = write_whole(self.folder / JUDGING_ERROR_FILE, traceback.format_exc())
             text = " ".join(str(error).split())
-            raise InfrastructureError(
+            raise JudgingError(
                 f"Judging failed: {type(error).__name__}{': ' if text else ''}{text}. The samples "
                 f"are in {RUN_FILE}; the traceback, to be reported with it, is in {path}."
             ) from None  # the traceback is in the file, and only there

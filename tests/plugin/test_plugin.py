@@ -169,11 +169,11 @@ def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     module, name = crash.split(".")
     suite.pytester.makeconftest(
         f"""
-import append_prefill.{module}
+import append_prefill.run.{module}
 pytest_plugins = ["append_prefill.plugin.hooks"]
 def crashing(*_, **__):
     raise OverflowError("math range\\nerror")
-append_prefill.{module}.{name} = crashing
+append_prefill.run.{module}.{name} = crashing
 """
     )
     result = suite.run(
@@ -184,7 +184,7 @@ append_prefill.{module}.{name} = crashing
     assert record["verdict"] == "infrastructure"
     assert len(record["starts"]) == 4
     assert all(s["ttft_ms"] for start in record["starts"] for s in start["series"])
-    (warning,) = (w for w in record["warnings"] if "Judging failed" in w)
+    (warning,) = (text for w in record["warnings"] if "Judging failed" in (text := w["text"] or ""))
     assert "OverflowError: math range error." in warning
     assert str(folder / "judging-error.txt") in warning
     written = (folder / "judging-error.txt").read_text()
@@ -193,6 +193,7 @@ append_prefill.{module}.{name} = crashing
     assert "Judging failed" in (folder / "report.html").read_text()
     result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE", "*Judging failed: OverflowError*"])
     output = result.stdout.str() + result.stderr.str()
+    assert "warning: Judging failed" not in output  # said once, as the verdict's reason
     assert "Traceback" not in output
     assert "INTERNALERROR" not in output
     assert "pluggy/_" not in output  # the frames of its hooks
@@ -215,7 +216,8 @@ session.judge = infinite
     assert result.ret == 7
     record = suite.record()
     assert (record["verdict"], record["points"], len(record["starts"])) == ("infrastructure", [], 2)
-    assert any("Judging failed: ValueError" in warning for warning in record["warnings"])
+    (warning,) = (w for w in record["warnings"] if w["code"] == "judging-failed")
+    assert warning["text"].startswith("Judging failed: ValueError")
 
 
 def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.sequential import schedule_of
+from append_prefill.records.grounds import Decision, Side
 from append_prefill.records.run import (
     SD_MAX,
     TIME_MAX_MS,
@@ -24,7 +25,6 @@ from append_prefill.records.run import (
     Run,
     RunVerdict,
     Series,
-    Side,
     Start,
     Void,
 )
@@ -219,7 +219,7 @@ def test_every_valid_record_ends_in_a_verdict(case, replicable, kv_bytes, interi
                 threshold=alphas[0],
                 verdict="inconclusive" if live is None else live.verdict,
                 suspects=[],
-                decision="",
+                decision=Decision(code="last"),
             )
         ]
     assert isinstance(too_few_valid(run, PROFILE), list)
