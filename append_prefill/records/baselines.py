@@ -20,11 +20,13 @@ from append_prefill.records.identity import (
 from append_prefill.records.pinned import PINNED_FILE, read_pinned, read_pinned_run
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, run_text, write_whole
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
 FOLDER = "baselines"
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
+_DELETE = "Delete that file in the same commit if nobody compares with it any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,14 @@ def refuse_overwrite(
     *,
     not_binding: Collection[str] = (),
     onto_pinned: bool = False,
+    points: Collection[Point] | None = None,
 ) -> Path:
     """The path a baseline would be saved to.
 
-    Raises UsageError if what lies there is the pinned reference (unless `onto_pinned`), or the
-    record of another identity. Everything it needs is known before a server starts, so call it
-    then.
+    Raises UsageError if what lies there is the pinned reference (unless `onto_pinned`), the record
+    of another identity, or one with planned points beside `points`, those to be saved (None: the
+    record stays, and only its noise is written). Everything it needs is known before a server
+    starts, so call it then.
     """
     path = baseline_path(root, identity, version)
     if _is_pinned(path) and not onto_pinned:
@@ -130,7 +134,16 @@ def refuse_overwrite(
                 path,
                 f"holds a run of another identity ({', '.join(differing)} differ), and would be "
                 "lost.",
-                "Delete that file in the same commit if nobody compares with it any more.",
+                _DELETE,
+            )
+        lost = () if points is None else {Point(*p) for p in there.plan.points}.difference(points)
+        if lost:
+            raise UsageError(
+                "--save-baseline",
+                path,
+                f"has points that this run does not measure "
+                f"({', '.join(point.label for point in sorted(lost))}), and they would be lost.",
+                _DELETE,
             )
     return path
 
@@ -152,6 +165,7 @@ def save_baseline(
         run.version,
         not_binding=not_binding,
         onto_pinned=onto_pinned,
+        points=[Point(*point) for point in run.plan.points],
     )
     starts = [s for s in run.starts if s.side == "candidate" and s.usable]
     for unfit, problem, remedy in (
