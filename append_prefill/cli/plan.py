@@ -26,7 +26,7 @@ from append_prefill.cli.output import (
 from append_prefill.errors import UsageError
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.probe.warmup import WINDOW
-from append_prefill.records.baselines import stored_baselines
+from append_prefill.records.baselines import shares_points, stored_baselines
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side
 from append_prefill.records.identity import identity_of
@@ -34,7 +34,6 @@ from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.reasons import noise_words
-from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile, load_profile
 
 # Priming and the request that is measured.
@@ -209,7 +208,7 @@ def _alike(run: Run, profile: Profile) -> bool:
     return (
         identity.get("protocol") == protocol_of(profile)
         and identity.get("model", {}).get("name") == profile.model.name
-        and not {Point(*point) for point in run.plan.points}.isdisjoint(profile.points)
+        and shares_points(run, profile)
     )
 
 

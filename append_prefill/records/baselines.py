@@ -230,7 +230,7 @@ def select_baseline(
 
     - `none`: None.
     - `auto`: of the baselines of this device and model whose version is older than the
-      candidate's, the newest with the same identity; failing that the newest of another identity
+      candidate's, the newest with the same identity and points in common; failing that the newest of another identity
       (so that the caller can name the fields that differ), failing that the study's. None if
       there is no older one, or the candidate's version cannot be ordered (unknown, or not
       PEP 440).
@@ -249,7 +249,7 @@ def select_baseline(
         return read_run(Path(selector), option="--baseline")
     stored = stored_baselines(root, identity)
     if selector == "auto":
-        return _newest_older(stored, identity, version, profile.identity_not_binding)
+        return _newest_older(stored, identity, version, profile)
     for candidate in stored:
         if _same_version(candidate.version, selector):
             return candidate.run
@@ -290,6 +290,11 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
     return read_pinned_run(baseline_folder(root, identity))
 
 
+def shares_points(run: Run, profile: Profile) -> bool:
+    """Whether the run was planned to measure any point of the profile's."""
+    return not {Point(*point) for point in run.plan.points}.isdisjoint(profile.points)
+
+
 def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> RunWarning | None:
     """What to warn of a baseline that is older than the profile allows; None while it is not.
 
@@ -315,7 +320,7 @@ def _newest_older(
     stored: Sequence[Stored],
     identity: Mapping[str, Any],
     version: str | None,
-    not_binding: Collection[str],
+    profile: Profile,
 ) -> Run | None:
     limit = _parsed(version)
     if limit is None:
@@ -324,7 +329,9 @@ def _newest_older(
     for candidate in stored:
         parsed = _parsed(candidate.version)
         if parsed is not None and parsed < limit:
-            same = not identity_differences(identity, identity_of(candidate.run), not_binding)
+            same = not identity_differences(
+                identity, identity_of(candidate.run), profile.identity_not_binding
+            ) and shares_points(candidate.run, profile)
             measured = candidate.run.provenance == "suite"
             older.append(((measured, same, parsed), candidate.run))
     return max(older, key=lambda entry: entry[0])[1] if older else None

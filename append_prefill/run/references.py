@@ -17,6 +17,7 @@ from append_prefill.records.baselines import (
     expiry_warning,
     pinned_baseline,
     select_baseline,
+    shares_points,
     stored_baselines,
 )
 from append_prefill.records.grounds import RunWarning
@@ -112,7 +113,7 @@ def _rolling(
         before=now,
     )
     runs = load_runs(entries, report_dir)
-    runs = [run for run in runs if run.replicated]
+    runs = [run for run in runs if run.replicated and shares_points(run, profile)]
     nights = [usable(run.starts, "candidate") for run in runs]
     nights = [starts for starts in nights if starts]
     if len(nights) < 2:
