@@ -43,7 +43,7 @@ from scipy import special, stats
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components, noise_of, pair_sd_of
-from append_prefill.analysis.sequential import plan
+from append_prefill.analysis.sequential import schedule_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, faster_half, log_matrix, usable
 from append_prefill.cli.plan import power_of
 from append_prefill.probe.plan import make_plan, plan_of
@@ -441,7 +441,7 @@ def adaptive(
 ) -> tuple[Flags, float]:
     """The adaptive rule: alarms, and the mean number of starts a side."""
     policy, design = setting.profile.policy, setting.design
-    schedule = plan(policy, setting.starts)
+    schedule = schedule_of(policy, setting.starts)
     drawn = draw(rng, setting, nights, schedule.starts[-1], across=False)
     a = faster_half(drawn.candidate) + shift(nights)[:, None, :]
     b = faster_half(drawn.reference)

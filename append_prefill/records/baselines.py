@@ -230,10 +230,10 @@ def select_baseline(
 
     - `none`: None.
     - `auto`: of the baselines of this device and model whose version is older than the
-      candidate's, the newest with the same identity and points in common; failing that the newest of another identity
-      (so that the caller can name the fields that differ), failing that the study's. None if
-      there is no older one, or the candidate's version cannot be ordered (unknown, or not
-      PEP 440).
+      candidate's, the newest with the same identity and a point in common; failing that the
+      newest of another identity (so that the caller can name the fields that differ), failing
+      that the study's. None if there is no older one, or the candidate's version cannot be
+      ordered (unknown, or not PEP 440).
     - VERSION: that version's, the candidate's own included: a nightly of the same version against
       its stored self is a fair question when asked.
     - FILE (ends in `.json`, or has a path separator): that record, or the `run.json` in that
