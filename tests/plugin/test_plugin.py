@@ -47,7 +47,7 @@ OWN = """
 [[experiments]]
 id = "mine"
 title = "Mine"
-points = [[96, 32], [96, 128]]
+points = [[96, 8], [96, 256]]
 [[experiments.findings]]
 id = "mine_flat"
 claim = "Flat"
@@ -70,7 +70,7 @@ def test_a_profiles_own_claim_has_its_test_and_measures_its_points(suite):
     assert result.ret == 1
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*broken*mine_flat*"])
-    assert suite.record()["plan"]["points"] == [[96, 32], [96, 128]]
+    assert suite.record()["plan"]["points"] == [[96, 8], [96, 256]]
 
 
 @pytest.mark.parametrize("arguments", [(), ("-m", "append_prefill", f"--profile={TINY}")])
