@@ -31,6 +31,18 @@ PROFILE = "cpu-nano"
 SIDES: tuple[Side, Side] = ("candidate", "reference")
 
 
+def profile() -> Profile:
+    """The profile with those of its experiments that the packed nights measured."""
+    packed = json.loads(NIGHTS.read_text(encoding="utf-8"))
+    measured = {Point(*point) for point in packed["points"]}
+    whole = load_profile(PROFILE)
+    kept = tuple(e for e in whole.experiments if measured.issuperset(e.as_points))
+    narrowed = whole.model_copy(update={"experiments": kept})
+    if set(narrowed.points) != measured:
+        sys.exit(f"{NIGHTS}: has points that no experiment of {PROFILE} has")
+    return narrowed
+
+
 def load(samples: int) -> dict[str, list[NDArray[np.float64]]]:
     """Log TTFT of the nights of each day, each of shape (pairs, 2, points, samples).
 
@@ -128,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pack", type=Path, nargs="+", metavar="DIR", required=True)
     options = parser.parse_args()
-    text = json.dumps(pack(options.pack, load_profile(PROFILE))) + "\n"
+    text = json.dumps(pack(options.pack, profile())) + "\n"
     NIGHTS.write_text(text, encoding="utf-8")
 
 

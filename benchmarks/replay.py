@@ -21,7 +21,7 @@ import numpy as np
 from append_prefill.analysis.joint import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks import nights as real_nights
 from benchmarks.verdicts import (
     HISTORY,
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=2000, help="drawn for each day and seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
-    profile = load_profile(real_nights.PROFILE)
+    profile = real_nights.profile()
     setting = cpu()
     days = real_nights.load(setting.samples)
     records = {day: noise_of_others(days, day, profile) for day in days}

@@ -43,10 +43,10 @@ from scipy import special, stats
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components, noise_of, pair_sd_of
-from append_prefill.analysis.sequential import plan
+from append_prefill.analysis.sequential import schedule_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, faster_half, log_matrix, usable
 from append_prefill.cli.plan import power_of
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.plan import make_plan, plan_of
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import read_run
 from append_prefill.run.adaptive import SUSPECT_RATE
@@ -160,7 +160,7 @@ def quiet() -> Setting:
 
 def cpu() -> Setting:
     """What A/A nights of real SGLang say of the CPU's profile."""
-    profile = load_profile(real_nights.PROFILE)
+    profile = real_nights.profile()
     nights = real_nights.every(real_nights.load(profile.plan.samples))
     record = real_nights.noise_record(nights, profile.points)
     return setting_of("cpu", record, profile, real_nights.NIGHTS)
@@ -173,7 +173,7 @@ def h200() -> Setting:
     has four degrees of freedom: a rough reading.
     """
     run = read_run(H200_RUN, option="--setting h200")
-    profile = load_profile(run.profile)
+    profile = plan_of(run).narrowed(load_profile(run.profile))
     sides = [usable(run.starts, side) for side in ("candidate", "reference")]
     a, b = (log_matrix(side, profile.points) for side in sides)
     ratios = (a - b) - (a - b).mean(axis=0)
@@ -441,7 +441,7 @@ def adaptive(
 ) -> tuple[Flags, float]:
     """The adaptive rule: alarms, and the mean number of starts a side."""
     policy, design = setting.profile.policy, setting.design
-    schedule = plan(policy, setting.starts)
+    schedule = schedule_of(policy, setting.starts)
     drawn = draw(rng, setting, nights, schedule.starts[-1], across=False)
     a = faster_half(drawn.candidate) + shift(nights)[:, None, :]
     b = faster_half(drawn.reference)

@@ -1,4 +1,4 @@
-"""Every finding of the registry held against the profile's bounds."""
+"""Every finding, the study's and the profile's own, held against the profile's bounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from append_prefill.analysis.findings import FINDINGS, Inputs, NotApplicableError, Spec
+from append_prefill.analysis.claims import findings_of
+from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
 from append_prefill.analysis.gates import Gated, gate
 from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.summary import start_medians
@@ -31,7 +32,7 @@ def judge_finding(
     `inconclusive` otherwise, so also where planned points yielded nothing valid.
     """
     profile = inputs.profile
-    bound = profile.bounds.get(spec.id)
+    bound = profile.bound_of(spec.id)
     medians = {p: float(np.exp(np.log(list(v.values())).mean())) for p, v in inputs.cells.items()}
     measured: Measured | None = None
     try:
@@ -84,7 +85,7 @@ def judge_findings(
     link_gb_per_s: float,
     before: Sequence[Start] = (),
 ) -> list[Finding]:
-    """Every finding of the registry, judged on the candidate's starts.
+    """Every finding of the study, then the profile's own, judged on the candidate's starts.
 
     `reference`: median TTFT in ms by point of the run compared with, or None; `before`: its
     starts, as candidate, where it has any. Both only serve to tell a regime shift, new or
@@ -95,4 +96,4 @@ def judge_findings(
         return Inputs(some, start_medians(some), profile, kv_bytes_per_token, link_gb_per_s)
 
     own, other = inputs(starts), inputs(before) if before else None
-    return [judge_finding(spec, own, reference, other) for spec in FINDINGS]
+    return [judge_finding(spec, own, reference, other) for spec in findings_of(profile)]

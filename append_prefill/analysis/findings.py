@@ -1,9 +1,10 @@
 """The study's findings as claims that a run can break.
 
 `FINDINGS` is the registry: a finding is its words, its formula, the figure in the study's tables
-and a function from `Inputs` to `Measured`. To add one, append a `Spec`; its bound comes from the
-profile's table of bounds under the same id. Formulas are those of the study's audit, with T the
-median TTFT in ms, L, m and N = L + m in tokens.
+and a function from `Inputs` to `Measured`; its bound comes from the profile's table of bounds under
+the same id. Formulas are those of the study's audit, with T the median TTFT in ms, L, m and
+N = L + m in tokens. An experiment of one's own brings its claims along in its profile and needs
+nothing here: see `claims` and docs/add-an-experiment.md.
 """
 
 from __future__ import annotations
@@ -119,11 +120,16 @@ def ends(
     return measure
 
 
-def _band(inputs: Inputs) -> Measured:
-    points = planned(inputs.profile, "cache_rate")
-    if len(points) < 2:
-        raise NotApplicableError("cache_rate has fewer than two points")
-    return band_of(inputs.cells, points)
+def band(experiment_id: str) -> Callable[[Inputs], Measured]:
+    """A finding about how far T spreads over an experiment's points."""
+
+    def measure(inputs: Inputs) -> Measured:
+        points = planned(inputs.profile, experiment_id)
+        if len(points) < 2:
+            raise NotApplicableError(f"{experiment_id} has fewer than two points")
+        return band_of(inputs.cells, points)
+
+    return measure
 
 
 def ranges_of(profile: Profile) -> dict[str, list[Point]]:
@@ -217,7 +223,7 @@ FINDINGS: tuple[Spec, ...] = (
         "At a fixed total length, TTFT hardly depends on the cache rate",
         "(max T - min T) / max T over the points of cache_rate",
         0.15,
-        _band,
+        band("cache_rate"),
     ),
     Spec(
         "scale_factor",

@@ -9,8 +9,9 @@ import numpy as np
 
 from append_prefill.analysis.measures import Measured
 from append_prefill.records.grounds import FindingGround, FindingVerdict
+from append_prefill.workload.experiment import Bound
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Bound, Policy
+from append_prefill.workload.profile import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from append_prefill.records.baselines import (
     save_baseline,
     stored_baselines,
 )
-from append_prefill.records.definition import definition_of
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_of
 from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Comparison, Run
@@ -32,7 +32,8 @@ from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.reasons import warning_words
 from append_prefill.run.reference_side import reference_record
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile, load_profile
 
 
 def register(commands: Commands) -> None:
@@ -170,7 +171,7 @@ def _store(args: argparse.Namespace) -> int:
     _refuse_study(run, "FILE", args.file)
     profile = load_profile(args.profile or run.profile)
     if args.side == "reference":
-        if definition_of(profile) != run.definition:
+        if not _measured_by(run, profile):
             raise UsageError(
                 "--profile",
                 profile.name,
@@ -192,6 +193,15 @@ def _store(args: argparse.Namespace) -> int:
     else:
         say(f"Stored {run.version} in {path}: commit it.")
     return 0
+
+
+def _measured_by(run: Run, profile: Profile) -> bool:
+    """Whether the run is one of the profile, before it got experiments that it has now or not."""
+    if run.definition == definition_of(profile):
+        return True
+    planned = {Point(*point) for point in run.plan.points}
+    same_protocol = identity_of(run).get("protocol") == protocol_of(profile)
+    return same_protocol and planned <= set(profile.points)
 
 
 def _refuse_study(run: Run, option: str, value: object) -> None:

@@ -18,7 +18,7 @@ from append_prefill.report.reasons import (
     quantity_name,
     where_words,
 )
-from append_prefill.report.words import change_note, word_of
+from append_prefill.report.words import change_note, shared_note, word_of
 from append_prefill.run.judge import compare_stored
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -120,6 +120,8 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
         )
         if note := change_note(comparison):
             say(note)
+    if note := shared_note(comparison):
+        say(note)
     if comparison.surface:
         print_table(
             "The surface as one",

@@ -26,9 +26,10 @@ from append_prefill.cli.output import (
 from append_prefill.errors import UsageError
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.probe.warmup import WINDOW
-from append_prefill.records.baselines import stored_baselines
-from append_prefill.records.definition import definition_of
+from append_prefill.records.baselines import shares_points, stored_baselines
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side
+from append_prefill.records.identity import identity_of
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
@@ -54,8 +55,8 @@ class Pace:
 # and starts 17 to 28 s on two cores. Warm-up ends after two windows where nothing drifts, and takes
 # about twice that where it does.
 _ASSUMED = {
-    "cuda": Pace(60.0, 0.058, 4 * WINDOW, "assumed: no stored run of this definition"),
-    "cpu": Pace(25.0, 0.026, 4 * WINDOW, "assumed: no stored run of this definition"),
+    "cuda": Pace(60.0, 0.058, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
+    "cpu": Pace(25.0, 0.026, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
 }
 
 
@@ -78,7 +79,7 @@ def register(commands: Commands) -> None:
         "--like",
         type=Path,
         metavar="RUN",
-        help="a run to take noise and pace from (default: the newest baseline of this definition)",
+        help="a run to take noise and pace from (default: the newest baseline of this protocol)",
     )
     add_baselines(parser)
     add_json(parser)
@@ -191,10 +192,24 @@ def power_of(plan: Plan, profile: Profile, noise: Noise | NoiseRecord) -> dict[s
 
 
 def _newest(baselines: Path, profile: Profile) -> Run | None:
-    """The newest stored run of the profile's definition, on whichever device."""
-    definition = definition_of(profile)
-    runs = [s.run for s in stored_baselines(baselines) if s.run.definition == definition]
+    """The newest stored run that measured the profile's model its way, on whichever device."""
+    runs = [s.run for s in stored_baselines(baselines) if _alike(s.run, profile)]
     return max(runs, key=lambda run: run.created_at, default=None)
+
+
+def _alike(run: Run, profile: Profile) -> bool:
+    """Whether a run's noise and pace are the profile's: of its definition, or nearly.
+
+    That is, of its protocol and model at some of its points.
+    """
+    if run.definition == definition_of(profile):
+        return True
+    identity = identity_of(run)
+    return (
+        identity.get("protocol") == protocol_of(profile)
+        and identity.get("model", {}).get("name") == profile.model.name
+        and shares_points(run, profile)
+    )
 
 
 def _pace(like: Run | None) -> Pace | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import Finding, Run
 from append_prefill.run.outcome import Outcome, settle_comparison, settle_finding
 from append_prefill.run.session import Session
+from append_prefill.run.settings import Settings
 from append_prefill.workload.points import Point
 
 
@@ -98,13 +100,29 @@ def _settle(outcome: Outcome) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `planned_point` over the profile's points and those drawn from the seed."""
-    if "planned_point" not in metafunc.fixturenames:
-        return
+    """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims."""
     settings = metafunc.config.stash.get(SETTINGS, None)
-    points: tuple[Point, ...] = ()
-    if settings is not None:
-        points = make_plan(
-            settings.profile, seed=settings.options.seed, sides=("candidate",)
-        ).all_points
-    metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
+    if "planned_point" in metafunc.fixturenames:
+        points: tuple[Point, ...] = ()
+        if settings is not None:
+            points = make_plan(
+                settings.profile, seed=settings.options.seed, sides=("candidate",)
+            ).all_points
+        metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
+    if "profile_finding" in metafunc.fixturenames:
+        metafunc.parametrize("profile_finding", _claims(settings))
+
+
+def _claims(settings: Settings | None) -> list[Any]:
+    """The ids of the profile's own findings, each marked with the experiment it needs.
+
+    Where no run was asked for, one that is deselected like everything else that measures.
+    """
+    mark = getattr(pytest.mark, MARKER)
+    if settings is None:
+        return [pytest.param("", marks=mark, id="of-the-profile")]
+    return [
+        pytest.param(claim.id, marks=mark(experiment.id), id=claim.id)
+        for experiment in settings.profile.experiments
+        for claim in experiment.findings
+    ]

@@ -118,6 +118,7 @@ def _references(settings: Settings, report_dir: Path, created: datetime) -> Refe
             identity,
             settings.candidate.version,
             not_binding=profile.identity_not_binding,
+            points=profile.points,
         )
     return gather(
         baselines,

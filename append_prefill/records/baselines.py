@@ -20,11 +20,13 @@ from append_prefill.records.identity import (
 from append_prefill.records.pinned import PINNED_FILE, read_pinned, read_pinned_run
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, run_text, write_whole
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
 FOLDER = "baselines"
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
+_DELETE = "Delete that file in the same commit if nobody compares with it any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,14 @@ def refuse_overwrite(
     *,
     not_binding: Collection[str] = (),
     onto_pinned: bool = False,
+    points: Collection[Point] | None = None,
 ) -> Path:
     """The path a baseline would be saved to.
 
-    Raises UsageError if what lies there is the pinned reference (unless `onto_pinned`), or the
-    record of another identity. Everything it needs is known before a server starts, so call it
-    then.
+    Raises UsageError if what lies there is the pinned reference (unless `onto_pinned`), the record
+    of another identity, or one with planned points beside `points`, those to be saved (None: the
+    record stays, and only its noise is written). Everything it needs is known before a server
+    starts, so call it then.
     """
     path = baseline_path(root, identity, version)
     if _is_pinned(path) and not onto_pinned:
@@ -130,7 +134,16 @@ def refuse_overwrite(
                 path,
                 f"holds a run of another identity ({', '.join(differing)} differ), and would be "
                 "lost.",
-                "Delete that file in the same commit if nobody compares with it any more.",
+                _DELETE,
+            )
+        lost = () if points is None else {Point(*p) for p in there.plan.points}.difference(points)
+        if lost:
+            raise UsageError(
+                "--save-baseline",
+                path,
+                f"has points that this run does not measure "
+                f"({', '.join(point.label for point in sorted(lost))}), and they would be lost.",
+                _DELETE,
             )
     return path
 
@@ -152,6 +165,7 @@ def save_baseline(
         run.version,
         not_binding=not_binding,
         onto_pinned=onto_pinned,
+        points=[Point(*point) for point in run.plan.points],
     )
     starts = [s for s in run.starts if s.side == "candidate" and s.usable]
     for unfit, problem, remedy in (
@@ -216,10 +230,10 @@ def select_baseline(
 
     - `none`: None.
     - `auto`: of the baselines of this device and model whose version is older than the
-      candidate's, the newest with the same identity; failing that the newest of another identity
-      (so that the caller can name the fields that differ), failing that the study's. None if
-      there is no older one, or the candidate's version cannot be ordered (unknown, or not
-      PEP 440).
+      candidate's, the newest with the same identity and a point in common; failing that the
+      newest of another identity (so that the caller can name the fields that differ), failing
+      that the study's. None if there is no older one, or the candidate's version cannot be
+      ordered (unknown, or not PEP 440).
     - VERSION: that version's, the candidate's own included: a nightly of the same version against
       its stored self is a fair question when asked.
     - FILE (ends in `.json`, or has a path separator): that record, or the `run.json` in that
@@ -235,7 +249,7 @@ def select_baseline(
         return read_run(Path(selector), option="--baseline")
     stored = stored_baselines(root, identity)
     if selector == "auto":
-        return _newest_older(stored, identity, version, profile.identity_not_binding)
+        return _newest_older(stored, identity, version, profile)
     for candidate in stored:
         if _same_version(candidate.version, selector):
             return candidate.run
@@ -276,6 +290,11 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
     return read_pinned_run(baseline_folder(root, identity))
 
 
+def shares_points(run: Run, profile: Profile) -> bool:
+    """Whether the run was planned to measure any point of the profile's."""
+    return not {Point(*point) for point in run.plan.points}.isdisjoint(profile.points)
+
+
 def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> RunWarning | None:
     """What to warn of a baseline that is older than the profile allows; None while it is not.
 
@@ -301,7 +320,7 @@ def _newest_older(
     stored: Sequence[Stored],
     identity: Mapping[str, Any],
     version: str | None,
-    not_binding: Collection[str],
+    profile: Profile,
 ) -> Run | None:
     limit = _parsed(version)
     if limit is None:
@@ -310,7 +329,9 @@ def _newest_older(
     for candidate in stored:
         parsed = _parsed(candidate.version)
         if parsed is not None and parsed < limit:
-            same = not identity_differences(identity, identity_of(candidate.run), not_binding)
+            same = not identity_differences(
+                identity, identity_of(candidate.run), profile.identity_not_binding
+            ) and shares_points(candidate.run, profile)
             measured = candidate.run.provenance == "suite"
             older.append(((measured, same, parsed), candidate.run))
     return max(older, key=lambda entry: entry[0])[1] if older else None

@@ -93,6 +93,32 @@ def load_history(report_dir: Path) -> list[HistoryEntry]:
     return sorted(entries, key=lambda entry: entry.created_at)
 
 
+def with_protocols(entries: Sequence[HistoryEntry], report_dir: Path) -> list[HistoryEntry]:
+    """The entries, and with lines that do not tell their protocol the one their record gives away.
+
+    One record is read for all lines of a definition: that of the most points, since a run of
+    selected experiments gives nothing away. Lines whose records are gone stay as they are.
+    """
+    untold: dict[str, list[HistoryEntry]] = {}
+    for entry in entries:
+        if "protocol" not in entry.identity and (report_dir / entry.path / RUN_FILE).is_file():
+            untold.setdefault(str(entry.identity.get("definition")), []).append(entry)
+    told = {}
+    for definition, lines in untold.items():
+        whole = max(lines, key=lambda entry: len(entry.points))
+        found = identity_of(read_run(report_dir / whole.path, option="history"))
+        if "protocol" in found:
+            told[definition] = {"protocol": found["protocol"]}
+    return [
+        entry.model_copy(
+            update={
+                "identity": told.get(str(entry.identity.get("definition")), {}) | entry.identity
+            }
+        )
+        for entry in entries
+    ]
+
+
 def last_of_identity(
     entries: Sequence[HistoryEntry],
     identity: Mapping[str, Any],

@@ -11,7 +11,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from append_prefill.records.definition import protocol_behind
 from append_prefill.records.run import Run
+from append_prefill.workload.points import Point
 
 # Where a server listens, where its files lie and what it logs: differs from start to start and
 # moves no timing. The model behind a path is identified by `model_identity`.
@@ -41,9 +43,11 @@ def compose_identity(
     server_args: Sequence[str],
     server_env: Mapping[str, str],
     definition: str,
+    protocol: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The identity of a run.
 
+    `definition` and `protocol` are those of its profile (`records.definition`).
     `device` is `Guard.identity()` (device, memory_bytes, driver, power_cap_w, …), whose keys stay
     on top; `model` is `Engine.model_identity()` (name, config hash, dtype, weights). `server_args`
     and `server_env` are what the profile and the user pinned, not what the engine adds for one
@@ -51,6 +55,7 @@ def compose_identity(
     """
     return {
         "definition": definition,
+        "protocol": dict(protocol),
         **device,
         "model": dict(model),
         "server_args": arguments(server_args),
@@ -97,22 +102,40 @@ def differences(
     """Where the identities differ: {dotted field: [candidate's, reference's]}, sorted by field.
 
     A field that one side lacks is None there. `not_binding` names fields that may differ
-    (`driver`, `model.weights`; a parent excuses its children). The definition always binds,
-    `subject` never counts.
+    (`driver`, `model.weights`; a parent excuses its children). The protocol always binds,
+    `subject` never counts, and points are compared as far as both runs have them.
     """
     return identity_differences(identity_of(candidate), identity_of(reference), not_binding)
 
 
 def identity_of(run: Run) -> dict[str, Any]:
-    """The run's identity; the definition is in it even where only the record's own key has it."""
-    return {"definition": run.definition, **run.identity}
+    """The run's identity, with what records did not always have in it.
+
+    The definition, and the protocol where the definition gives it away.
+    """
+    identity = {"definition": run.definition, **run.identity}
+    if "protocol" not in identity:
+        planned = [Point(*point) for point in run.plan.points]
+        protocol = protocol_behind(identity["definition"], planned)
+        if protocol is not None:
+            identity["protocol"] = protocol
+    return identity
 
 
 def identity_differences(
     candidate: Mapping[str, Any], reference: Mapping[str, Any], not_binding: Collection[str] = ()
 ) -> dict[str, list[Any]]:
-    """As `differences`, of two identities."""
-    left, right = _flat(candidate), _flat(reference)
+    """As `differences`, of two identities.
+
+    The definition is a hash of protocol and points. It binds only where the protocol of a side is
+    not known: then both must be of one definition.
+    """
+    told = "protocol" in candidate and "protocol" in reference
+    untold = "definition" if told else "protocol"
+    left, right = (
+        _flat({key: value for key, value in identity.items() if key != untold})
+        for identity in (candidate, reference)
+    )
     return {
         field: [left.get(field), right.get(field)]
         for field in sorted({*left, *right})
@@ -121,9 +144,9 @@ def identity_differences(
 
 
 def _excused(field: str, not_binding: Collection[str]) -> bool:
-    return field != "definition" and any(
-        field == free or field.startswith(f"{free}.") for free in not_binding
-    )
+    if field.partition(".")[0] in ("definition", "protocol"):
+        return False
+    return any(field == free or field.startswith(f"{free}.") for free in not_binding)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -320,6 +320,8 @@ class Comparison(Record):
     `surface` holds the joint quantities. `where` are the parts of the (L, m) plane that moved,
     `slower_points` the (L, m) that a run with changes both ways is slower at. `others` keeps the
     comparisons this one supersedes (the stored baseline that suspected, the rolling window).
+    `only_candidate`, `only_reference`: the planned points (L, m) that the other side did not
+    measure, so that nothing is said of them; points drawn from a seed are never listed.
     """
 
     reference: str
@@ -339,6 +341,8 @@ class Comparison(Record):
     reason: Ground | str
     differing: dict[str, list[Any]] = {}
     role: Role = "chosen"
+    only_candidate: list[tuple[int, int]] = []
+    only_reference: list[tuple[int, int]] = []
     others: list[Comparison] = []
 
     @property

@@ -15,7 +15,7 @@ from append_prefill.report.names import (
     sglang,
 )
 from append_prefill.report.reasons import comparison_reason, quantity_name, where_words
-from append_prefill.report.words import Word, exit_meaning, word_of
+from append_prefill.report.words import Word, exit_meaning, shared_note, word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _sentence(run: Run) -> str:
             n = len(comparison.points)
             return f"{name} is not slower than {other}, over {fmt.plural(n, 'point')}."
         case "pass":
-            text = f"Every finding of the study that is asserted holds on {name}."
+            text = f"Every finding that is asserted holds on {name}."
             return text + _beside(comparison)
         case "inconclusive" if comparison and comparison.verdict == "inconclusive":
             return f"Cannot tell yet whether {name} is slower than {other}."
@@ -98,6 +98,8 @@ def _sentence(run: Run) -> str:
             return (
                 f"Cannot tell yet whether {fmt.listed(unclear) or 'the findings'} hold on {name}."
             )
+        case "not-comparable" if comparison and not comparison.differing:
+            return f"{name} was not compared with {other}: no point was measured on both sides."
         case "not-comparable" if comparison:
             fields = list(comparison.differing)
             verb = "differs" if len(fields) == 1 else "differ"
@@ -270,7 +272,7 @@ def _tally(verdicts: list[str]) -> str:
 
 def _findings_fact(run: Run) -> Fact:
     if not run.findings:
-        return Fact("Findings of the study", fmt.MISSING, "None was judged")
+        return Fact("Findings", fmt.MISSING, "None was judged")
     verdicts = [f.verdict for f in run.findings]
     asserted = len(verdicts) - verdicts.count("not-applicable")
     named = []
@@ -281,7 +283,7 @@ def _findings_fact(run: Run) -> Fact:
         elif verdict != "holds":
             named.append(f"{len(ids)} {verdict}: {fmt.listed(ids)}")
     text = f"{verdicts.count('holds')} of {asserted} hold"
-    return Fact("Findings of the study", text, "; ".join(named))
+    return Fact("Findings", text, "; ".join(named))
 
 
 def _marks(run: Run) -> list[Mark]:
@@ -300,6 +302,8 @@ def _marks(run: Run) -> list[Mark]:
                 pytest_command(run, against=comparison.reference_version or comparison.reference),
             )
         )
+    if comparison and (note := shared_note(comparison)):
+        marks.append(Mark("Points left out", note))
     beyond = [f for f in run.findings if f.verdict == "regime-shift"]
     shifted = [f.id for f in beyond if not f.standing]
     if shifted:

@@ -76,7 +76,7 @@ def _findings(run: Run) -> str:
         for f in run.findings
     ]
     header = ["Verdict", "Finding", "Study", "Measured", "95 % interval", "Bound"]
-    return "### Findings of the study\n\n" + _table(header, {2, 3, 4, 5}, rows)
+    return "### Findings\n\n" + _table(header, {2, 3, 4, 5}, rows)
 
 
 def _points(run: Run) -> str:

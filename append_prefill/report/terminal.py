@@ -8,6 +8,7 @@ from append_prefill.records.run import Comparison, Finding, Run
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import comparison_reason, warning_words
 from append_prefill.report.spent import spent_words
+from append_prefill.report.words import shared_note
 
 WORST = 3
 
@@ -48,6 +49,8 @@ def _comparison_lines(comparison: Comparison, version: str | None) -> list[str]:
         f"against {reference_name(comparison, version)} ({comparison.kind}): {comparison.verdict}. "
         f"{comparison_reason(comparison)}"
     ]
+    if note := shared_note(comparison):
+        lines.append(f"  {note}")
     moved = [e for e in comparison.points if e.verdict in ("regression", "improvement")]
     moved.sort(key=lambda e: e.ratio or 1, reverse=True)
     for effect in moved[:WORST]:

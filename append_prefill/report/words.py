@@ -11,6 +11,8 @@ from typing import Literal
 
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
 from append_prefill.records.run import Comparison
+from append_prefill.report import format as fmt
+from append_prefill.workload.points import Point
 
 Tone = Literal["bad", "good", "better", "unsure", "plain", "infra"]
 Shape = Literal["up", "down", "disc", "diamond", "square", "cross"]
@@ -62,6 +64,22 @@ def change_note(comparison: Comparison) -> str:
         "Times are medians. A change compares the mean of the faster half of each start's samples, "
         "which scatters less, so it is not quite the times' quotient."
     )
+
+
+def shared_note(comparison: Comparison) -> str:
+    """Which points a stored run and this one do not share; empty where they share all."""
+    lacking = [
+        f"not in {where}: {fmt.listed([Point(*point).label for point in points], limit=6)}"
+        for where, points in (
+            ("the baseline", comparison.only_candidate),
+            ("this run", comparison.only_reference),
+        )
+        if points
+    ]
+    if not lacking:
+        return ""
+    common = fmt.plural(len(comparison.points), "point")
+    return f"Compared at the {common} both have; {'; '.join(lacking)}."
 
 
 def word_of(verdict: str | None) -> Word:

@@ -210,11 +210,16 @@ def compare_stored(
     default the whole; `site` the noise of this identity, for a reference that stored none.
     """
     label = baseline.version or "baseline"
+    of_role = {
+        "role": role,
+        "only_candidate": planned_alone(run, baseline),
+        "only_reference": planned_alone(baseline, run),
+    }
     if baseline.provenance == "study":
         study = compare_with_study(
             summarise_points(usable(run.starts, "candidate"), profile), baseline, profile.policy
         )
-        return study.model_copy(update={"role": role})
+        return study.model_copy(update=of_role)
     differing = differences(run, baseline, profile.identity_not_binding)
     if differing:
         return Comparison(
@@ -245,9 +250,22 @@ def compare_stored(
         provenance=baseline.provenance,
         alpha=alpha,
     )
-    result = result.model_copy(update={"role": role})
+    result = result.model_copy(update=of_role)
     replicated = replicable and baseline.replicated
     return result if replicated else _undecided(result)
+
+
+def planned_alone(run: Run, other: Run) -> list[tuple[int, int]]:
+    """The points of `run`'s experiments, (L, m) sorted, that it measured and `other` did not."""
+    alone = _measured(run) - _measured(other)
+    return sorted(point for point in run.plan.points if Point(*point) in alone)
+
+
+def _measured(run: Run) -> set[Point]:
+    """Where the candidate has samples; of the study's table, where it has a row."""
+    if run.provenance == "study":
+        return {p.point for p in run.points}
+    return {s.point for start in usable(run.starts, "candidate") for s in start.series if s.ttft_ms}
 
 
 def _undecided(comparison: Comparison) -> Comparison:

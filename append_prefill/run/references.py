@@ -17,10 +17,16 @@ from append_prefill.records.baselines import (
     expiry_warning,
     pinned_baseline,
     select_baseline,
+    shares_points,
     stored_baselines,
 )
 from append_prefill.records.grounds import RunWarning
-from append_prefill.records.history import last_of_identity, load_history, load_runs
+from append_prefill.records.history import (
+    last_of_identity,
+    load_history,
+    load_runs,
+    with_protocols,
+)
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Role, Run
 from append_prefill.workload.profile import Profile
@@ -100,14 +106,14 @@ def _rolling(
 ) -> Run | None:
     """The last nights of this identity as one run; None with fewer than two of them."""
     entries = last_of_identity(
-        load_history(report_dir),
+        with_protocols(load_history(report_dir), report_dir),
         identity,
         profile.rolling_runs,
         not_binding=profile.identity_not_binding,
         before=now,
     )
     runs = load_runs(entries, report_dir)
-    runs = [run for run in runs if run.replicated]
+    runs = [run for run in runs if run.replicated and shares_points(run, profile)]
     nights = [usable(run.starts, "candidate") for run in runs]
     nights = [starts for starts in nights if starts]
     if len(nights) < 2:

@@ -24,7 +24,7 @@ from append_prefill.errors import AppendPrefillError, InfrastructureError, Judgi
 from append_prefill.probe.launch import Bench
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
-from append_prefill.records.definition import definition_of
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run, Start
@@ -350,4 +350,5 @@ def identity_of(settings: Settings) -> dict[str, Any]:
         server_args=server_args,
         server_env=profile.server.env,
         definition=definition_of(profile),
+        protocol=protocol_of(profile),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.transfer import kv_bytes_per_token
 from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Device, Engine
@@ -148,6 +149,7 @@ def resolve(options: Options, root: Path) -> Settings:
     """
     _refuse_contradictions(options)
     profile = load_profile(options.profile or _default_profile())
+    findings_of(profile)  # raises where two findings could not be told apart
     candidate = (
         resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE))
         if options.sglang_url

@@ -1,7 +1,8 @@
 """A profile: which model, which points, how often, and what must hold.
 
-Profiles are TOML files; two are shipped in `append_prefill/profiles/`. A bound or a noise
-figure without its argument does not validate: every number that can turn a night red says why.
+Profiles are TOML files; two are shipped in `append_prefill/profiles/`, and one's own can extend a
+shipped one. A bound or a noise figure without its argument does not validate: every number that can
+turn a night red says why.
 """
 
 from __future__ import annotations
@@ -9,47 +10,20 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from append_prefill.errors import UsageError
+from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
 from append_prefill.workload.points import Point
 
+_OPTION = "--profile"
+
 DeviceKind = Literal["cuda", "cpu"]
-Argument = Annotated[str, Field(min_length=20)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Bound(_Strict):
-    """The limit of one finding.
-
-    `limit` is None for a figure that is reported and never gated. `meaningful = false` makes the
-    finding not-applicable under this profile; `argument` then says why it has no meaning.
-    """
-
-    limit: float | None = Field(default=None, gt=0)
-    meaningful: bool = True
-    argument: Argument
-
-
-class Experiment(_Strict):
-    """A named list of points and the words the report uses for it."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    title: str
-    points: tuple[tuple[int, int], ...] = Field(min_length=1)
-
-    @property
-    def as_points(self) -> tuple[Point, ...]:
-        """The (L, m) pairs, in the order the profile gives them."""
-        return tuple(Point(context, append) for context, append in self.points)
-
-
-class Model(_Strict):
+class Model(Strict):
     """What the server loads: a geometry (`config`, written to a directory) or a path or name.
 
     `config` is a Hugging Face `config.json` as a table; with it and `dummy_weights` nothing is
@@ -62,7 +36,7 @@ class Model(_Strict):
     dummy_weights: bool = True
 
 
-class Server(_Strict):
+class Server(Strict):
     """What must be equal on both sides: arguments for `sglang.launch_server`, environment."""
 
     args: tuple[str, ...] = ()
@@ -70,7 +44,7 @@ class Server(_Strict):
     start_limit_s: float = Field(default=600, gt=0)
 
 
-class Plan(_Strict):
+class Plan(Strict):
     """How often: starts a side, samples a point and start, spread over blocks.
 
     `interleave`: side by side, both servers of a pair are up together and their blocks alternate,
@@ -89,7 +63,7 @@ class Plan(_Strict):
     min_valid_share: float = Field(default=0.5, gt=0, le=1)
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """What counts as a regression (relative effects) and how often a night may cry wolf."""
 
     min_effect: float = Field(default=0.015, gt=0)
@@ -100,7 +74,7 @@ class Policy(_Strict):
     argument: Argument
 
 
-class Noise(_Strict):
+class Noise(Strict):
     """Spread to assume where none is stored yet: relative standard deviations (log scale).
 
     `pair_sd` is that of the ratio within an interleaved pair; None where none is assumed. A stored
@@ -115,14 +89,14 @@ class Noise(_Strict):
     argument: Argument
 
 
-class Link(_Strict):
+class Link(Strict):
     """A link a KV cache could travel on; `gb_per_s` in 1e9 bytes a second."""
 
     name: str
     gb_per_s: float = Field(gt=0)
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """The rectangle Hypothesis draws (L, m) from; both ends included."""
 
     context_tokens: tuple[int, int]
@@ -130,7 +104,7 @@ class Limits(_Strict):
     total_tokens: int
 
 
-class Profile(_Strict):
+class Profile(Strict):
     """Everything a run is planned from. See the shipped files for worked examples."""
 
     name: str
@@ -156,6 +130,10 @@ class Profile(_Strict):
         ids = [experiment.id for experiment in self.experiments]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")
+        claims = [claim.id for e in self.experiments for claim in e.findings]
+        taken = sorted({name for name in claims if claims.count(name) > 1 or name in self.bounds})
+        if taken:
+            raise ValueError(f"two findings share an id: {', '.join(taken)}")
         if self.policy.must_catch <= self.policy.min_effect:
             raise ValueError("policy.must_catch must be larger than policy.min_effect")
         for experiment in self.experiments:
@@ -171,6 +149,11 @@ class Profile(_Strict):
     def points(self) -> tuple[Point, ...]:
         """Every point of every experiment, once, sorted."""
         return tuple(sorted({point for e in self.experiments for point in e.as_points}))
+
+    def bound_of(self, finding_id: str) -> Bound | None:
+        """The bound of one of the study's findings or of the profile's own; None without one."""
+        claims = {claim.id: claim for e in self.experiments for claim in e.findings}
+        return claims.get(finding_id) or self.bounds.get(finding_id)
 
     def experiments_of(self, point: Point) -> list[str]:
         """Ids of the experiments the point belongs to; empty for a drawn point."""
@@ -196,39 +179,89 @@ def shipped_profiles() -> list[str]:
 def load_profile(name_or_file: str) -> Profile:
     """Read a shipped profile by name, or a TOML file by path.
 
+    A file may say `extends = "cpu-nano"` (or another shipped name): then it needs only a `name` and
+    what differs. Its experiments are added; its keys of `plan`, `server` and `bounds` replace those
+    of the same name; whatever else it has replaces the whole.
+
     Raises UsageError for a name that is not shipped, a file that is not there, is not TOML or
     does not validate.
     """
-    option = "--profile"
     path = Path(name_or_file)
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
-            raise UsageError(option, name_or_file, "no such file.", "Give a TOML profile's path.")
+            raise UsageError(_OPTION, name_or_file, "no such file.", "Give a TOML profile's path.")
         text = path.read_text(encoding="utf-8")
     elif name_or_file in shipped_profiles():
-        source = resources.files("append_prefill") / "profiles" / f"{name_or_file}.toml"
-        text = source.read_text(encoding="utf-8")
+        text = _shipped_text(name_or_file)
     else:
         known = ", ".join(shipped_profiles())
         raise UsageError(
-            option,
+            _OPTION,
             name_or_file,
             "is neither a shipped profile nor a file.",
             f"Shipped are {known}; anything else is the path of a TOML file.",
         )
     try:
-        return Profile.model_validate(tomllib.loads(text))
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            option, name_or_file, f"is not TOML ({error}).", "Mend the file."
+            _OPTION, name_or_file, f"is not TOML ({error}).", "Mend the file."
         ) from error
+    if "extends" in data:
+        data = _extended(data, name_or_file)
+    try:
+        return Profile.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "profile"
         raise UsageError(
-            option,
+            _OPTION,
             name_or_file,
-            f"does not validate: {where}: {first['msg']} "
+            f"does not validate: {_where(first['loc'], data)}: {first['msg']} "
             f"({error.error_count()} problem(s) in all).",
             "Compare with the shipped profiles in append_prefill/profiles/.",
         ) from error
+
+
+def _shipped_text(name: str) -> str:
+    source = resources.files("append_prefill") / "profiles" / f"{name}.toml"
+    return source.read_text(encoding="utf-8")
+
+
+def _extended(data: dict[str, Any], file: str) -> dict[str, Any]:
+    """The shipped profile that `data` extends, with what `data` has of its own put in."""
+    own = dict(data)
+    base_name = own.pop("extends")
+    if base_name not in shipped_profiles():
+        raise UsageError(
+            _OPTION,
+            file,
+            f"extends {base_name!r}, which is not shipped.",
+            f"Shipped are {', '.join(shipped_profiles())}.",
+        )
+    if own.get("name", base_name) == base_name:
+        raise UsageError(
+            _OPTION,
+            file,
+            f"extends {base_name} and has no name of its own, so its runs would pass for it.",
+            'Give it one: name = "mine".',
+        )
+    base = tomllib.loads(_shipped_text(base_name))
+    for table in ("plan", "server", "bounds"):
+        if isinstance(own.get(table), dict):
+            own[table] = base[table] | own[table]
+    if isinstance(own.get("experiments"), list):
+        own["experiments"] = base["experiments"] + own["experiments"]
+    return base | own
+
+
+def _where(loc: tuple[int | str, ...], data: Any) -> str:
+    """A field's place in words: `experiments.append.points`, an entry of a list by its id."""
+    words = []
+    for part in loc:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None  # the field is missing, or is of another type
+        named = isinstance(part, int) and isinstance(data, dict) and "id" in data
+        words.append(str(data["id"] if named else part))
+    return ".".join(words) or "profile"

@@ -1,6 +1,5 @@
 """Stored nights of real SGLang, judged by the rules of today: no alarm, and the promise kept."""
 
-from append_prefill.workload.profile import load_profile
 from benchmarks import nights as real_nights
 from benchmarks import replay
 from benchmarks.verdicts import cpu
@@ -8,7 +7,7 @@ from benchmarks.verdicts import cpu
 
 def test_real_nights_are_quiet_and_the_promised_effect_is_caught() -> None:
     """Caught 95 times in 100 each: 16 or more of twenty in 99 of 100."""
-    setting, profile = cpu(), load_profile(real_nights.PROFILE)
+    setting, profile = cpu(), real_nights.profile()
     days = real_nights.load(setting.samples)
     assert [len(nights) for nights in days.values()] == [10, 10]
     caught = 0

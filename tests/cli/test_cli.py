@@ -15,6 +15,7 @@ from append_prefill.records.definition import definition_of
 from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
@@ -252,6 +253,42 @@ def test_store_the_reference_of_a_side_by_side_run(tmp_path: Path, capsys: Captu
     # The candidate of the same file is another version's baseline.
     _, data = call_json(capsys, "baselines", "store", path, *where)
     assert Path(data["path"]).name == "0.5.23.json"
+
+
+def test_store_the_reference_by_a_profile_that_has_more_experiments_by_now(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        """
+        extends = "llama-3.1-8b"
+        name = "mine"
+        [[experiments]]
+        id = "more"
+        title = "More"
+        points = [[96, 64]]
+        """
+    )
+    path = stored(tmp_path, "both", both_sides())
+    where = ["--baselines", str(tmp_path / "baselines"), "--profile", str(mine)]
+    status, data = call_json(capsys, "baselines", "store", path, "--side", "reference", *where)
+    assert status == 0
+    kept = read_run(Path(data["path"]))
+    assert (96, 64) not in {(p.context_tokens, p.append_tokens) for p in kept.points}
+
+
+def test_compare_says_which_points_it_leaves_out(tmp_path: Path, capsys: Captured) -> None:
+    more = builders.run()
+    more.starts = [builders.start(i, points=(*builders.POINTS, Point(96, 64))) for i in range(5)]
+    more.plan.points.append((96, 64))
+    paths = stored(tmp_path, "old", builders.run("0.5.19")), stored(tmp_path, "new", more)
+    main(["compare", *paths])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Compared at the 4 points both have; not in the baseline: L96-m64." in said
+    _, data = call_json(capsys, "compare", *paths)
+    assert (data["only_candidate"], data["only_reference"]) == ([[96, 64]], [])
+    main(["compare", *paths[::-1]])
+    assert "not in this run: L96-m64." in " ".join(capsys.readouterr().out.split())
 
 
 def test_store_needs_a_reference_and_its_profile(tmp_path: Path, capsys: Captured) -> None:

@@ -101,10 +101,10 @@ def renamed(side: str, **subject: Any) -> Run:
         (night(reference="0.5.19"), "sglang 0.5.23 and 0.5.19"),
         (renamed("reference", prefill_graph="off"), "prefill_graph None and off"),
         (night(1, identity=builders.identity(driver="590.1")), "in driver."),
-        (night(1, identity=builders.identity(definition="e" * 64)), "in definition."),
+        (night(1, identity=builders.identity(protocol={"version": 9})), "in protocol."),
         (night(), "once more"),
     ],
-    ids=["failed", "one side", "versions", "environments", "identity", "definition", "twice"],
+    ids=["failed", "one side", "versions", "environments", "identity", "protocol", "twice"],
 )
 def test_a_run_that_is_no_night_like_the_others_is_named(
     run: Run, what: str, root: Path, tmp_path: Path, capsys: Captured

@@ -14,7 +14,7 @@ from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.workload.profile import Profile, load_profile
 from tests.records import builders
 
@@ -31,8 +31,10 @@ def test_study_points_and_promise() -> None:
     """Five starts at 1 % catch 3 % side by side: what the design says of the default plan."""
     outlook = outlook_of(plan(sides=("candidate", "reference")), PROFILE, None)
     tagged = [p for p in outlook["points"] if p["experiment"]]
-    assert len(tagged) == 18
-    assert sum(len(p["experiment"]) for p in tagged) == 21
+    assert len(tagged) == len(PROFILE.points)
+    assert sum(len(p["experiment"]) for p in tagged) == sum(
+        len(set(experiment.points)) for experiment in PROFILE.experiments
+    )
     assert outlook["mde_side_by_side"] < outlook["mde_baseline"]
     assert outlook["starts_needed_side_by_side"] > 1
     assert outlook["minutes_from"].startswith("assumed")
@@ -91,6 +93,30 @@ def test_command(tmp_path: Path, capsys: Captured) -> None:
     save_baseline(builders.run(definition=definition_of(PROFILE)), tmp_path)
     assert main([*base, "--json"]) == 0
     assert "as in the run of 2026-11-02" in json.loads(capsys.readouterr().out)["minutes_from"]
+
+
+def test_a_stored_run_of_fewer_points_is_told_from_one_of_another_benchmark(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    """After an experiment was added the old baseline's pace and noise still serve."""
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path), "--json"]
+
+    def pace_of(run: Run) -> str:
+        save_baseline(run, tmp_path)
+        assert main(base) == 0
+        return str(json.loads(capsys.readouterr().out)["minutes_from"])
+
+    fewer = builders.run()
+    fewer.plan.points = [(p.context_tokens, p.append_tokens) for p in PROFILE.points[:3]]
+    other = fewer.identity | {"protocol": {"version": 1, "idle_ms": 9.0}}
+    assert pace_of(fewer.model_copy(update={"identity": other})).startswith("assumed")
+    elsewhere = fewer.model_copy(deep=True)
+    elsewhere.plan.points = [(9, 9)]
+    path = tmp_path / "nvidia-h200" / "llama-3.1-8b-instruct" / "0.5.23.json"
+    path.unlink()
+    assert pace_of(elsewhere).startswith("assumed")
+    path.unlink()
+    assert pace_of(fewer).startswith("as in the run of 2026-11-02")
 
 
 def test_budget_that_is_too_small_is_said(tmp_path: Path, capsys: Captured) -> None:

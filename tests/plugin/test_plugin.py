@@ -43,6 +43,60 @@ def test_selected_experiments_limit_the_points(suite):
     assert {context for context, _ in record["plan"]["points"]} == {256}
 
 
+OWN = """
+[[experiments]]
+id = "mine"
+title = "Mine"
+points = [[96, 8], [96, 256]]
+[[experiments.findings]]
+id = "mine_flat"
+claim = "Flat"
+measure = "append_ends"
+limit = 1.2
+argument = "Simulated with a cost a token that breaks it."
+"""
+
+
+def test_a_profiles_own_claim_has_its_test_and_measures_its_points(suite):
+    profile = suite.pytester.path / "own.toml"
+    profile.write_text(TINY.read_text() + OWN)
+    result = suite.run(
+        f"--profile={profile}",
+        "--sglang=planted:floor_ms=10,new_token_us=300",
+        "--baseline=none",
+        "--starts=3",
+        "-kmine_flat",
+    )
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*broken*mine_flat*"])
+    assert suite.record()["plan"]["points"] == [[96, 8], [96, 256]]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m", "append_prefill", f"--profile={TINY}")])
+def test_without_own_claims_there_is_no_test_of_them(suite, arguments):
+    """Nor a skipped one, which every run would list."""
+    result = suite.pytester.runpytest_subprocess(
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+        "--sglang=planted",
+        "perf_tests/test_profile_claims.py",
+    )
+    result.assert_outcomes(deselected=1)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_an_own_claim_called_as_one_of_the_studys_is_refused(suite):
+    profile = suite.pytester.path / "own.toml"
+    text = TINY.read_text() + OWN.replace("mine_flat", "append_flatness")
+    start, end = text.index("[bounds.append_flatness]"), text.index("[bounds.context_flatness]")
+    profile.write_text(text[:start] + text[end:])
+    result = suite.run(f"--profile={profile}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "calls a finding append_flatness" in result.stderr.str()
+
+
 def test_a_broken_finding_fails_the_test_and_the_run(suite):
     # Large against the ms or two that a machine busy with other tests adds.
     result = suite.run(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from append_prefill.records.definition import UNTOLD, defined_by
 from append_prefill.records.grounds import Side
 from append_prefill.records.identity import compose_identity
 from append_prefill.records.run import (
@@ -45,6 +46,7 @@ def identity(**changes: Any) -> dict[str, Any]:
             server_args=["--chunked-prefill-size", "8192"],
             server_env={},
             definition="d" * 64,
+            protocol=UNTOLD,
         )
         | changes
     )
@@ -148,6 +150,18 @@ def run(version: str = "0.5.23", *, starts: int = 5, **changes: Any) -> Run:
         "verdict": "pass",
     }
     return Run(**(fields | changes))
+
+
+def as_before_protocols(made: Run, points: Sequence[Point] = POINTS) -> Run:
+    """`made` as written before the identity told the protocol: it holds one hash for all.
+
+    `points` are those of its profile.
+    """
+    definition = defined_by(UNTOLD, points)
+    identity = {k: v for k, v in made.identity.items() if k != "protocol"}
+    return made.model_copy(
+        update={"definition": definition, "identity": identity | {"definition": definition}}
+    )
 
 
 def side_by_side(

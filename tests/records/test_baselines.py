@@ -123,6 +123,19 @@ def test_other_identity_is_not_lost(root: Path) -> None:
     assert save_baseline(other, root, not_binding=["driver"]).is_file()
 
 
+def test_points_are_added_to_a_baseline_and_never_lost(root: Path) -> None:
+    more = builders.run("0.5.12")
+    more.plan.points.append((96, 64))
+    path = save_baseline(more, root)
+    assert [96, 64] in json.loads(path.read_text())["plan"]["points"]
+    with pytest.raises(UsageError, match=r"does not measure \(L96-m64\), and they would be lost"):
+        save_baseline(builders.run("0.5.12"), root)
+    with pytest.raises(UsageError, match="L96-m64"):
+        refuse_overwrite(root, builders.identity(), "0.5.12", points=builders.POINTS)
+    # Where only the noise is written, the record stays as it is.
+    assert refuse_overwrite(root, builders.identity(), "0.5.12") == path
+
+
 def test_refusal_is_known_before_a_server_starts(root: Path) -> None:
     identity = builders.identity(power_cap_w=500)
     with pytest.raises(UsageError, match="power_cap_w"):
@@ -162,6 +175,15 @@ def test_auto_prefers_the_same_identity_over_newer(root: Path) -> None:
     found = select(root, "auto", profile=lenient)
     assert found is not None
     assert found.version == "0.5.21"
+
+
+def test_auto_prefers_points_in_common_over_newer(root: Path) -> None:
+    elsewhere = builders.run("0.5.21")
+    elsewhere.plan.points = [(9, 9)]
+    save_baseline(elsewhere, root)
+    found = select(root, "auto")
+    assert found is not None
+    assert found.version == "0.5.12"
 
 
 def test_auto_returns_another_identity_to_be_named(root: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from append_prefill.records import definition
-from append_prefill.records.definition import definition_of
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.records.definition import UNTOLD, defined_by, definition_of, protocol_of
+from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
 
 Change = Callable[[Profile], Profile]
 
@@ -49,6 +49,17 @@ def test_repeats_and_words_do_not_define(change: Change) -> None:
 def test_what_a_sample_is_defines(change: Change) -> None:
     profile = load_profile("llama-3.1-8b")
     assert definition_of(change(profile)) != definition_of(profile)
+
+
+def test_the_untold_protocol_is_the_shipped_profiles() -> None:
+    """What stored records are taken for, the profiles that measured them still say."""
+    for name in shipped_profiles():
+        assert protocol_of(load_profile(name)) == UNTOLD
+
+
+def test_the_order_of_points_does_not_define() -> None:
+    points = load_profile("cpu-nano").points
+    assert defined_by(UNTOLD, points[::-1]) == definition_of(load_profile("cpu-nano"))
 
 
 def test_protocol_version_defines(monkeypatch: pytest.MonkeyPatch) -> None:

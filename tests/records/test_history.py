@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from append_prefill.errors import UsageError
+from append_prefill.records.definition import UNTOLD
 from append_prefill.records.history import (
     append_history,
     last_of_identity,
     load_history,
     load_runs,
+    with_protocols,
 )
 from append_prefill.records.store import write_run
 from tests.records import builders
@@ -66,6 +68,34 @@ def test_runs_that_were_pruned_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "night-1" / "run.json").unlink()
     runs = load_runs(load_history(tmp_path), tmp_path)
     assert [run.created_at.day for run in runs] == [2, 4]
+
+
+def test_a_line_that_tells_no_protocol_takes_its_records(tmp_path: Path) -> None:
+    """One of selected experiments gives nothing away; another of its definition does."""
+    partial = [(p.context_tokens, p.append_tokens) for p in builders.POINTS[:1]]
+    for day in range(4):
+        run = builders.run(created_at=builders.CREATED + timedelta(days=day))
+        if day == 1:
+            run = run.model_copy(update={"plan": run.plan.model_copy(update={"points": partial})})
+            run = run.model_copy(update={"points": run.points[:1]})
+        if day < 3:
+            run = builders.as_before_protocols(run)
+        folder = tmp_path / f"night-{day}"
+        write_run(run, folder / "run.json")
+        append_history(run, folder)
+    path = tmp_path / "history.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:3]:
+        line["identity"].pop("protocol", None)  # as an older suite wrote it
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    bare = load_history(tmp_path)
+    told = with_protocols(bare, tmp_path)
+    assert [entry.identity.get("protocol") for entry in told] == [UNTOLD] * 4
+    assert last_of_identity(told, builders.identity(), 9) == told
+    assert last_of_identity(bare, builders.identity(), 9) == bare[3:]
+    for day in range(3):
+        (tmp_path / f"night-{day}" / "run.json").unlink()
+    assert with_protocols(bare, tmp_path) == bare
 
 
 def test_broken_line_is_named(tmp_path: Path) -> None:

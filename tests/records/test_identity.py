@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from append_prefill.records.definition import UNTOLD, definition_of, protocol_of
 from append_prefill.records.identity import (
     arguments,
     compose_identity,
     differences,
+    identity_differences,
+    identity_of,
     is_secret,
     without_secrets,
 )
 from append_prefill.records.run import Run
+from append_prefill.records.store import read_run
+from append_prefill.workload.experiment import Experiment
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import load_profile
 from tests.records import builders
+
+ROOT = Path(__file__).parents[2]
+STORED = sorted([*ROOT.glob("baselines/*/*/*.json"), *ROOT.glob("reports/sample*/run.json")])
+MORE = (*builders.POINTS, Point(96, 64))
 
 
 def test_equal_runs_do_not_differ_whatever_their_subject() -> None:
@@ -46,17 +58,62 @@ def test_not_binding_excuses_a_field_and_its_children() -> None:
     }
 
 
-def test_definition_always_binds() -> None:
-    one = builders.run()
+def test_the_protocol_always_binds_field_by_field() -> None:
+    other = builders.run(identity=builders.identity(protocol={**UNTOLD, "idle_ms": 0.0}))
+    expected = {"protocol.idle_ms": [3.0, 0.0]}
+    assert differences(builders.run(), other, ["protocol", "protocol.idle_ms"]) == expected
+
+
+def test_points_do_not_bind() -> None:
     other = builders.run(definition="e" * 64, identity=builders.identity(definition="e" * 64))
-    assert set(differences(one, other, ["definition"])) == {"definition"}
+    assert differences(builders.run(), other) == {}
 
 
-def test_definition_binds_where_only_the_record_has_it() -> None:
-    bare = {k: v for k, v in builders.identity().items() if k != "definition"}
-    one = builders.run(identity=bare)
-    assert differences(one, builders.run(identity=bare), ()) == {}
-    assert set(differences(one, builders.run(identity=bare, definition="x"), ())) == {"definition"}
+def test_an_old_hash_gives_its_protocol_away_by_the_points_of_its_plan() -> None:
+    old = builders.as_before_protocols(builders.run())
+    assert "protocol" not in old.identity
+    assert identity_of(old)["protocol"] == UNTOLD
+    more = builders.as_before_protocols(builders.side_by_side(points=MORE), MORE)
+    for other in (builders.run(), more):
+        assert differences(old, other) == {} == differences(other, old)
+
+
+def test_an_old_hash_that_says_nothing_binds_as_a_whole() -> None:
+    """Of another protocol, or of a run of selected experiments: the record cannot tell which."""
+    selected = builders.as_before_protocols(builders.run(), MORE)
+    assert "protocol" not in identity_of(selected)
+    again = builders.as_before_protocols(builders.run("0.5.22"), MORE)
+    assert differences(selected, again) == {}
+    for other in (builders.run(), builders.as_before_protocols(builders.run())):
+        assert set(differences(selected, other, ["definition"])) == {"definition"}
+    # A run that tells its protocol and is of the same hash is of the same protocol.
+    told = builders.identity(definition=selected.definition)
+    assert differences(builders.run(identity=told), selected) == {}
+
+
+def test_a_definition_that_only_the_records_own_key_has_counts() -> None:
+    old = builders.as_before_protocols(builders.run(), MORE)
+    bare = {k: v for k, v in old.identity.items() if k != "definition"}
+    one, other = (builders.run(identity=bare, definition=d) for d in ("x", "y"))
+    assert differences(one, one) == {}
+    assert set(differences(one, other)) == {"definition"}
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_is_stored_stays_comparable_when_its_profile_gets_an_experiment(path: Path) -> None:
+    stored = read_run(path)
+    if stored.provenance == "study":  # a table, which reaches no verdict anyway
+        assert "protocol" not in identity_of(stored)
+        return
+    profile = load_profile(stored.profile)
+    added = Experiment(id="mine", title="mine", points=((96, 64), (96, 256)))
+    grown = profile.model_copy(update={"experiments": (*profile.experiments, added)})
+    identity = stored.identity | {
+        "definition": definition_of(grown),
+        "protocol": protocol_of(grown),
+    }
+    assert identity["definition"] != stored.definition
+    assert identity_differences(identity, identity_of(stored)) == {}
 
 
 def test_missing_and_null_are_the_same() -> None:
@@ -96,7 +153,9 @@ def test_arguments_keep_what_matters() -> None:
 
 @given(st.dictionaries(st.from_regex(r"\A[A-Z_]{1,9}\Z"), st.text(min_size=8), max_size=4))
 def test_environment_values_stay_out(env: dict[str, str]) -> None:
-    kept = compose_identity(device={}, model={}, server_args=[], server_env=env, definition="")
+    kept = compose_identity(
+        device={}, model={}, server_args=[], server_env=env, definition="", protocol={}
+    )
     text = json.dumps(kept["server_env"], ensure_ascii=False)
     assert kept["server_env"]["names"] == sorted(env)
     assert not any(value in text for value in env.values())
@@ -105,7 +164,12 @@ def test_environment_values_stay_out(env: dict[str, str]) -> None:
 def test_environment_values_bind() -> None:
     def of(value: str) -> object:
         return compose_identity(
-            device={}, model={}, server_args=[], server_env={"OMP": value}, definition=""
+            device={},
+            model={},
+            server_args=[],
+            server_env={"OMP": value},
+            definition="",
+            protocol={},
         )["server_env"]
 
     assert of("1") == of("1") != of("2")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from append_prefill.analysis.findings import STUDY_EXPERIMENTS
 from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Side
 from append_prefill.records.run import (
     BlockState,
@@ -39,7 +40,10 @@ Change = Callable[[Point], float]
 
 
 def profile() -> Profile:
-    return load_profile("llama-3.1-8b")
+    """The shipped profile with the study's experiments, whatever else it may have by now."""
+    whole = load_profile("llama-3.1-8b")
+    studys = tuple(whole.experiment(name) for name in STUDY_EXPERIMENTS)
+    return whole.model_copy(update={"experiments": studys})
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import WORST_POINTS, escape, render_markdown
-from append_prefill.report.words import word_of
+from append_prefill.report.terminal import summary_lines
+from append_prefill.report.words import shared_note, word_of
 from tests.report import samples
 
 
@@ -22,6 +24,30 @@ def test_verdict_first_and_tables_are_rectangular(name: str) -> None:
         cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
         assert width in (0, cells) or not cells
         width = cells
+
+
+def test_points_of_one_side_are_named_wherever_the_verdict_is_told() -> None:
+    run = samples.suspected()
+    assert run.comparison is not None
+    assert shared_note(run.comparison) == ""
+    run.comparison.only_candidate = [(96, 64)]
+    run.comparison.only_reference = [(9, 9), (9, 10)]
+    note = (
+        f"Compared at the {len(run.comparison.points)} points both have; "
+        "not in the baseline: L96-m64; not in this run: L9-m9 and L9-m10."
+    )
+    assert shared_note(run.comparison) == note
+    terminal = summary_lines(run, Path("x"), None)
+    for text in (render_markdown(run).replace("\\", ""), render_html(run), "\n".join(terminal)):
+        assert note in text
+
+
+def test_no_common_point_is_said_as_such() -> None:
+    run = samples.not_comparable()
+    assert run.comparison is not None
+    run.comparison.differing = {}
+    text = render_markdown(run)
+    assert "no point was measured on both sides" in text
 
 
 def test_worst_points_are_the_five_slowest() -> None:

@@ -83,6 +83,31 @@ def test_another_identity_is_not_comparable_and_the_fields_are_named():
     assert "driver" in result.comparison.differing
 
 
+def test_points_of_one_side_are_left_out_and_named():
+    """An experiment that was added since, and points that each seed draws for itself."""
+    new, drawn = Point(96, 64), Point(77, 7)
+    run, stored = run_of(Model()), run_of(Model(), seed=2)
+    rng = random.Random(9)
+    run.starts = starts_of([*POINTS, new, drawn], "candidate", Model(), rng)
+    run.plan.points.append((96, 64))
+    run.plan.drawn.append((77, 7))
+    comparison = judged(run, chosen=stored).comparison
+    assert comparison.verdict != "not-comparable"
+    assert {p.point for p in comparison.points} == set(POINTS)
+    assert (comparison.only_candidate, comparison.only_reference) == ([(96, 64)], [])
+    back = judged(stored, chosen=run).comparison
+    assert (back.only_candidate, back.only_reference) == ([], [(96, 64)])
+
+
+def test_runs_without_a_common_point_are_not_comparable():
+    run, stored = run_of(Model()), run_of(Model(), seed=2)
+    stored.starts = starts_of([Point(96, 64)], "candidate", Model(), random.Random(9))
+    stored.plan.points = [(96, 64)]
+    result = judged(run, chosen=stored)
+    assert (result.comparison.verdict, result.comparison.differing) == ("not-comparable", {})
+    assert result.comparison.only_reference == [(96, 64)]
+
+
 def test_a_running_server_gets_no_statistical_verdict():
     result = judged(run_of(Model(floor_ms=30)), chosen=run_of(Model(), seed=2), replicable=False)
     assert result.comparison.verdict == "inconclusive"

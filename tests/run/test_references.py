@@ -1,11 +1,14 @@
 """What a run is held against from storage."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from append_prefill.records.baselines import save_baseline
+from append_prefill.records.history import append_history
 from append_prefill.records.identity import identity_of
 from append_prefill.records.run import NoiseRecord
+from append_prefill.records.store import write_run
 from append_prefill.run.references import gather
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
@@ -37,3 +40,32 @@ def test_noise_comes_from_any_baseline_of_the_identity(tmp_path):
 def test_another_identitys_noise_is_not_borrowed(tmp_path):
     save_baseline(builders.run(noise=NOISE), tmp_path / "baselines")
     assert references(tmp_path, driver="1.2.3").noise is None
+
+
+def test_the_rolling_window_goes_on_when_an_experiment_is_added(tmp_path):
+    """Nights before and after, the older ones of a suite whose records told no protocol."""
+    more = (*builders.POINTS, Point(96, 64))
+    for day in range(3):
+        run = builders.run(created_at=builders.CREATED + timedelta(hours=day))
+        if day < 2:
+            run = builders.as_before_protocols(run)
+        else:
+            run.starts = [builders.start(index, points=more) for index in range(5)]
+            run.plan.points.append((96, 64))
+        folder = tmp_path / "reports" / f"night-{day}"
+        write_run(run, folder / "run.json")
+        append_history(run, folder)
+    identity = identity_of(builders.run()) | {"definition": "e" * 64}
+    rolling = references(tmp_path, **identity).rolling
+    assert len(rolling.starts) == 15
+    assert {p.point for p in rolling.noise.points} == set(more)
+
+
+def test_nights_without_a_point_in_common_are_no_window(tmp_path):
+    for day in range(2):
+        run = builders.run(created_at=builders.CREATED + timedelta(hours=day))
+        run.plan.points = [(9, 9)]
+        folder = tmp_path / "reports" / f"night-{day}"
+        write_run(run, folder / "run.json")
+        append_history(run, folder)
+    assert references(tmp_path).rolling is None

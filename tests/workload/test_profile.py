@@ -1,5 +1,9 @@
+import json
+import re
+
 import pytest
 
+from append_prefill.analysis.findings import STUDY_EXPERIMENTS
 from append_prefill.errors import UsageError
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
@@ -15,9 +19,10 @@ def test_shipped_profiles_validate_and_argue_every_bound(name):
 
 def test_the_llama_profile_has_the_studys_points():
     profile = load_profile("llama-3.1-8b")
-    assert sum(len(e.points) for e in profile.experiments) == 21
-    assert len(profile.points) == 18
-    assert profile.experiments_of(Point(512, 512)) == ["cache_rate", "scale", "append"]
+    studys = [profile.experiment(name) for name in STUDY_EXPERIMENTS]
+    assert sum(len(e.points) for e in studys) == 21
+    assert len({point for e in studys for point in e.as_points}) == 18
+    assert profile.experiments_of(Point(512, 512))[:3] == ["cache_rate", "scale", "append"]
     assert profile.experiments_of(Point(1, 1)) == []
 
 
@@ -43,6 +48,117 @@ def test_a_bound_without_an_argument_does_not_validate(tmp_path):
     data["bounds"]["scale_factor"]["argument"] = "because"
     with pytest.raises(ValueError, match="argument"):
         Profile.model_validate(data)
+
+
+LONG_ENOUGH = "The span is 4: in proportion it would be 4."
+MINE = {
+    "id": "mine",
+    "title": "Mine",
+    "points": [[1024, 32], [1024, 64], [1024, 128]],
+    "findings": [
+        {
+            "id": "mine_flat",
+            "claim": "Flat",
+            "measure": "append_ends",
+            "limit": 1.2,
+            "argument": LONG_ENOUGH,
+        }
+    ],
+}
+
+
+def refused(tmp_path, experiment=MINE, **finding):
+    """What is said of an own profile with that experiment, its finding changed."""
+    toml = 'extends = "cpu-nano"\nname = "own"\n[[experiments]]\n'
+    own = {**experiment["findings"][0], **finding}
+    for table, values in (("", experiment), ("[[experiments.findings]]\n", own)):
+        lines = (f"{k} = {json.dumps(v)}\n" for k, v in values.items() if k != "findings")
+        toml += table + "".join(lines)
+    path = tmp_path / "own.toml"
+    path.write_text(toml)
+    with pytest.raises(UsageError) as caught:
+        load_profile(str(path))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (
+            {"measure": "slope"},
+            "experiments.mine.findings.mine_flat.measure: Input should be 'append_ends', "
+            "'context_ends', 'total_ends', 'total_factor' or 'band'",
+        ),
+        (
+            {"argument": "seems fine"},
+            "experiments.mine.findings.mine_flat.argument: Value error, 'seems fine' is no "
+            "argument for a number that can turn a run red: say in 20 characters or more why it is "
+            "this one and not twice or half of it",
+        ),
+        ({"limit": 0}, "experiments.mine.findings.mine_flat.limit"),
+        ({"id": "Mine!"}, "experiments.mine.findings.Mine!.id"),
+        ({"axis": "append"}, "experiments.mine.findings.mine_flat.axis: Extra inputs"),
+        ({"id": "append_flatness"}, "two findings share an id: append_flatness"),
+        (
+            {"measure": "context_ends"},
+            "mine_flat: context_ends takes one point with the fewest and one with the most context "
+            "tokens, and the points have [1024, 1024, 1024]",
+        ),
+    ],
+)
+def test_a_claim_that_cannot_be_is_refused_by_its_place(tmp_path, finding, said):
+    assert said in refused(tmp_path, **finding)
+
+
+def test_points_that_cannot_be_are_refused_by_their_place(tmp_path):
+    said = refused(tmp_path, MINE | {"points": [[0, 32], [8, 64]]})
+    assert "experiments.mine.points: Value error, a point needs at least one context" in said
+    one = refused(tmp_path, MINE | {"points": [[1024, 32]]})
+    assert "mine_flat: append_ends takes two points or more" in one
+    again = refused(tmp_path, MINE | {"id": "append"})
+    assert "two experiments share an id" in again
+
+
+def test_a_profile_that_extends_a_shipped_one_says_what_differs(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        """
+        extends = "cpu-nano"
+        name = "own"
+        [plan]
+        starts = 9
+        [bounds.append_flatness]
+        limit = 2
+        argument = "A limit of its own, with an argument of its own."
+        [link]
+        name = "100 GbE"
+        gb_per_s = 12.5
+        """
+    )
+    own, shipped = load_profile(str(path)), load_profile("cpu-nano")
+    assert own.plan == shipped.plan.model_copy(update={"starts": 9})
+    assert own.bounds["append_flatness"].limit == 2
+    assert own.bounds.keys() == shipped.bounds.keys()
+    assert (own.link.name, own.experiments) == ("100 GbE", shipped.experiments)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('extends = "nope"\nname = "own"', "extends 'nope', which is not shipped. Shipped are"),
+        ('extends = "cpu-nano"', "has no name of its own"),
+        ('extends = "cpu-nano"\nname = "cpu-nano"', "has no name of its own"),
+        ('extends = "cpu-nano"\nname = "own"\nplan = 3', "plan: Input should be"),
+        ('extends = ["cpu-nano"]\nname = "own"', "is not shipped"),
+        ('extends = "cpu-nano"\nname = "own"\nexperiments = [3]', "experiments"),
+    ],
+)
+def test_a_wrong_extension_is_named(tmp_path, text, said):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(str(path))) as caught:
+        load_profile(str(path))
+    assert said in str(caught.value)
 
 
 def test_a_point_beyond_the_limit_does_not_validate():
