@@ -319,7 +319,7 @@ def _newest_older(
 def _unknown_version(
     option: str, version: str, stored: Sequence[Stored], folder: Path
 ) -> UsageError:
-    known = ", ".join(s.version for s in stored)
+    known = ", ".join(dict.fromkeys(s.version for s in stored))  # several devices have one
     return UsageError(
         option,
         version,
