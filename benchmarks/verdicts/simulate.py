@@ -10,6 +10,7 @@ import numpy as np
 from append_prefill.analysis.joint import ASSUMED_DF, Prior, prior_of
 from append_prefill.analysis.noise import components, pair_sd_of
 from append_prefill.analysis.summary import faster_half
+from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord
 from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting
 
@@ -156,7 +157,7 @@ def assumed(setting: Setting) -> Prior:
         ASSUMED_DF,
         setting.night_sd,
         ASSUMED_DF,
-        "assumed",
+        NoiseSource(kind="profile"),
         pair_sd=setting.pair_sd,
         pair_df=ASSUMED_DF,
     )

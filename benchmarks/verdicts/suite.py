@@ -8,7 +8,7 @@ import numpy as np
 
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import Prior, estimate
-from append_prefill.analysis.sequential import plan
+from append_prefill.analysis.sequential import schedule_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.run.adaptive import SUSPECT_RATE
 from benchmarks.verdicts.peers import Flags
@@ -72,7 +72,7 @@ def adaptive(
 ) -> tuple[Flags, float]:
     """The adaptive rule: alarms, and the mean number of launches per side."""
     policy, design = setting.profile.policy, setting.design
-    schedule = plan(policy, setting.launches)
+    schedule = schedule_of(policy, setting.launches)
     drawn = draw(rng, setting, sessions, schedule.starts[-1], across=False)
     a = faster_half(drawn.candidate) + shift(sessions)[:, None, :]
     b = faster_half(drawn.reference)
