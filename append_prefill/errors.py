@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 EXIT_REGRESSION = 1
 EXIT_USAGE = 4  # pytest's own usage status
 EXIT_INFRASTRUCTURE = 7
@@ -38,3 +43,10 @@ class ServerDiedError(InfrastructureError):
         self.log_tail, self.log_path = log_tail, log_path
         tail = f"\nLast lines of {log_path}:\n{log_tail}" if log_tail else f" (log: {log_path})"
         super().__init__(problem + tail)
+
+
+def first_problem(error: ValidationError, whole: str) -> str:
+    """What does not validate first: where, and why. `whole` names the document itself."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg']}"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.records.identity import without_secrets
 from append_prefill.records.run import SCHEMA, Run, Start
 
@@ -150,13 +150,11 @@ def _validated(model: type[_M], data: Any, option: str, file: Path) -> _M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
         raise UsageError(
             option,
             file,
-            f"does not validate: {where}: {first['msg']} ({error.error_count()} problem(s) "
-            "in all).",
+            f"does not validate: {first_problem(error, 'record')} ({error.error_count()} "
+            "problem(s) in all).",
             "A record is written by the suite; restore it from version control or measure again.",
         ) from error
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.points import Point
 
 DeviceKind = Literal["cuda", "cpu"]
@@ -223,12 +223,10 @@ def load_profile(name_or_file: str) -> Profile:
             option, name_or_file, f"is not TOML ({error}).", "Mend the file."
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "profile"
         raise UsageError(
             option,
             name_or_file,
-            f"does not validate: {where}: {first['msg']} "
-            f"({error.error_count()} problem(s) in all).",
+            f"does not validate: {first_problem(error, 'profile')} ({error.error_count()} "
+            "problem(s) in all).",
             "Compare with the shipped profiles in append_prefill/profiles/.",
         ) from error
