@@ -158,7 +158,7 @@ def save_baseline(
         (
             run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
             "this run holds no valid start to compare with.",
-            "Mend what its warnings name and measure again.",
+            "Fix what its warnings name and measure again.",
         ),
         (
             not run.replicated,

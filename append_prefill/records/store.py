@@ -69,7 +69,7 @@ def write_start(start: Start, folder: Path) -> Path:
     """Write one start to `folder`/starts/<side>-<index>.json, replacing its earlier state.
 
     Called after every block, so that a crash loses at most one block. A pair that is measured
-    again after its worker died replaces the torso, which is no replicate.
+    again after its worker died replaces the unfinished one, which is no replicate.
     """
     path = folder / _STARTS_FOLDER / f"{start.side}-{start.index}.json"
     data = start.model_dump(mode="json")
