@@ -104,7 +104,8 @@ def _stored(run: Run, baselines: Path) -> Run | None:
     chosen = next((c for c in against if c.kind == "baseline" and c.role == "chosen"), None)
     if chosen is None:
         return None
-    for stored in stored_baselines(baselines, run.identity):
+    named = run.identity.get("device") and run.identity.get("model", {}).get("name")
+    for stored in stored_baselines(baselines, run.identity) if named else []:
         # One that was stored anew since is another run, not what this one was compared with.
         if stored.version == chosen.reference and stored.run.created_at < run.created_at:
             return stored.run

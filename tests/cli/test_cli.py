@@ -186,6 +186,9 @@ def test_report_draws_the_stored_run_it_was_compared_with(tmp_path: Path, capsys
         assert main(["report", str(page), "--baselines", str(folder)]) == 0
         assert "SGLang 0.5.19, which the run was compared with" in capsys.readouterr().err
         assert (page.parent / "report.html").read_text(encoding="utf-8") != drawn
+    # Of a running server that told no device, which was held against a file.
+    nameless = new.model_copy(update={"comparison": compared, "identity": {}})
+    assert main(["report", stored(tmp_path, "nameless", nameless), *where]) == 0
 
 
 def test_report_of_several_has_no_single_folder(tmp_path: Path, capsys: Captured) -> None:
