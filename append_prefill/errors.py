@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 EXIT_REGRESSION = 1
 EXIT_USAGE = 4  # pytest's own usage status
 EXIT_INFRASTRUCTURE = 7
@@ -42,3 +47,21 @@ class ServerDiedError(InfrastructureError):
         self.log_tail, self.log_path = log_tail, log_path
         tail = f"\nLast lines of {log_path}:\n{log_tail}" if log_tail else f" (log: {log_path})"
         super().__init__(problem + tail)
+
+
+def first_problem(error: ValidationError, whole: str, data: Any = None) -> str:
+    """What does not validate first: where, and why. `whole` names the document itself.
+
+    With the document's `data` an entry of a list is called by its id where it has one:
+    `experiments.append.points`.
+    """
+    first = error.errors(include_url=False)[0]
+    words = []
+    for part in first["loc"]:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None  # the field is missing, or is of another type
+        named = isinstance(part, int) and isinstance(data, dict) and "id" in data
+        words.append(str(data["id"] if named else part))
+    return f"{'.'.join(words) or whole}: {first['msg']}"

@@ -20,14 +20,14 @@ import numpy as np
 
 from append_prefill.analysis.summary import faster_half
 from append_prefill.engines.base import Engine
-from append_prefill.engines.devices import DeviceLock, cpu_device, list_devices
+from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
-from append_prefill.engines.resolve import resolve_engine
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Plan, abba, make_plan
 from append_prefill.probe.sample import take_sample
 from append_prefill.workload.profile import Profile, load_profile
 from append_prefill.workload.prompts import PromptSource
+from benchmarks.servers import device_of, engine_of, prompts_of
 
 SIDES = ("candidate", "reference")
 
@@ -45,7 +45,7 @@ def one_block(client: TimedClient, prompts: PromptSource, plan: Plan, pair: int,
 
 def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int, blocks: int):
     """Log level (mean over points of the figure that is compared) by side."""
-    device = cpu_device() if profile.device == "cpu" else list_devices()[0]
+    device = device_of(profile)
     with ExitStack() as stack, DeviceLock(device), tempfile.TemporaryDirectory() as logs:
         clients, prompts, servers = {}, {}, {}
         for side, engine in engines.items():
@@ -54,7 +54,7 @@ def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int,
         await_ready(list(servers.values()))
         for side, server in servers.items():
             clients[side] = stack.enter_context(TimedClient(server.base_url))
-            prompts[side] = PromptSource((pair,), int(profile.model.config["vocab_size"]))
+            prompts[side] = prompts_of(profile, pair)
         taken = {side: {} for side in SIDES}
         warm_up = profile.plan.warmup_rounds_max // 3
         for block in range(-warm_up, blocks):
@@ -80,15 +80,7 @@ def main() -> None:
     profile = load_profile(options.profile)
     plan = make_plan(profile, seed=5, sides=SIDES)
     engines = {
-        side: resolve_engine(
-            f"--{name}",
-            value,
-            profile=profile,
-            server_args=[],
-            model=None,
-            dummy_weights=None,
-            root=Path.cwd(),
-        )
+        side: engine_of(f"--{name}", value, profile)
         for side, name, value in (
             ("candidate", "sglang", options.sglang),
             ("reference", "against", options.against),

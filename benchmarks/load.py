@@ -27,13 +27,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from append_prefill.engines.devices import DeviceLock, cpu_device, list_devices
+from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
-from append_prefill.engines.resolve import resolve_engine
 from append_prefill.probe.client import TimedClient
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from append_prefill.workload.prompts import PromptSource
+from benchmarks.servers import device_of, engine_of, prompts_of
 
 TOGETHER = (1, 2, 4, 8, 16)
 DECODES = (0, 1, 4, 16)
@@ -150,18 +150,10 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     options = parser.parse_args()
     profile = load_profile(options.profile)
-    engine = resolve_engine(
-        "--sglang",
-        options.sglang,
-        profile=profile,
-        server_args=[],
-        model=None,
-        dummy_weights=None,
-        root=Path.cwd(),
-    )
-    device = cpu_device() if profile.device == "cpu" else list_devices()[0]
+    engine = engine_of("--sglang", options.sglang, profile)
+    device = device_of(profile)
     point = Point(options.context, options.append)
-    prompts = PromptSource((7,), int((profile.model.config or {})["vocab_size"]))
+    prompts = prompts_of(profile, 7)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as logs, DeviceLock(device):
         server = engine.start(device, Path(logs) / "server.log")
         stack.callback(server.stop)

@@ -29,13 +29,13 @@ from rich.table import Table
 
 from append_prefill.analysis.transfer import kv_bytes_per_token
 from append_prefill.engines.base import RunningServer
-from append_prefill.engines.devices import DeviceLock, cpu_device, list_devices
+from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready, free_port
-from append_prefill.engines.resolve import resolve_engine
 from append_prefill.probe.client import TimedClient, Timing
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 from append_prefill.workload.prompts import PromptSource
+from benchmarks.servers import device_of, engine_of, prompts_of
 
 WARM_BLOCKS = 3
 ROLES = ("alone", "prefill", "decode")
@@ -127,7 +127,7 @@ def show(taken: dict[Point, list[tuple[float, float]]], kv_bytes: int | None) ->
 
 
 def start_all(options: argparse.Namespace, profile: Profile, stack: ExitStack) -> Ways:
-    device = cpu_device() if profile.device == "cpu" else list_devices()[0]
+    device = device_of(profile)
     options.logs.mkdir(parents=True, exist_ok=True)
     stack.enter_context(DeviceLock(device))
     port = free_port()
@@ -135,15 +135,8 @@ def start_all(options: argparse.Namespace, profile: Profile, stack: ExitStack) -
     for role in ROLES:
         half = ["--disaggregation-mode", role, "--disaggregation-transfer-backend", options.backend]
         half += ["--disaggregation-bootstrap-port", str(port)]
-        engine = resolve_engine(
-            "--sglang",
-            options.sglang,
-            profile=profile,
-            server_args=[*options.server_arg, *([] if role == "alone" else half)],
-            model=None,
-            dummy_weights=None,
-            root=Path.cwd(),
-        )
+        own = [*options.server_arg, *([] if role == "alone" else half)]
+        engine = engine_of("--sglang", options.sglang, profile, own)
         servers[role] = engine.start(device, options.logs / f"{role}.log")
         stack.callback(servers[role].stop)
     await_ready(list(servers.values()))
@@ -168,7 +161,7 @@ def main() -> None:
     config = profile.model.config or {}
     with ExitStack() as stack:
         ways = start_all(options, profile, stack)
-        prompts = PromptSource((7,), int(config["vocab_size"]))
+        prompts = prompts_of(profile, 7)
         show(measure(ways, points, prompts, options.blocks), kv_bytes_per_token(config))
 
 

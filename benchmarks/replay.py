@@ -1,15 +1,15 @@
-"""The suite's verdict on nights made of real A/A pairs, as they are and with an effect put in.
+"""The suite's verdict on sessions made of real A/A pairs, as they are and with an effect put in.
 
     python -m benchmarks.replay
 
-`verdicts.py` draws nights from a model of the noise; here nothing is modelled. The samples are
-those of A/A nights of real SGLang (`nights.py`). The nights of each day are judged by what the
-other days say of the noise, and with the effect that `append-prefill plan` then promises. First the
-nights as they were; then nights of as many pairs as the profile plans, drawn without replacement
-from the pairs of a day, the sides of a pair swapped at random, since both are the same version.
-Other tools' rules judge the same samples. An effect is a factor on the candidate's.
+`verdicts` draws sessions from a model of the noise; here nothing is modelled. The samples are those
+of A/A sessions of real SGLang (`nights.py`). The sessions of each day are judged by what the other
+days say of the noise, and with the effect that `append-prefill plan` then promises. First the
+sessions as they were; then sessions of as many pairs as the profile plans, drawn without
+replacement from the pairs of a day, the sides of a pair swapped at random, since both are the same
+version. Other tools' rules judge the same samples. An effect is a factor on the candidate's.
 
-Drawn nights share pairs, so their rates are less certain than their number suggests.
+Drawn sessions share pairs, so their rates are less certain than their number suggests.
 """
 
 from __future__ import annotations
@@ -23,33 +23,24 @@ from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.profile import Profile
 from benchmarks import nights as real_nights
-from benchmarks.verdicts import (
-    HISTORY,
-    NIGHTS_A_SITE,
-    Array,
-    Nights,
-    Setting,
-    cpu,
-    print_table,
-    promised,
-    rules,
-    shifts,
-    suite,
-)
+from benchmarks.verdicts.settings import Array, Setting, cpu, promised
+from benchmarks.verdicts.simulate import HISTORY, SESSIONS_PER_SITE, Sessions
+from benchmarks.verdicts.suite import suite
+from benchmarks.verdicts.table import Rates, print_rules, print_table, rules, shifts
 
 EFFECTS = (("floor", 0.05), ("floor", 0.10), ("m", 0.10), ("L", 0.10), ("point", 0.20))
 PROMISED = "floor at the MDE"
 
 
 def as_measured(
-    nights: list[Array], setting: Setting, record: NoiseRecord
+    sessions: list[Array], setting: Setting, record: NoiseRecord
 ) -> tuple[int, int, float]:
-    """Nights called slower as they were, and with the promised effect put in; that effect."""
+    """Sessions called slower as they were, and with the promised effect put in; that effect."""
     prior = prior_of(record)
-    plan = setting.profile.plan.model_copy(update={"starts": len(nights[0])})
+    plan = setting.profile.plan.model_copy(update={"starts": len(sessions[0])})
     effect = promised(setting.profile.model_copy(update={"plan": plan}), record)
-    figures = faster_half(np.array(nights))
-    a, b = figures[:, :, 0], figures[:, :, 1]
+    table = faster_half(np.array(sessions))
+    a, b = table[:, :, 0], table[:, :, 1]
     alarms = suite(a, b, prior, setting, across=False)
     caught = suite(a + np.log1p(effect), b, prior, setting, across=False)
     return int(alarms.sum()), int(caught.sum()), effect
@@ -57,32 +48,30 @@ def as_measured(
 
 def noise_of_others(days: dict[str, list[Array]], day: str, profile: Profile) -> NoiseRecord:
     """The noise record of all days but `day`."""
-    others = {other: nights for other, nights in days.items() if other != day}
+    others = {other: sessions for other, sessions in days.items() if other != day}
     return real_nights.noise_record(real_nights.every(others), profile.points)
 
 
-def draw(rng: np.random.Generator, pool: Array, setting: Setting, count: int) -> Nights:
-    """`count` nights of pairs out of `pool`, shape (pairs, 2, points, samples)."""
+def draw(rng: np.random.Generator, pool: Array, setting: Setting, count: int) -> Sessions:
+    """`count` sessions of pairs out of `pool`, shape (pairs, 2, points, samples)."""
     order = rng.permuted(np.tile(np.arange(len(pool)), (count, 1)), axis=1)
-    chosen = pool[order[:, : setting.starts]]
+    chosen = pool[order[:, : setting.launches]]
     swap = rng.integers(2, size=(*chosen.shape[:2], 1, 1, 1)).astype(bool)
     chosen = np.where(swap, chosen[:, :, ::-1], chosen)
-    # The monitor's ten past figures are means of starts that this night does not have.
-    past = np.exp(pool[order[:, setting.starts :][:, :HISTORY], 0]).mean(axis=(1, 3))
-    return Nights(chosen[:, :, 0].copy(), chosen[:, :, 1], past, [])
+    # The monitor's ten past means are of launches that this session does not have.
+    past = np.exp(pool[order[:, setting.launches :][:, :HISTORY], 0]).mean(axis=(1, 3))
+    return Sessions(chosen[:, :, 0].copy(), chosen[:, :, 1], past, [])
 
 
-def replayed(
-    pool: Array, setting: Setting, record: NoiseRecord, count: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Alarms in per cent of nights drawn from `pool`: rule -> effect -> rate."""
+def replayed(pool: Array, setting: Setting, record: NoiseRecord, count: int, seed: int) -> Rates:
+    """Alarms in % of `count` sessions drawn from `pool`."""
     cells = [("floor", 0.0, "none")]
     cells += [(kind, effect, f"{kind} +{100 * effect:g} %") for kind, effect in EFFECTS]
     cells.append(("floor", promised(setting.profile, record), PROMISED))
-    rows: dict[str, dict[str, float]] = {}
+    rows: Rates = {}
     for kind, effect, name in cells:
         drawn = draw(np.random.default_rng(seed), pool, setting, count)
-        drawn.priors.extend([prior_of(record)] * -(-count // NIGHTS_A_SITE))
+        drawn.priors.extend([prior_of(record)] * -(-count // SESSIONS_PER_SITE))
         drawn.candidate[...] += shifts(setting, kind, effect)(count)[:, None, :, None]
         for rule, flags in rules(drawn, setting, across=False).items():
             rows.setdefault(rule, {})[name] = 100 * float(flags.mean())
@@ -99,24 +88,25 @@ def main() -> None:
     days = real_nights.load(setting.samples)
     records = {day: noise_of_others(days, day, profile) for day in days}
     print()
-    for day, nights in days.items():
-        alarms, caught, effect = as_measured(nights, setting, records[day])
+    for day, sessions in days.items():
+        alarms, caught, effect = as_measured(sessions, setting, records[day])
         print(
-            f"{day}: {len(nights)} A/A nights of {len(nights[0])} pairs as measured: {alarms} "
-            f"called slower; with the promised +{100 * effect:.1f} % put in everywhere: {caught} "
-            "caught."
+            f"{day}: {len(sessions)} A/A sessions of {len(sessions[0])} pairs as measured: "
+            f"{alarms} called slower; with the promised +{100 * effect:.1f} % put in everywhere: "
+            f"{caught} caught."
         )
-    for day, nights in days.items():
+    for day, sessions in days.items():
         tables = [
-            replayed(np.concatenate(nights), setting, records[day], options.nights, seed)
+            replayed(np.concatenate(sessions), setting, records[day], options.nights, seed)
             for seed in options.seeds
         ]
         effect = promised(profile, records[day])
         print(
-            f"\n{options.nights} nights of {setting.starts} real pairs of {day} ({PROMISED}: "
+            f"\n{options.nights} sessions of {setting.launches} real pairs of {day} ({PROMISED}: "
             f"+{100 * effect:.1f} %), seeds {options.seeds}: alarms in %\n"
         )
         print_table(tables)
+    print_rules(tables[0])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class DeviceMinutes:
 
 
 def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
-    """None unless every start was measured to its end: what a torso took is not known.
+    """None unless every start was measured to its end: what an unfinished one took is not known.
 
     Servers of an interleaved pair start side by side and share the time from then on, so the
     slower start and the longer measuring of the two count, and both warm-ups, which follow each

@@ -2,37 +2,38 @@
 
 The study ends with "minimise transfers" and no number; its arithmetic said a transfer is free. With
 the fitted surface T(L, m) = floor + work and the link's true cost a token, the answer is a length.
-
-Peers' rules, for comparison: NVIDIA Dynamo keeps a request on the decode worker if the uncached
-tokens are below 2048 and below 0.7 of the prompt (its defaults); llm-d disaggregates if the
-uncached tokens reach a threshold (8 and 16 in its examples; never, by default). Neither weighs the
-cost of moving L tokens over the link at hand, which is what decides here.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from append_prefill.analysis.transfer import transfer_ms
-from append_prefill.records.run import Surface
+from append_prefill.records.run import Run, Surface
+
+# A fifth of TTFT is the spread that the study itself calls flat.
+SHARE = 0.2
+# The study's own turn length.
+APPEND_TOKENS = 128
+NOMINAL = "nominal"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Tokens at which the decision turns; None: never, or (crossover) not seen.
+    """Tokens at which the decision turns on one link; None: never, or (crossover) not seen.
 
-    `transfer_tokens`: the L from which moving the KV of L tokens exceeds `share` of TTFT(L, m).
-    `compute_tokens`: m*, from which new tokens cost more than the floor hides.
+    `link`: `nominal`, or the name of a measured one. `transfer_tokens`: the L from which moving the
+    KV of L tokens exceeds `share` of TTFT(L, m). `compute_tokens`: m*, where the work of new tokens
+    equals the floor.
     """
 
+    link: str
     link_gb_per_s: float
     share: float
     append_tokens: int
     transfer_us_per_token: float
     transfer_tokens: float | None
     compute_tokens: float | None
-    rule: str
 
 
 def transfer_limit_tokens(
@@ -69,14 +70,11 @@ def route(
     *,
     kv_bytes_per_token: int,
     link_gb_per_s: float,
-    append_tokens: int = 128,
-    share: float = 0.2,
+    link: str = NOMINAL,
+    append_tokens: int = APPEND_TOKENS,
+    share: float = SHARE,
 ) -> Route:
-    """The rule in numbers and words for one link.
-
-    `share` 0.2: a fifth of TTFT is the spread the study itself calls flat. `append_tokens` 128: its
-    own turn length. Raises ValueError as `transfer_limit_tokens` does.
-    """
+    """The rule in numbers for one link. Raises ValueError as `transfer_limit_tokens` does."""
     limit = transfer_limit_tokens(
         surface,
         append_tokens=append_tokens,
@@ -84,26 +82,30 @@ def route(
         link_gb_per_s=link_gb_per_s,
         share=share,
     )
-    crossover = surface.crossover_tokens.value
-    moving = (
-        "moving the context's KV never costs"
-        if limit is None
-        else f"from L = {math.ceil(limit)} cached tokens moving their KV costs"
-    )
-    computing = (
-        "no cost per new token was seen, so a prefill worker gains nothing"
-        if crossover is None
-        else f"below m = {math.floor(crossover)} new tokens a prefill worker gains nothing"
-    )
     return Route(
+        link=link,
         link_gb_per_s=link_gb_per_s,
         share=share,
         append_tokens=append_tokens,
         transfer_us_per_token=1e3 * transfer_ms(kv_bytes_per_token, link_gb_per_s),
         transfer_tokens=limit,
-        compute_tokens=crossover,
-        rule=(
-            f"At {link_gb_per_s:g} GB/s {moving} more than {100 * share:g} % of TTFT, and "
-            f"{computing} by compute: keep such a turn where its cache is."
-        ),
+        compute_tokens=surface.crossover_tokens.value,
     )
+
+
+def routes_of(run: Run) -> list[Route]:
+    """The rule for the run's nominal link and each measured one.
+
+    Empty where the surface was not fitted or the KV's size is not known.
+    """
+    surface, size = run.surface, run.kv_bytes_per_token
+    if surface is None or size is None:
+        return []
+    fitted = (surface.floor_ms, surface.new_token_us, surface.cached_token_us)
+    if any(part.value is None for part in fitted):
+        return []
+    links = {NOMINAL: run.plan.link_gb_per_s, **run.kv_links_gb_per_s}
+    return [
+        route(surface, kv_bytes_per_token=size, link_gb_per_s=speed, link=link)
+        for link, speed in links.items()
+    ]

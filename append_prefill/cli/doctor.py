@@ -38,7 +38,7 @@ _SIGNS: dict[Status, str] = {"ok": "✓", "warning": "!", "missing": "✕"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing looked at. `missing` means that nothing can be measured until it is mended."""
+    """One thing looked at. `missing` means that nothing can be measured until it is fixed."""
 
     what: str
     status: Status
@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def examine(root: Path) -> Iterator[Line]:
-    """Every check, in the order a user would mend them."""
+    """Every check, in the order a user would fix them."""
     yield Line("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield environments_line(root)
     devices = list_devices()
@@ -152,38 +152,30 @@ def lock_line(device: Device) -> Line:
 
 def cores_line(cores: int) -> Line:
     """Whether client and server get a core each."""
-    if cores >= _CORES:
-        return Line("cores", "ok", str(cores))
-    return Line(
-        "cores",
-        "warning",
-        str(cores),
-        f"Client and server want one each: with fewer than {_CORES} they measure each other.",
-    )
+    remedy = f"Client and server want one each: with fewer than {_CORES} they measure each other."
+    return _enough("cores", cores >= _CORES, str(cores), remedy)
 
 
 def memory_line(available_bytes: int) -> Line:
     """Main memory that a run could take."""
-    found = f"{available_bytes / _GB:.1f} GB available"
-    if available_bytes >= _MEMORY_BYTES:
-        return Line("main memory", "ok", found)
-    return Line(
+    return _enough(
         "main memory",
-        "warning",
-        found,
+        available_bytes >= _MEMORY_BYTES,
+        f"{available_bytes / _GB:.1f} GB available",
         f"Two servers and the client are sure of room from {_MEMORY_BYTES // _GB} GB.",
     )
 
 
 def disk_line(free_bytes: int) -> Line:
     """Room for an environment, compiled kernels and records."""
-    found = f"{free_bytes / _GB:.1f} GB free"
-    if free_bytes >= _DISK_BYTES:
-        return Line("disk", "ok", found)
-    return Line(
+    return _enough(
         "disk",
-        "warning",
-        found,
+        free_bytes >= _DISK_BYTES,
+        f"{free_bytes / _GB:.1f} GB free",
         f"An SGLang environment with CUDA, its kernels and the records take {_DISK_BYTES // _GB} "
         "GB.",
     )
+
+
+def _enough(what: str, enough: bool, found: str, remedy: str) -> Line:
+    return Line(what, "ok", found) if enough else Line(what, "warning", found, remedy)

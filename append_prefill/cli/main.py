@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -25,6 +26,9 @@ _MODULES = (
     "append_prefill.cli.doctor",
     "append_prefill.cli.noise",
 )
+
+# What a shell reports of a program that SIGPIPE ended: no status of ours may stand for it.
+EXIT_BROKEN_PIPE = 141
 
 _STATUS = (
     "Exit status: 0 done · 1 a regression · 4 an option cannot be honoured · 7 infrastructure "
@@ -45,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         status: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. What is still buffered has nowhere to go, and the
+        # interpreter would complain of that as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except AppendPrefillError as error:
         print(f"append-prefill: {error}", file=sys.stderr)
         return error.exit_status

@@ -23,6 +23,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _LOG_WIDTH = 140
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: rich would end with status 1, which is a regression."""
+        raise BrokenPipeError
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`: the figures as one JSON document on stdout instead of tables."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -69,4 +75,4 @@ def print_table(
 def _console() -> Console:
     # Made for each call: it must write to the stdout of now, which tests and pipes replace.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(file=sys.stdout, highlight=False, width=None if known else _LOG_WIDTH)
+    return _Console(file=sys.stdout, highlight=False, width=None if known else _LOG_WIDTH)

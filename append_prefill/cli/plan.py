@@ -34,6 +34,7 @@ from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.reasons import noise_words
+from append_prefill.run.settings import default_profile
 from append_prefill.workload.profile import Noise, Profile, load_profile
 
 # Priming and the request that is measured.
@@ -67,7 +68,7 @@ def register(commands: Commands) -> None:
         description="Points, requests, minutes and the minimum detectable effect of a run. "
         "Starts no server and sends nothing.",
     )
-    parser.add_argument("--profile", required=True, metavar="NAME|FILE", help="as in pytest")
+    parser.add_argument("--profile", metavar="NAME|FILE", help="as in pytest (default: by device)")
     parser.add_argument("--starts", type=int, metavar="N", help="server starts a side")
     parser.add_argument("--samples", type=int, metavar="N", help="samples a point and start")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="time limit of the run")
@@ -91,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise UsageError(f"--{name}", value, "plans nothing.", "Give more than 0.")
-    profile = load_profile(args.profile)
+    profile = load_profile(args.profile or default_profile())
     sides: tuple[Side, ...] = ("candidate", "reference") if args.against else ("candidate",)
     plan = make_plan(
         profile,

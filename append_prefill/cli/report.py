@@ -1,4 +1,4 @@
-"""`append-prefill report RUN…` and `schema`: records into pages, and what a record looks like."""
+"""`append-prefill report RUN…` and `schema`: records into pages and other tools' formats."""
 
 from __future__ import annotations
 
@@ -6,31 +6,44 @@ import argparse
 import sys
 from pathlib import Path
 
-from append_prefill.cli.output import Commands, add_json, print_json, say
+from append_prefill.cli.output import Commands, add_baselines, add_json, print_json, say
 from append_prefill.errors import UsageError
+from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
-from append_prefill.report.write import write_reports
+from append_prefill.report.write import FILES, REPORTS, write_reports
+from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
 
 
 def register(commands: Commands) -> None:
     report = commands.add_parser(
         "report",
-        help="render report.html and summary.md again",
-        description="Render report.html and summary.md from run.json, beside it. Nothing is "
-        "judged anew: the record's verdicts are shown.",
+        help="render report.html and summary.md again, or export the samples",
+        description="Render run.json, beside it. Nothing is judged anew: the record's verdicts are "
+        "shown, and a run that was killed is shown with the launches it left, not judged.",
     )
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run.json or its folder")
     report.add_argument(
         "--out", type=Path, metavar="DIR", help="write there instead (one RUN only)"
     )
     report.add_argument(
+        "--format",
+        action="append",
+        choices=tuple(FILES),
+        help="what to write, repeatable (default: html and md). csv: a row a sample; bencher: "
+        "Bencher Metric Format; pytest-benchmark: its JSON",
+    )
+    report.add_argument(
         "--profile", metavar="NAME|FILE", help="for titles and policy (default: the run's own)"
     )
     report.add_argument(
-        "--baseline", type=Path, metavar="FILE", help="the stored run it was compared with"
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="the stored run it was compared with (default: looked up in --baselines)",
     )
+    add_baselines(report)
     add_json(report)
     report.set_defaults(run=_report)
 
@@ -50,8 +63,17 @@ def _report(args: argparse.Namespace) -> int:
     written: dict[str, dict[str, str]] = {}
     for path in args.runs:
         run = read_run(path, option="RUN")
-        folder = args.out or (path if path.is_dir() else path.parent)
-        paths = write_reports(run, folder, profile=_profile(args.profile, run), baseline=baseline)
+        home = path if path.is_dir() else path.parent
+        profile = _profile(args.profile, run)
+        if run.verdict is None and run.provenance == "suite":
+            run = with_launches(run, home, profile)
+        paths = write_reports(
+            run,
+            args.out or home,
+            profile=profile,
+            baseline=baseline or _stored(run, args.baselines),
+            formats=args.format or REPORTS,
+        )
         written[str(path)] = {name: str(file) for name, file in paths.items()}
     if args.json:
         print_json(written)
@@ -71,6 +93,25 @@ def _profile(option: str | None, run: Run) -> Profile | None:
     print(
         f"append-prefill: {run.profile} is not a shipped profile; without --profile FILE the "
         "report has no experiment titles and no policy.",
+        file=sys.stderr,
+    )
+    return None
+
+
+def _stored(run: Run, baselines: Path) -> Run | None:
+    """The stored run that `run` was held against when it was judged; None without one."""
+    against = [] if run.comparison is None else [run.comparison, *run.comparison.others]
+    chosen = next((c for c in against if c.kind == "baseline" and c.role == "chosen"), None)
+    if chosen is None:
+        return None
+    named = run.identity.get("device") and run.identity.get("model", {}).get("name")
+    for stored in stored_baselines(baselines, run.identity) if named else []:
+        # One that was stored anew since is another run, not what this one was compared with.
+        if stored.version == chosen.reference and stored.run.created_at < run.created_at:
+            return stored.run
+    print(
+        f"append-prefill: SGLang {chosen.reference}, which the run was compared with, is not in "
+        f"{baselines}; without --baseline FILE the charts lack its curve.",
         file=sys.stderr,
     )
     return None

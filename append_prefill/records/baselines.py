@@ -172,7 +172,7 @@ def save_baseline(
         (
             run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
             "this run holds no valid start to compare with.",
-            "Mend what its warnings name and measure again.",
+            "Fix what its warnings name and measure again.",
         ),
         (
             not run.replicated,
@@ -340,7 +340,7 @@ def _newest_older(
 def _unknown_version(
     option: str, version: str, stored: Sequence[Stored], folder: Path
 ) -> UsageError:
-    known = ", ".join(s.version for s in stored)
+    known = ", ".join(dict.fromkeys(s.version for s in stored))  # several devices have one
     return UsageError(
         option,
         version,

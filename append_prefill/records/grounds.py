@@ -175,7 +175,8 @@ class RunWarning(Record):
     """What the reader of a run must be told beside its verdict; numbers as the code needs them.
 
     `launch` counts from 1, as progress lines do. `text` is somebody else's words: an error's, an
-    engine's, a stored record's.
+    engine's, a stored record's. `launches` began and `usable_launches` were measured to their end,
+    in a run that did not get to be judged.
     """
 
     code: Literal[
@@ -188,6 +189,7 @@ class RunWarning(Record):
         "measured-as-reference",
         "infrastructure",
         "judging-failed",
+        "not-finished",
     ]
     side: Side | None = None
     launch: int | None = None
@@ -196,4 +198,6 @@ class RunWarning(Record):
     fields: list[str] = []
     value: float | None = None
     limit: float | None = None
+    launches: int | None = None
+    usable_launches: int | None = None
     text: str | None = None

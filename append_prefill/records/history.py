@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import Run, RunVerdict
 from append_prefill.records.store import RUN_FILE, read_run
@@ -83,11 +83,10 @@ def load_history(report_dir: Path) -> list[HistoryEntry]:
         try:
             entries.append(HistoryEntry.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
             raise UsageError(
                 "history",
                 f"{path}:{number}",
-                f"is no history line ({first['msg']}).",
+                f"is no history line ({first_problem(error, 'line')}).",
                 "Delete that line; the runs themselves are not touched.",
             ) from error
     return sorted(entries, key=lambda entry: entry.created_at)

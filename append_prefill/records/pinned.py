@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, write_whole
 
@@ -61,12 +61,10 @@ def read_pinned(folder: Path) -> Pinned | None:
     try:
         return Pinned.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UsageError(
             _OPTION,
             path,
-            f"does not validate: {where}: {first['msg']}.",
+            f"does not validate: {first_problem(error, 'file')}.",
             "Restore it, or run append-prefill baselines promote.",
         ) from error
 

@@ -443,6 +443,22 @@ class Run(Record):
         """Whether the launches are real ones: those of a running server cannot be repeated."""
         return self.state.get("replicated") is not False
 
+    @property
+    def kv_bytes_per_token(self) -> int | None:
+        """KV bytes a token takes on one rank, as the findings were reckoned with.
+
+        One for both sides, which serve one model; None where the geometry was not known.
+        """
+        known = (finding.details.get("kv_bytes_per_token") for finding in self.findings)
+        size = next((value for value in known if value is not None), None)
+        return None if size is None else int(size)
+
+    @property
+    def kv_links_gb_per_s(self) -> dict[str, float]:
+        """The device's links a KV cache can travel, as measured; empty where none was."""
+        measured = (start.kv_links_gb_per_s for start in self.starts)
+        return next((links for links in measured if links), {})
+
 
 def _version(subject: dict[str, Any]) -> str | None:
     version = subject.get("sglang")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.records.identity import without_secrets
 from append_prefill.records.run import SCHEMA, Run, Start
 
@@ -69,7 +69,7 @@ def write_start(start: Start, folder: Path) -> Path:
     """Write one start to `folder`/starts/<side>-<index>.json, replacing its earlier state.
 
     Called after every block, so that a crash loses at most one block. A pair that is measured
-    again after its worker died replaces the torso, which is no replicate.
+    again after its worker died replaces the unfinished one, which is no replicate.
     """
     path = folder / _STARTS_FOLDER / f"{start.side}-{start.index}.json"
     data = start.model_dump(mode="json")
@@ -150,13 +150,11 @@ def _validated(model: type[_M], data: Any, option: str, file: Path) -> _M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
         raise UsageError(
             option,
             file,
-            f"does not validate: {where}: {first['msg']} ({error.error_count()} problem(s) "
-            "in all).",
+            f"does not validate: {first_problem(error, 'record')} ({error.error_count()} "
+            "problem(s) in all).",
             "A record is written by the suite; restore it from version control or measure again.",
         ) from error
 

@@ -1,18 +1,65 @@
-"""The candidate's figures in two shapes other tools read: pytest-benchmark JSON, Bencher.
-
-Neither carries a verdict; the run record does.
+"""The samples and the candidate's times in shapes that other tools read: CSV, pytest-benchmark
+JSON, Bencher. None carries a verdict; the run record does.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
 from typing import Any
 
+from append_prefill.analysis.summary import samples_of, usable
 from append_prefill.records.run import Run
 from append_prefill.workload.points import Point
 
+CSV_COLUMNS = (
+    "side",
+    "launch",
+    "pair",
+    "block",
+    "context_tokens",
+    "append_tokens",
+    "ttft_ms",
+    "e2e_ms",
+    "itl_ms",
+    "output_tokens",
+    "cached_tokens",
+    "counted",
+)
+"""`launch`, `pair` and `block` count from 0, as in the record."""
+
 _MS_PER_S = 1e3
 _NS_PER_MS = 1e6
+# The release whose files and `compare` the shape was checked against.
+_PYTEST_BENCHMARK = "5.3.1"
+
+
+def to_csv(run: Run) -> str:
+    """One row a measured sample, of both sides, a header first; what is missing is empty.
+
+    `counted` is 1 where the sample is part of the verdict, 0 where its launch failed or was not
+    measured to its end. Invalid samples have no times: the record counts them by reason.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_COLUMNS)
+    for start in run.starts:
+        for series in start.series:
+            columns = zip(
+                series.block,
+                series.ttft_ms,
+                series.e2e_ms,
+                series.itl_ms,
+                series.output_tokens,
+                series.cached_tokens,
+                strict=True,
+            )
+            for block, *values in columns:
+                place = (start.side, start.index, start.pair, block)
+                point = (series.context_tokens, series.append_tokens)
+                table.writerow((*place, *point, *values, int(start.usable)))
+    return text.getvalue()
 
 
 def to_bencher(run: Run) -> dict[str, Any]:
@@ -32,25 +79,25 @@ def to_bencher(run: Run) -> dict[str, Any]:
 
 
 def to_pytest_benchmark(run: Run) -> dict[str, Any]:
-    """pytest-benchmark's JSON: one benchmark a point, seconds, all candidate samples pooled.
+    """pytest-benchmark's JSON: one benchmark a point, seconds, the candidate's samples pooled.
 
-    Pooling hides that samples of one start hang together, so intervals must not be made from
-    these figures. Points with fewer than two samples are left out: the shape needs a spread.
+    Pooling hides that samples of one launch hang together, so intervals must not be made from
+    these numbers. Points with fewer than two valid samples are left out: the shape needs a spread.
     """
-    pooled: dict[Point, list[float]] = {}
-    for start in run.starts:
-        if start.side == "candidate":
-            for series in start.series:
-                values = [v / _MS_PER_S for v in series.ttft_ms]
-                pooled.setdefault(series.point, []).extend(values)
+    launches = usable(run.starts, "candidate")
+    points = sorted({series.point for start in launches for series in start.series})
+    pooled = {
+        point: [float(v) / _MS_PER_S for start in launches for v in samples_of(start, point)]
+        for point in points
+    }
     return {
         "machine_info": run.identity,
         "commit_info": {},
         "benchmarks": [
-            _benchmark(point, values) for point, values in sorted(pooled.items()) if len(values) > 1
+            _benchmark(point, values) for point, values in pooled.items() if len(values) > 1
         ],
         "datetime": run.created_at.isoformat(),
-        "version": "5.1.0",
+        "version": _PYTEST_BENCHMARK,
     }
 
 

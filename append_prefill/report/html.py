@@ -13,6 +13,7 @@ from append_prefill.report import charts, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import candidate_name, pytest_command, reference_name
+from append_prefill.report.routing import PEERS, computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import WORDS, change_note, word_of
 from append_prefill.workload.profile import Profile
@@ -51,6 +52,8 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         two_sided=two_sided,
         identity=fmt.flatten(run.identity),
         state=fmt.flatten(run.state),
+        routing=routing_rows(run, profile),
+        routing_peers=PEERS,
         transfer=next((f for f in run.findings if f.id == TRANSFER), None),
         client_floors=(min(floors), max(floors)) if floors else None,
         command=pytest_command(run),
@@ -98,6 +101,8 @@ def _environment() -> Environment:
         method_words=reasons.method_words,
         warning_words=reasons.warning_words,
         where_words=reasons.where_words,
+        computing_words=computing_words,
+        limit_words=limit_words,
     )
     return environment
 

@@ -9,6 +9,7 @@ from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import warning_words
+from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import change_note, word_of
 
@@ -24,7 +25,7 @@ def escape(text: str) -> str:
 def render_markdown(run: Run, *, report_path: str | None = None) -> str:
     """`run` in Markdown; `report_path` is where the full report lies."""
     spent = spent_words(run) or ""
-    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), spent]
+    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), _routing(run), spent]
     parts.append(_reading(report_path))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -106,6 +107,27 @@ def _points(run: Run) -> str:
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")
     )
+
+
+def _routing(run: Run) -> str:
+    rows = routing_rows(run)
+    if not rows or run.surface is None:
+        return ""
+    cells = [
+        [
+            escape(row.link),
+            fmt.exact(row.route.link_gb_per_s),
+            limit_words(row.route),
+            fmt.number(row.route.compute_tokens),
+            escape(row.rule),
+        ]
+        for row in rows
+    ]
+    computing = computing_words(rows[0].route, run.surface.form)
+    share, append = fmt.share(rows[0].route.share), rows[0].route.append_tokens
+    limit = f"L from which moving the KV costs more than {share} of TTFT (m = {append})"
+    table = _table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)
+    return f"### Where to prefill\n\n{table}\n\n<sub>{escape(computing)}</sub>"
 
 
 def _reading(report_path: str | None) -> str:

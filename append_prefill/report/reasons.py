@@ -350,5 +350,11 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"Measured as the reference of SGLang {warning.version or '(unknown version)'}: "
                 "other warnings call it so."
             )
+        case "not-finished":
+            return (
+                f"The run ended before it was judged. Of its server launches "
+                f"{fmt.count(warning.launches)} began and {fmt.count(warning.usable_launches)} "
+                "were measured to their end; only these count."
+            )
         case "engine" | "infrastructure" | "judging-failed":
             return warning.text or warning.code

@@ -101,7 +101,7 @@ _EXITS: dict[str, str] = {
     ),
     "infrastructure": (
         f"Exit status {EXIT_INFRASTRUCTURE}: the infrastructure failed, not the candidate. "
-        "Mend it and run again."
+        "Fix it and run again."
     ),
 }
 

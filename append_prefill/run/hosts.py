@@ -63,8 +63,8 @@ def count(specs: Iterable[object]) -> int:
 def one_of(settings: Settings, hosts: int) -> Settings:
     """Settings for one of several hosts, each judging tests of its own.
 
-    A night must not cry wolf more often for having more hosts, so each has its part of the rate
-    (Bonferroni); and one look, since another's starts will join its own for the last word.
+    More hosts must not mean more false alarms in a night, so each has its part of the rate
+    (Bonferroni); and one analysis, since another's starts will join its own for the last word.
     """
     if hosts == 1:
         return settings

@@ -36,13 +36,6 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
         own,
         plan_of(run).narrowed(profile),
         references=References(),
-        kv_bytes_per_token=_kv_bytes_per_token(run),
+        kv_bytes_per_token=run.kv_bytes_per_token,
         replicable=True,  # a running server has no reference beside it
     )
-
-
-def _kv_bytes_per_token(run: Run) -> int | None:
-    """What the run's own findings were reckoned with: both sides serve one model."""
-    known = (finding.details.get("kv_bytes_per_token") for finding in run.findings)
-    size = next((value for value in known if value is not None), None)
-    return None if size is None else int(size)

@@ -216,6 +216,10 @@ class Session:
         with self._device(lambda: self._finished(queue)) as device:
             if device is None:
                 return queue.work(lambda _: None)
+            path = self.folder / RUN_FILE
+            if not path.exists():
+                # With this and the launches' own files a killed run can still be reported.
+                write_run(self.record(), path)
             runner = PairRunner(
                 Bench(
                     self.settings.profile,

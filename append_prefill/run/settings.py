@@ -148,7 +148,7 @@ def resolve(options: Options, root: Path) -> Settings:
     option, value and remedy, before any server starts.
     """
     _refuse_contradictions(options)
-    profile = load_profile(options.profile or _default_profile())
+    profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
     candidate = (
         resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE))
@@ -201,7 +201,8 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
     return tuple(d for d in list_devices() if d.kind == "cuda")
 
 
-def _default_profile() -> str:
+def default_profile() -> str:
+    """The shipped profile for this machine's devices."""
     return "llama-3.1-8b" if any(d.kind == "cuda" for d in list_devices()) else "cpu-nano"
 
 

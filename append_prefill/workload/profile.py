@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
 from append_prefill.workload.points import Point
 
@@ -212,12 +212,11 @@ def load_profile(name_or_file: str) -> Profile:
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
         raise UsageError(
             _OPTION,
             name_or_file,
-            f"does not validate: {_where(first['loc'], data)}: {first['msg']} "
-            f"({error.error_count()} problem(s) in all).",
+            f"does not validate: {first_problem(error, 'profile', data)} ({error.error_count()} "
+            "problem(s) in all).",
             "Compare with the shipped profiles in append_prefill/profiles/.",
         ) from error
 
@@ -252,16 +251,3 @@ def _extended(data: dict[str, Any], file: str) -> dict[str, Any]:
     if isinstance(own.get("experiments"), list):
         own["experiments"] = base["experiments"] + own["experiments"]
     return base | own
-
-
-def _where(loc: tuple[int | str, ...], data: Any) -> str:
-    """A field's place in words: `experiments.append.points`, an entry of a list by its id."""
-    words = []
-    for part in loc:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            data = None  # the field is missing, or is of another type
-        named = isinstance(part, int) and isinstance(data, dict) and "id" in data
-        words.append(str(data["id"] if named else part))
-    return ".".join(words) or "profile"

@@ -28,7 +28,7 @@ def test_devices_work_side_by_side_and_their_minutes_add_up():
     assert minutes_of([start(0, device="a"), start(0, device="b")]).total == pytest.approx(3)
 
 
-def test_a_torso_leaves_it_unknown():
+def test_an_unfinished_launch_leaves_it_unknown():
     assert minutes_of([]) is None
     assert minutes_of([start(0), builders.start(1, measured_s=None)]) is None
 

@@ -1,7 +1,8 @@
 import pytest
 
-from append_prefill.analysis.routing import route, transfer_limit_tokens
+from append_prefill.analysis.routing import route, routes_of, transfer_limit_tokens
 from append_prefill.records.run import Estimate, Surface
+from tests.report import samples
 
 
 def surface(form="max", floor=20.0, new=20.0, cached=0.0, crossover=1000.0) -> Surface:
@@ -43,17 +44,33 @@ def test_the_limit_is_where_the_share_is_met() -> None:
 def test_a_fast_link_never_gets_there_when_ttft_grows_faster() -> None:
     assert limit(surface(cached=2.0), link=450.0) is None
     found = route(surface(cached=2.0), kv_bytes_per_token=131_072, link_gb_per_s=450.0)
-    assert "never" in found.rule
     assert found.transfer_tokens is None
 
 
-def test_the_rule_has_numbers() -> None:
+def test_a_route_has_the_costs_and_both_limits() -> None:
     found = route(surface(), kv_bytes_per_token=131_072, link_gb_per_s=25.0)
     assert found.transfer_us_per_token == pytest.approx(5.24, abs=0.01)
-    assert "from L = 763" in found.rule
-    assert "below m = 1000" in found.rule
+    assert found.transfer_tokens == pytest.approx(763, abs=1)
+    assert found.compute_tokens == 1000
     none = route(surface(crossover=None), kv_bytes_per_token=131_072, link_gb_per_s=25.0)
-    assert "no cost per new token" in none.rule
+    assert none.compute_tokens is None
+
+
+def test_a_run_has_its_nominal_link_and_the_measured_ones() -> None:
+    run = samples.passing()
+    assert [(r.link, r.link_gb_per_s) for r in routes_of(run)] == [("nominal", 450)]
+    run.starts[0].kv_links_gb_per_s = {"host_to_device": 55.0}
+    nominal, measured = routes_of(run)
+    assert (measured.link, measured.link_gb_per_s) == ("host_to_device", 55.0)
+    assert measured.transfer_tokens is not None
+    assert nominal.transfer_tokens is None or measured.transfer_tokens < nominal.transfer_tokens
+
+
+def test_without_a_surface_or_the_kvs_size_there_is_no_route() -> None:
+    run = samples.passing()
+    assert routes_of(run.model_copy(update={"surface": None})) == []
+    assert routes_of(run.model_copy(update={"surface": surface(floor=None)})) == []
+    assert routes_of(run.model_copy(update={"findings": []})) == []
 
 
 def test_what_cannot_be_reckoned_is_refused() -> None:

@@ -1,8 +1,8 @@
-"""Stored nights of real SGLang, judged by the rules of today: no alarm, and the promise kept."""
+"""Stored sessions of real SGLang, judged by the rules of today: no alarm, and the promise kept."""
 
 from benchmarks import nights as real_nights
 from benchmarks import replay
-from benchmarks.verdicts import cpu
+from benchmarks.verdicts.settings import cpu
 
 
 def test_real_nights_are_quiet_and_the_promised_effect_is_caught() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from append_prefill.cli.main import main
+from append_prefill.cli.compare import compare_runs
+from append_prefill.cli.main import EXIT_BROKEN_PIPE, main
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of
 from append_prefill.records.history import append_history
@@ -49,6 +52,18 @@ def test_unknown_command_is_a_usage_error(capsys: Captured) -> None:
         main(["frobnicate"])
     assert caught.value.code == 4
     assert "frobnicate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("doctor", "--json"), ("doctor",), ("baselines", "list")])
+def test_a_reader_that_has_enough_gets_no_traceback(arguments: tuple[str, ...]) -> None:
+    code = "import sys; from append_prefill.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == EXIT_BROKEN_PIPE
 
 
 @pytest.mark.parametrize(
@@ -139,6 +154,42 @@ def test_report_is_written_beside_the_run(tmp_path: Path, capsys: Captured) -> N
     status, data = call_json(capsys, "report", str(path), "--out", str(out))
     assert status == 0
     assert data[str(path)]["report.html"] == str(out / "report.html")
+
+
+def test_report_in_another_tools_format_writes_that_alone(tmp_path: Path, capsys: Captured) -> None:
+    path = stored(tmp_path, "a", builders.run())
+    formats = ["--format", "csv", "--format", "bencher"]
+    status, data = call_json(capsys, "report", path, *formats)
+    assert status == 0
+    assert sorted(data[path]) == ["bencher.json", "samples.csv"]
+    assert not (tmp_path / "a" / "report.html").exists()
+    with pytest.raises(SystemExit) as caught:
+        main(["report", path, "--format", "pdf"])
+    assert caught.value.code == 4
+    assert "pytest-benchmark" in capsys.readouterr().err
+
+
+def test_report_draws_the_stored_run_it_was_compared_with(tmp_path: Path, capsys: Captured) -> None:
+    root = tmp_path / "baselines"
+    old = builders.run("0.5.19")
+    later = old.created_at + timedelta(days=1)
+    save_baseline(old, root)
+    new = builders.run("0.5.23", created_at=later)
+    compared = compare_runs(new, old, load_profile("llama-3.1-8b"))
+    page = Path(stored(tmp_path, "new", new.model_copy(update={"comparison": compared})))
+    where = ["--baselines", str(root)]
+    assert main(["report", str(page), *where]) == 0
+    assert capsys.readouterr().err == ""
+    drawn = (page.parent / "report.html").read_text(encoding="utf-8")
+    # Stored anew since, it is another run; and where nothing is stored there is no curve.
+    save_baseline(builders.run("0.5.19", created_at=later + timedelta(days=1)), root)
+    for folder in (root, tmp_path / "none"):
+        assert main(["report", str(page), "--baselines", str(folder)]) == 0
+        assert "SGLang 0.5.19, which the run was compared with" in capsys.readouterr().err
+        assert (page.parent / "report.html").read_text(encoding="utf-8") != drawn
+    # Of a running server that told no device, which was held against a file.
+    nameless = new.model_copy(update={"comparison": compared, "identity": {}})
+    assert main(["report", stored(tmp_path, "nameless", nameless), *where]) == 0
 
 
 def test_report_of_several_has_no_single_folder(tmp_path: Path, capsys: Captured) -> None:
@@ -342,6 +393,16 @@ def test_baselines_show(baselines: str, capsys: Captured) -> None:
     assert "580.95.05" in text
     assert main(["baselines", "show", str(STUDY)]) == 0
     assert "24.7" in capsys.readouterr().out
+
+
+def test_a_version_that_is_not_stored_names_each_that_is_once(
+    baselines: str, capsys: Captured
+) -> None:
+    other = builders.identity(device="NVIDIA H100 80GB HBM3")
+    save_baseline(builders.run("0.5.9", identity=other), Path(baselines))
+    error = refused(capsys, "baselines", "show", "nosuch", "--baselines", baselines)
+    assert error.count("0.5.9") == 1
+    assert "0.5.12" in error
 
 
 def test_no_baselines_says_how_to_get_one(tmp_path: Path, capsys: Captured) -> None:

@@ -27,7 +27,7 @@ def test_environments_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     python = tmp_path / ".tox" / "sglang-0.5.19" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    (tmp_path / ".tox" / "sglang-0.5.23").mkdir()  # a torso that was never finished
+    (tmp_path / ".tox" / "sglang-0.5.23").mkdir()  # never finished
     assert doctor.environments_line(tmp_path) == Line("SGLang", "ok", "0.5.19")
 
 

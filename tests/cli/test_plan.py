@@ -10,12 +10,14 @@ import pytest
 
 from append_prefill.cli.main import main
 from append_prefill.cli.plan import outlook_of
+from append_prefill.engines.base import Device
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import NoiseRecord, Run
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.run import settings
+from append_prefill.workload.profile import DeviceKind, Profile, load_profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")
@@ -125,3 +127,16 @@ def test_budget_that_is_too_small_is_said(tmp_path: Path, capsys: Captured) -> N
     assert "More than the budget" in capsys.readouterr().out
     assert main([*base, "--starts", "0"]) == 4
     assert "--starts 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "profile"), [("cuda", "llama-3.1-8b"), ("cpu", "cpu-nano")])
+def test_the_profile_is_by_default_the_devices(
+    kind: DeviceKind,
+    profile: str,
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "list_devices", lambda: [Device(kind, "one", "one", 1)])
+    assert main(["plan", "--json", "--baselines", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["profile"] == profile

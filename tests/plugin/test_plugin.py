@@ -1,5 +1,6 @@
 """Every option of the plugin, with and without xdist, against planted servers."""
 
+import json
 import time
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta
 import psutil
 import pytest
 
+from append_prefill.cli.main import main
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.server import PlantedServer
 from tests.conftest import TINY
@@ -394,6 +396,32 @@ def test_two_devices_are_used_by_two_workers(suite):
     assert result.ret == 0
     devices = {start["device"] for start in suite.record()["starts"]}
     assert len(devices) == 2
+
+
+def test_a_killed_run_can_be_reported(suite):
+    """As by CI's SIGKILL: the record has what was planned, the launches are beside it."""
+    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+        conftest.write(
+            """
+import os, signal
+from append_prefill.run.session import PairRunner
+measure = PairRunner.measure
+def measure_one(self, index, sides):
+    if index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    measure(self, index, sides)
+PairRunner.measure = measure_one
+"""
+        )
+    assert suite.run("--baseline=none", files=FAST).ret == -9
+    (folder,) = [path for path in (suite.pytester.path / "reports").iterdir() if path.is_dir()]
+    assert main(["report", str(folder), "--profile", str(TINY)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "not judged" in page
+    assert "Of its server launches 1 began and 1 were measured to their end" in page
+    assert 'aria-label="Points"' in page
+    # What was written is left as it is: the page is no record.
+    assert json.loads((folder / "run.json").read_text())["starts"] == []
 
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_server(suite):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from append_prefill.report.write import write_reports
+from append_prefill.report.write import FILES, write_reports
 from tests.report import parts, samples
 
 
@@ -20,3 +21,18 @@ def test_writing_again_replaces(tmp_path: Path) -> None:
     write_reports(samples.passing(), tmp_path, profile=None)
     written = write_reports(samples.infrastructure(), tmp_path, profile=None)
     assert "infrastructure" in written["report.html"].read_text(encoding="utf-8")
+
+
+def test_every_format_has_its_file(tmp_path: Path) -> None:
+    formats = tuple(reversed(FILES))
+    written = write_reports(samples.passing(), tmp_path, profile=None, formats=formats)
+    assert sorted(written) == sorted(FILES.values())
+    assert str(written["report.html"]) in written["summary.md"].read_text(encoding="utf-8")
+    assert written["samples.csv"].read_text(encoding="utf-8").startswith("side,launch,")
+    for name in ("bencher.json", "pytest-benchmark.json"):
+        assert json.loads(written[name].read_text(encoding="utf-8"))
+
+
+def test_the_summary_alone_names_no_page_that_is_not_there(tmp_path: Path) -> None:
+    written = write_reports(samples.passing(), tmp_path, profile=None, formats=["md"])
+    assert "Full report" not in written["summary.md"].read_text(encoding="utf-8")

@@ -265,11 +265,11 @@ def _spent(before: dict[int, _Process], after: dict[int, _Process]) -> dict[int,
         for pid, process in after.items()
     }
     for pid, process in before.items():
-        heir = process.parent
-        while heir in before and heir not in after:
-            heir = before[heir].parent
-        if pid not in after and heir in spent:
-            spent[heir] = max(0.0, spent[heir] - process.cpu_s)
+        ancestor = process.parent
+        while ancestor in before and ancestor not in after:
+            ancestor = before[ancestor].parent
+        if pid not in after and ancestor in spent:
+            spent[ancestor] = max(0.0, spent[ancestor] - process.cpu_s)
     return spent
 
 

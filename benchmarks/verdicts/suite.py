@@ -1,0 +1,95 @@
+"""This suite's rule on many simulated sessions at once: the joint test and its adaptive form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from append_prefill.analysis.alarms import alarm, passes
+from append_prefill.analysis.joint import Prior, estimate
+from append_prefill.analysis.sequential import schedule_of
+from append_prefill.analysis.summary import faster_half
+from append_prefill.run.adaptive import SUSPECT_RATE
+from benchmarks.verdicts.peers import Flags
+from benchmarks.verdicts.settings import Array, Setting
+from benchmarks.verdicts.simulate import SESSIONS_PER_SITE, Sessions, assumed, draw
+
+RULES = {
+    "suite": "the joint test, noise taken from a stored A/A record",
+    "suite, no record": "the same with assumed noise, as large as the setting's",
+    "suite, adaptive": "up to three interim analyses, launches added while undecided",
+    "suite, suspects": "when a stored run has both sides measured side by side",
+    "suite, confirmed": "when that then says so",
+}
+
+
+def by_site(
+    a: Array, b: Array, priors: list[Prior], judge: Callable[[Array, Array, Prior], Flags]
+) -> Flags:
+    """`judge` over the sessions of each site with its own noise record."""
+    parts = []
+    for site, prior in enumerate(priors):
+        rows = slice(site * SESSIONS_PER_SITE, (site + 1) * SESSIONS_PER_SITE)
+        parts.append(judge(a[rows], b[rows], prior))
+    return np.concatenate(parts)
+
+
+def suite(
+    a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool, rate: float | None = None
+) -> Flags:
+    """Whether the joint test calls each session slower; `rate` is by default the policy's.
+
+    `a`, `b`: log statistics of both sides, shape (sessions, launches, points).
+    """
+    policy, design = setting.profile.policy, setting.design
+    paired = setting.paired and not across
+    joint = estimate(a, b, design, prior, nights=across, paired=paired)
+    alpha = policy.false_alarm_rate if rate is None else rate
+    return alarm(joint, design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
+
+
+def fixed(sessions: Sessions, setting: Setting, *, across: bool) -> dict[str, Flags]:
+    """What the rule says of each session after the planned launches."""
+    a, b = faster_half(sessions.candidate), faster_half(sessions.reference)
+
+    def judge(x: Array, y: Array, prior: Prior) -> Flags:
+        return suite(x, y, prior, setting, across=across)
+
+    def suspect(x: Array, y: Array, prior: Prior) -> Flags:
+        return suite(x, y, prior, setting, across=True, rate=SUSPECT_RATE)
+
+    bare = [assumed(setting)] * len(sessions.priors)
+    return {
+        **({"suite, suspects": by_site(a, b, sessions.priors, suspect)} if across else {}),
+        "suite": by_site(a, b, sessions.priors, judge),
+        "suite, no record": by_site(a, b, bare, judge),
+    }
+
+
+def adaptive(
+    rng: np.random.Generator, setting: Setting, sessions: int, shift: Callable[[int], Array]
+) -> tuple[Flags, float]:
+    """The adaptive rule: alarms, and the mean number of launches per side."""
+    policy, design = setting.profile.policy, setting.design
+    schedule = schedule_of(policy, setting.launches)
+    drawn = draw(rng, setting, sessions, schedule.starts[-1], across=False)
+    a = faster_half(drawn.candidate) + shift(sessions)[:, None, :]
+    b = faster_half(drawn.reference)
+    undecided, found = np.ones(sessions, dtype=bool), np.zeros(sessions, dtype=bool)
+    used = np.zeros(sessions)
+    for launches, alpha in zip(schedule.starts, schedule.alphas, strict=True):
+
+        def judge(x: Array, y: Array, prior: Prior, alpha: float = alpha) -> Flags:
+            joint = estimate(x, y, design, prior, nights=False, paired=setting.paired)
+            least = policy.min_effect
+            slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1).any
+            faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1).any
+            settled = slower | faster | passes(joint, must_catch=policy.must_catch)
+            return np.stack([slower, settled], axis=-1)
+
+        said = by_site(a[:, :launches], b[:, :launches], drawn.priors, judge)
+        used += undecided * (launches - used)
+        found |= undecided & said[:, 0]
+        undecided &= ~said[:, 1]
+    return found, float(used.mean())

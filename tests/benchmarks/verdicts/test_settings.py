@@ -1,0 +1,58 @@
+"""The noise that is simulated: read off records, refused where they lack something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from append_prefill.analysis.noise import noise_of
+from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.profile import load_profile
+from benchmarks.verdicts.settings import setting_of
+from benchmarks.verdicts.table import table
+from tests.analysis.factory import starts_of
+
+
+def test_an_empty_record_says_what_it_lacks() -> None:
+    with pytest.raises(SystemExit, match="nights: lacks start_sd"):
+        setting_of("cpu", noise_of([]), load_profile("cpu-nano"), Path("nights"))
+
+
+def record_of_pairs(level_sd: float, ratio_sd: float) -> NoiseRecord:
+    """Three A/A sessions of five interleaved pairs at the points of the CPU's profile."""
+    rng = np.random.default_rng(2)
+    points = list(load_profile("cpu-nano").points)
+    sessions = []
+    for _ in range(3):
+        shared = 3 + level_sd * rng.normal(size=(5, 1))
+        sides = [
+            shared
+            + ratio_sd / np.sqrt(2) * rng.normal(size=(5, 1))
+            + 0.02 * rng.normal(size=(5, len(points)))
+            for _ in range(2)
+        ]
+        pairs = [
+            start.model_copy(update={"interleaved": True, "pair": start.index, "side": side})
+            for side, log_ms in zip(("candidate", "reference"), sides, strict=True)
+            for start in starts_of(log_ms, points)
+        ]
+        sessions.append(pairs)
+    return noise_of(sessions).model_copy(update={"within_sd": 0.03})
+
+
+def test_a_record_becomes_a_setting_of_alternating_pairs() -> None:
+    record = record_of_pairs(0.10, 0.01)
+    setting = setting_of("cpu", record, load_profile("cpu-nano"), Path("nights"))
+    assert setting.start_sd == record.start_sd
+    assert setting.pair_sd == record.pair_sd
+    assert setting.pair_sd is not None
+    assert setting.pair_sd < 0.02
+    assert (setting.within_sd == 0.03).all()
+    # The level's 10 % cancels in the pairs, so the promise is far below it.
+    assert setting.promise < 0.05
+    rates = table(setting, 100, 1, across=False)
+    assert rates["suite"]["none"] <= 4
+    assert list(rates["suite"].values())[-1] >= 85
+    assert table(setting, 20, 1, across=True)["suite"]["none"] <= 20
