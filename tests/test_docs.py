@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from append_prefill.cli.main import main
 from append_prefill.cli.main import parser as command_line
 from append_prefill.plugin.options import add_options
+from append_prefill.records.store import read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -236,3 +238,36 @@ def test_prose_uses_the_fields_words(page):
 def test_the_glossary_begins_with_the_two_letters():
     terms = re.findall(r"^\*\*(.+?)\*\*", text_of(DOCS / "glossary.md"), re.MULTILINE)
     assert [term.partition(",")[0] for term in terms[:2]] == ["L", "m"]
+
+
+def test_what_a_plan_can_tell_on_a_cpu_is_quoted_as_printed(capsys):
+    page = text_of(DOCS / "start.md")
+    quoted = re.findall(
+        r"^  ((?:side by side|against a baseline): \+[\d.]+ %)$", page, re.MULTILINE
+    )
+    assert len(quoted) == 2
+    main(["plan", "--profile", "cpu-nano", "--baselines", str(ROOT / "baselines")])
+    printed = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
+    for line in quoted:
+        assert line in printed
+        assert line.partition("+")[2] in text_of(ROOT / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("page", "sample", "digits"),
+    [("cpu-results", "sample", 0), ("gpu-results", "sample-h200-versions", 1)],
+)
+def test_results_are_those_of_the_committed_runs(page, sample, digits):
+    comparison = read_run(ROOT / "reports" / sample).comparison
+    assert comparison is not None
+    level = comparison.surface[0]
+
+    def per_cent(ratio: float | None) -> str:
+        assert ratio is not None
+        return f"{100 * (ratio - 1):+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+    named = [p for p in comparison.points if p.verdict == comparison.verdict]
+    text = re.sub(r"\s+", " ", text_of(DOCS / f"{page}.md"))
+    assert f"{per_cent(level.ratio)} % on the" in text
+    assert f"95 % interval {per_cent(level.low)} to {per_cent(level.high)} %" in text
+    assert f"at {len(named)} of {len(comparison.points)} points" in text
