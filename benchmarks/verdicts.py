@@ -43,9 +43,9 @@ from scipy import special, stats
 from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import ASSUMED_DF, Design, Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components, noise_of, pair_sd_of
+from append_prefill.analysis.power import power_of
 from append_prefill.analysis.sequential import plan
 from append_prefill.analysis.summary import FIGURE_VARIANCE, faster_half, log_matrix, usable
-from append_prefill.cli.plan import power_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import read_run
@@ -121,7 +121,9 @@ def promised(profile: Profile, noise: NoiseRecord) -> float:
     undrawn = profile.plan.model_copy(update={"drawn_points": 0})
     profile = profile.model_copy(update={"plan": undrawn})
     plan = make_plan(profile, seed=0, sides=("candidate", "reference"))
-    effect = power_of(plan, profile, noise)["mde_side_by_side"]
+    effect = power_of(profile, noise, plan.all_points, starts=plan.starts, samples=plan.samples)[
+        "mde_side_by_side"
+    ]
     if effect is None:
         sys.exit("the noise record lacks what a promise rests on; measure more starts")
     return effect

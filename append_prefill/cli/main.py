@@ -1,4 +1,4 @@
-"""`append-prefill`: everything about runs but measuring a version (that is pytest's).
+"""`append-prefill`: measure a version (by becoming pytest), and everything about runs.
 
 A subcommand is a module with `register(commands)`, which adds its parser and sets `run` on it: a
 function of the parsed arguments that returns the exit status. To add one, write the module and
@@ -17,6 +17,8 @@ import append_prefill
 from append_prefill.errors import EXIT_USAGE, AppendPrefillError
 
 _MODULES = (
+    "append_prefill.cli.run",
+    "append_prefill.cli.env",
     "append_prefill.cli.compare",
     "append_prefill.cli.report",
     "append_prefill.cli.baselines",
@@ -42,7 +44,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. What went wrong is one paragraph on stderr."""
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # What follows -- is pytest's; argparse treats it differently from one Python to the next.
+    cut = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
+    args = parser().parse_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
     try:
         status: int = args.run(args)
     except AppendPrefillError as error:
@@ -55,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line, every subcommand registered."""
     whole = _Parser(
         prog="append-prefill",
-        description="Look at runs of the append-prefill suite, compare them, keep baselines. "
-        "Measuring a version is pytest's: pytest -m append_prefill.",
+        description="Measure a version of SGLang (run), look at runs, compare them, keep "
+        "baselines.",
         epilog=_STATUS,
     )
     whole.add_argument("--version", action="version", version=append_prefill.__version__)

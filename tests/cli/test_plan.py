@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.cli.plan import outlook_of
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of
 from append_prefill.records.run import NoiseRecord, Side
+from append_prefill.run.outlook import outlook_of
 from append_prefill.workload.profile import Profile, load_profile
 from tests.records import builders
 
