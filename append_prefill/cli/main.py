@@ -2,7 +2,7 @@
 
 A subcommand is a module with `register(commands)`, which adds its parser and sets `run` on it: a
 function of the parsed arguments that returns the exit status. To add one, write the module and
-name it in `_MODULES`.
+name it in `_COMMANDS`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import NoReturn
 import append_prefill
 from append_prefill.errors import EXIT_USAGE, AppendPrefillError
 
-_MODULES = (
-    "append_prefill.cli.run",
-    "append_prefill.cli.env",
-    "append_prefill.cli.compare",
-    "append_prefill.cli.report",
-    "append_prefill.cli.baselines",
-    "append_prefill.cli.history",
-    "append_prefill.cli.plan",
-    "append_prefill.cli.doctor",
-    "append_prefill.cli.noise",
+# Commands, each the module of that name in this folder.
+_COMMANDS = (
+    "run",
+    "env",
+    "compare",
+    "report",
+    "baselines",
+    "history",
+    "plan",
+    "doctor",
+    "noise",
 )
 
 _STATUS = (
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # What follows -- is pytest's; argparse treats it differently from one Python to the next.
     cut = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
-    args = parser().parse_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
+    # Statistics and charts take a second to import, and `run` needs neither in this process.
+    names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
+    args = parser(names).parse_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
     try:
         status: int = args.run(args)
     except AppendPrefillError as error:
@@ -56,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, every subcommand registered."""
+def parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line with the subcommands of these names."""
     whole = _Parser(
         prog="append-prefill",
         description="Measure a version of SGLang (run), look at runs, compare them, keep "
@@ -66,6 +69,6 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=append_prefill.__version__)
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in _MODULES:
-        importlib.import_module(name).register(commands)
+    for name in names:
+        importlib.import_module(f"append_prefill.cli.{name}").register(commands)
     return whole
