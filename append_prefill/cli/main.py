@@ -50,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cut = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
     # Statistics and charts take a second to import, and `run` needs neither in this process.
     names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
-    args = parser(names).parse_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
+    whole = parser(names)
+    args, unknown = whole.parse_known_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
+    if unknown:
+        hint = "; pytest's own options go behind --" if given[0] == "run" else ""
+        whole.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         status: int = args.run(args)
     except AppendPrefillError as error:

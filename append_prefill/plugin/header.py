@@ -38,18 +38,21 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def _reference(settings: Settings, references: References) -> str | None:
     if settings.reference is not None:
         return f"{settings.reference.label} side by side"
-    if references.chosen is None:
-        return None
-    return f"the stored {references.chosen.version or 'run'}"
+    for role, run in references.stored:
+        version = run.version or "(unknown version)"
+        return f"the last runs of {version}" if role == "rolling" else f"the stored {version}"
+    return None
 
 
 def _decides(settings: Settings, references: References) -> bool:
     """Whether the comparison can reach a verdict at all."""
     if not settings.candidate.replicable:
         return False
-    chosen = references.chosen
-    if settings.reference is not None or chosen is None:
+    if settings.reference is not None:
         return True
-    return chosen.provenance == "suite" and not identity_differences(
-        identity_of(settings), identity_of_run(chosen), settings.profile.identity_not_binding
+    own, not_binding = identity_of(settings), settings.profile.identity_not_binding
+    return any(
+        run.provenance == "suite"
+        and not identity_differences(own, identity_of_run(run), not_binding)
+        for _, run in references.stored
     )

@@ -45,7 +45,7 @@ def header_lines(
         effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
         lines.append(
             f"append-prefill: detectable effect on the overall level: {effect} "
-            f"(noise: {outlook['noise_from']})"
+            f"({outlook['noise_from']})"
         )
     return lines
 

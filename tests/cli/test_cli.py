@@ -51,7 +51,19 @@ def test_unknown_command_is_a_usage_error(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "report", "baselines", "history", "plan", "doctor", "noise", "schema"]
+    "command",
+    [
+        "run",
+        "env",
+        "compare",
+        "report",
+        "baselines",
+        "history",
+        "plan",
+        "doctor",
+        "noise",
+        "schema",
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as caught:
