@@ -27,7 +27,7 @@ class Suite:
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
-        pytester.makeconftest('pytest_plugins = ["append_prefill.plugin.hooks"]')
+        pytester.makeconftest('pytest_plugins = ["append_prefill.plugin"]')
         pytester.makepyprojecttoml(
             """
             [tool.pytest.ini_options]

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from scipy import optimize, special, stats
 
+from append_prefill.analysis.joint import design_of, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise
+from append_prefill.workload.profile import Noise, Profile
 
 MAX_STARTS = 200
 """More starts a side than any night holds; beyond, `starts_needed` says None."""
@@ -33,6 +34,55 @@ PRIOR_WORTH = 0.4
 a prior's weight back on nights that look noisier, and those are the nights that decide the power:
 counted in full the promised effect was caught 93 to 94 times in 100 (simulated with 4, 16 and 30
 degrees of freedom, start sd 1 % and 5 %), counted at 0.4 at least 95 times."""
+
+
+def power_of(
+    profile: Profile,
+    noise: Noise | NoiseRecord,
+    points: Sequence[Point],
+    *,
+    starts: int,
+    samples: int,
+) -> dict[str, float | None]:
+    """The minimum detectable effects of a plan; None where the noise is not known well enough.
+
+    They are of the overall level: the joint test's first part of the false-alarm rate, with the
+    spread of stored noise where there is some, of the profile where not.
+    """
+    prior = prior_of(noise)
+    policy = profile.policy
+    figures: dict[str, float | None] = dict.fromkeys(
+        ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side")
+    )
+    error = points_error(noise, points, samples)
+    if prior.start_sd is None or error is None:
+        return figures
+    level = math.sqrt(prior.start_sd**2 + error)
+    alpha = policy.false_alarm_rate * design_of(points).shares["level"]
+    paired = profile.plan.interleave
+    pair_sd = prior.level_sd(paired=paired)
+    if pair_sd is not None:
+        # A ratio has the points' scatter of both sides in it.
+        together = math.sqrt(pair_sd**2 + error * (2 if paired else 1))
+        df, least = prior.level_df(paired=paired), policy.min_effect
+        figures["mde_side_by_side"] = mde(
+            together, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least
+        )
+        figures["starts_needed_side_by_side"] = starts_needed(
+            policy.must_catch, together, alpha, paired=paired, prior_df=df, min_effect=least
+        )
+    if prior.night_sd is not None:
+        figures["mde_baseline"] = mde(
+            level,
+            starts,
+            starts,
+            alpha,
+            night_sd=prior.night_sd,
+            night_df=prior.night_df,
+            prior_df=prior.start_df,
+            min_effect=policy.min_effect,
+        )
+    return figures
 
 
 def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: int) -> float | None:

@@ -14,6 +14,7 @@ from append_prefill.cli.output import (
     print_json,
     print_table,
     say,
+    shipped_beside,
 )
 from append_prefill.errors import UsageError
 from append_prefill.records.baselines import (
@@ -102,7 +103,7 @@ def _add_which(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    stored = stored_baselines(args.baselines)
+    stored = stored_baselines(args.baselines, shipped=shipped_beside(args))
     if args.json:
         print_json([_facts(s) for s in stored])
     elif not stored:
@@ -128,7 +129,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    run = _run_of(args)
+    run = _run_of(args, shipped_beside(args))
     if args.json:
         print_json(run.model_dump(mode="json", by_alias=True))
         return 0
@@ -264,10 +265,10 @@ def _stored_path(args: argparse.Namespace) -> Path:
     return save_baseline(read_run(given, option="FILE"), args.baselines, onto_pinned=True)
 
 
-def _run_of(args: argparse.Namespace) -> Run:
+def _run_of(args: argparse.Namespace, shipped: Path | None = None) -> Run:
     if is_file_selector(args.which):
         return read_run(Path(args.which), option="FILE")
-    return find_stored(args.baselines, args.which, args.folder).run
+    return find_stored(args.baselines, args.which, args.folder, shipped=shipped).run
 
 
 def _facts(stored: Stored) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from append_prefill.cli.output import Commands, add_json, print_json, say
 from append_prefill.engines.base import Device
 from append_prefill.engines.devices import DeviceLock, list_devices, memory_used_bytes
 from append_prefill.engines.environments import version_environments
+from append_prefill.engines.versions import NEWEST
 from append_prefill.errors import EXIT_INFRASTRUCTURE, InfrastructureError
+from append_prefill.places import checkout_of, make_environment
 
 _GB = 10**9
 # A server takes 2.5 GB of main memory with a model of no size, and its start some more for a
@@ -56,16 +58,16 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--root",
         type=Path,
-        default=Path(),
         metavar="DIR",
-        help="the repository, where .tox is (default: the current folder)",
+        help="the repository, where .tox is (default: the one the current folder is in)",
     )
     add_json(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    lines = list(examine(args.root))
+    root = args.root or checkout_of(Path.cwd()) or Path.cwd()
+    lines = list(examine(root))
     if args.json:
         print_json([asdict(line) for line in lines])
     else:
@@ -101,8 +103,8 @@ def environments_line(root: Path) -> Line:
         "SGLang",
         "missing",
         "no environment holds a version, nor does this interpreter",
-        "Make one: tox -e sglang-0.5.23. Until then only --sglang planted, an interpreter's path "
-        "or --sglang-url can be measured.",
+        f"Make one: {make_environment(root, NEWEST)}. Until then only --sglang planted, an "
+        "interpreter's path or --sglang-url can be measured.",
     )
 
 

@@ -1,8 +1,8 @@
-"""`append-prefill`: everything about runs but measuring a version (that is pytest's).
+"""`append-prefill`: measure a version (by becoming pytest), and everything about runs.
 
 A subcommand is a module with `register(commands)`, which adds its parser and sets `run` on it: a
 function of the parsed arguments that returns the exit status. To add one, write the module and
-name it in `_MODULES`.
+name it in `_COMMANDS`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from typing import NoReturn
 import append_prefill
 from append_prefill.errors import EXIT_USAGE, AppendPrefillError
 
-_MODULES = (
-    "append_prefill.cli.compare",
-    "append_prefill.cli.report",
-    "append_prefill.cli.baselines",
-    "append_prefill.cli.history",
-    "append_prefill.cli.plan",
-    "append_prefill.cli.doctor",
-    "append_prefill.cli.noise",
+# Commands, each the module of that name in this folder.
+_COMMANDS = (
+    "run",
+    "env",
+    "compare",
+    "report",
+    "baselines",
+    "history",
+    "plan",
+    "doctor",
+    "noise",
 )
 
 # What a shell reports of a program that SIGPIPE ended: no status of ours may stand for it.
@@ -46,7 +49,16 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. What went wrong is one paragraph on stderr."""
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # What follows -- is pytest's; argparse treats it differently from one Python to the next.
+    cut = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
+    # Statistics and charts take a second to import, and `run` needs neither in this process.
+    names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
+    whole = parser(names)
+    args, unknown = whole.parse_known_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
+    if unknown:
+        hint = "; pytest's own options go behind --" if given[0] == "run" else ""
+        whole.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         status: int = args.run(args)
         sys.stdout.flush()
@@ -61,16 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, every subcommand registered."""
+def parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+    """The command line with the subcommands of these names."""
     whole = _Parser(
         prog="append-prefill",
-        description="Look at runs of the append-prefill suite, compare them, keep baselines. "
-        "Measuring a version is pytest's: pytest -m append_prefill.",
+        description="Measure a version of SGLang (run), look at runs, compare them, keep "
+        "baselines.",
         epilog=_STATUS,
     )
     whole.add_argument("--version", action="version", version=append_prefill.__version__)
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in _MODULES:
-        importlib.import_module(name).register(commands)
+    for name in names:
+        importlib.import_module(f"append_prefill.cli.{name}").register(commands)
     return whole

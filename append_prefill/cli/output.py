@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from append_prefill.records.baselines import FOLDER
+from append_prefill.places import BASELINES, checkout_of, shipped_baselines
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -39,10 +39,20 @@ def add_baselines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baselines",
         type=Path,
-        default=Path(FOLDER),
+        default=Path(BASELINES),
         metavar="DIR",
         help="folder of stored runs (default: %(default)s)",
     )
+
+
+def shipped_beside(args: argparse.Namespace) -> Path | None:
+    """The stored runs that came with the suite, where they are to be read beside `--baselines`.
+
+    Not where a folder was named, nor in a checkout, whose own they are.
+    """
+    here = Path.cwd()
+    named = args.baselines != Path(BASELINES)
+    return None if named or checkout_of(here) is not None else shipped_baselines()
 
 
 def print_json(data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Interpreters that hold an SGLang: the tox environments, and any other one by its path."""
+"""Interpreters that hold an SGLang: the version environments, and any other one by its path."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from append_prefill.errors import UsageError
+from append_prefill.places import environments_folder
 
 _PREFIX = "sglang-"
 _LIMIT_S = 60.0
@@ -100,18 +101,24 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
 
 
 def version_environments(root: Path) -> dict[str, Path]:
-    """Interpreters of the tox environments `sglang-VERSION` under `root`, oldest version first.
+    """Interpreters of the environments that hold a version, oldest version first.
 
-    An environment whose installation did not finish is in it too: its interpreter tells.
+    They are tox's under `root`, then those of `append-prefill env`. One whose installation did not
+    finish is in it too: its interpreter tells.
     """
-    work = Path(os.environ.get("TOX_WORK_DIR") or root / ".tox")
+    tox = Path(os.environ.get("TOX_WORK_DIR") or root / ".tox")
     found: dict[str, Path] = {}
-    for folder in work.glob(f"{_PREFIX}*"):
+    for folder in (*tox.glob(f"{_PREFIX}*"), *environments_folder().glob(f"{_PREFIX}*")):
         python = folder / "bin" / "python"
         version = folder.name.removeprefix(_PREFIX)
         if python.is_file() and parse_version(version) is not None:
-            found[version] = python
+            found.setdefault(version, python)
     return dict(sorted(found.items(), key=lambda item: Version(item[0])))
+
+
+def environment_folder(version: str) -> Path:
+    """Where the environment of `append-prefill env VERSION` lies, or would."""
+    return environments_folder() / f"{_PREFIX}{version}"
 
 
 def same_version(installed: str, asked: str) -> bool:

@@ -1,8 +1,9 @@
-"""Put one SGLang version into the running interpreter's environment (what tox runs).
+"""Put one SGLang version into the running interpreter's environment.
 
-`python -m append_prefill.engines.install VERSION`, where VERSION may also be the name of the
-tox environment (`sglang-0.5.23`). With an NVIDIA GPU in sight it is plain `pip install`; without
-one, SGLang's own requirements do not install, and the CPU recipe of `versions` is used.
+What tox and `append-prefill env` run there: `python -m append_prefill.engines.install VERSION`,
+where VERSION may also be the name of the environment (`sglang-0.5.23`). With an NVIDIA GPU in
+sight it is plain `pip install`; without one, SGLang's own requirements do not install, and the CPU
+recipe of `versions` is used.
 
 Needs the standard library, `packaging` and pip, nothing else of the suite.
 """
@@ -26,6 +27,10 @@ _PREFIX = "sglang-"
 _MARKER = ".append-prefill-sglang-"
 _GPU_RECIPE = "with SGLang's own requirements"
 _CPU_RECIPE = "with the CPU recipe"
+ANOTHER_PYTHON = (
+    "Install one that fits beside it, or take a version of SGLang that supports this one."
+)
+"""What to do about `python_problem`."""
 
 
 class InstallError(Exception):
@@ -42,6 +47,14 @@ def requested_version(name: str) -> str:
             f"{name}: {text!r} is not a version of SGLang. Name one, as in `tox -e sglang-0.5.23`; "
             f"`{sys.executable} -m pip index versions sglang` lists them."
         ) from error
+
+
+def python_problem(version: str, python: str) -> str | None:
+    """Why SGLang `version` cannot be had for Python `python`, in a sentence; None where it can."""
+    supported = traits_of(version).requires_python
+    if supported.contains(python):
+        return None
+    return f"SGLang {version} supports Python {supported}, and this is Python {python}."
 
 
 def has_nvidia_gpu() -> bool:
@@ -69,12 +82,9 @@ def install(name: str) -> str:
     """
     version = requested_version(name)
     traits = traits_of(version)
-    if not traits.requires_python.contains(platform.python_version()):
-        raise InstallError(
-            f"SGLang {version} needs Python {traits.requires_python}, this is "
-            f"{platform.python_version()}. Make the environment with another one, as in "
-            f"`tox -e sglang-{version} -x env:sglang-{version}.base_python=python3.11`."
-        )
+    problem = python_problem(version, platform.python_version())
+    if problem is not None:
+        raise InstallError(f"{problem} {ANOTHER_PYTHON}")
     if traits.warning:
         print(f"warning: {traits.warning}", file=sys.stderr)
     gpu = has_nvidia_gpu()

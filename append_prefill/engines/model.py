@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from append_prefill.errors import UsageError
+from append_prefill.places import cache_folder
 from append_prefill.workload.profile import Model
 
 _OPTION = "--model"
@@ -137,9 +138,8 @@ def materialise(declared: Model, cache: Path) -> Path:
 
 
 def default_cache() -> Path:
-    """Where geometries are kept between runs, by the XDG convention."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "append-prefill" / "models"
+    """Where geometries are kept between runs."""
+    return cache_folder() / "models"
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from append_prefill.engines.environments import (
 )
 from append_prefill.engines.local import PlantedEngine, SglangEngine
 from append_prefill.engines.model import resolve_model
+from append_prefill.engines.versions import NEWEST
 from append_prefill.errors import UsageError
+from append_prefill.places import make_environment
 from append_prefill.workload.profile import Profile
 
 VARIABLE = "APPEND_PREFILL_SGLANG"
@@ -41,10 +43,10 @@ def resolve_engine(
 ) -> Engine:
     """The engine that an option names; starts nothing.
 
-    `value` is a version (an environment `.tox/sglang-VERSION` under `root`), the path of an
-    interpreter, or `planted[:key=value,...]`. None means the default: $APPEND_PREFILL_SGLANG,
-    the running interpreter if it has SGLang, the newest version environment. Raises UsageError,
-    naming `option`, the value and what would be right.
+    `value` is a version (an environment that tox made under `root`, or `append-prefill env`), the
+    path of an interpreter, or `planted[:key=value,...]`. None means the default:
+    $APPEND_PREFILL_SGLANG, the running interpreter if it has SGLang, the newest version
+    environment. Raises UsageError, naming `option`, the value and what would be right.
     """
     if value is None:
         value = os.environ.get(VARIABLE) or None
@@ -83,7 +85,7 @@ def _interpreter(option: str, value: str, root: Path) -> Interpreter:
             option,
             value,
             "is neither a version, nor a path, nor `planted`.",
-            f"{_there(root)} Any other version: `tox -e sglang-VERSION`.",
+            f"{_there(root)} Any other version: `{make_environment(root, 'VERSION')}`.",
         )
     python = version_environments(root).get(value)
     if python is None:
@@ -91,7 +93,7 @@ def _interpreter(option: str, value: str, root: Path) -> Interpreter:
             option,
             value,
             "there is no environment with that version.",
-            f"Make it with `tox -e sglang-{value}`. {_there(root)}",
+            f"Make it with `{make_environment(root, value)}`. {_there(root)}",
         )
     found = query_interpreter(option, value, python)
     if found.sglang is not None and not same_version(found.sglang, value):
@@ -99,7 +101,7 @@ def _interpreter(option: str, value: str, root: Path) -> Interpreter:
             option,
             value,
             f"its environment holds SGLang {found.sglang}.",
-            f"Make it anew with `tox -r -e sglang-{value}`.",
+            f"Make it anew: delete {python.parent.parent}, then `{make_environment(root, value)}`.",
         )
     return found
 
@@ -114,8 +116,9 @@ def _default(option: str, root: Path) -> Interpreter:
             option,
             "(not given)",
             "no SGLang was found: not in this interpreter, and no environment holds a version.",
-            f"Make one with `tox -e sglang-VERSION`, as in `tox -e sglang-0.5.23`, or name an "
-            f"interpreter that has SGLang with {option} PATH or ${VARIABLE}.",
+            f"Make one with `{make_environment(root, 'VERSION')}`, as in "
+            f"`{make_environment(root, NEWEST)}`, or name an interpreter that has SGLang with "
+            f"{option} PATH or ${VARIABLE}.",
         )
     newest, python = list(environments.items())[-1]
     return query_interpreter(option, newest, python)

@@ -1,22 +1,23 @@
-"""The fixtures that the tests of `perf_tests/` use."""
+"""The fixtures that the tests of `perf_tests/` use; what is heavy they import when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from append_prefill.engines.base import RunningServer
 from append_prefill.errors import AppendPrefillError
 from append_prefill.plugin.options import MARKER
 from append_prefill.plugin.state import INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
-from append_prefill.probe.plan import make_plan
-from append_prefill.records.run import Finding, Run
-from append_prefill.run.outcome import Outcome, settle_comparison, settle_finding
-from append_prefill.run.session import Session
-from append_prefill.run.settings import Settings
-from append_prefill.workload.points import Point
+
+if TYPE_CHECKING:
+    from append_prefill.engines.base import RunningServer
+    from append_prefill.records.run import Finding, Run
+    from append_prefill.run.outcome import Outcome
+    from append_prefill.run.session import Session
+    from append_prefill.run.settings import Settings
+    from append_prefill.workload.points import Point
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,8 @@ def finding(measured: Run, request: pytest.FixtureRequest) -> Callable[[str], Fi
 
     It fails the test if the finding is broken, and skips it with the reason if nothing can be said.
     """
+    from append_prefill.run.outcome import settle_finding  # noqa: PLC0415 (see `plugin`)
+
     strict = request.config.getoption("--strict-verdicts")
 
     def judged(finding_id: str) -> Finding:
@@ -66,6 +69,8 @@ def hold_against_reference(
     measured: Run, request: pytest.FixtureRequest
 ) -> Callable[[Point | None], None]:
     """Call it with a point, or None for the whole surface: fails on a regression there."""
+    from append_prefill.run.outcome import settle_comparison  # noqa: PLC0415 (see `plugin`)
+
     strict = request.config.getoption("--strict-verdicts")
 
     def hold(point: Point | None) -> None:
@@ -105,6 +110,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "planned_point" in metafunc.fixturenames:
         points: tuple[Point, ...] = ()
         if settings is not None:
+            from append_prefill.probe.plan import make_plan  # noqa: PLC0415 (see `plugin`)
+
             points = make_plan(
                 settings.profile, seed=settings.options.seed, sides=("candidate",)
             ).all_points

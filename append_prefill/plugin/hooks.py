@@ -1,4 +1,4 @@
-"""The pytest plugin: thin hooks around one `Session`.
+"""The plugin's part in a run: thin hooks around one `Session`, registered by `begin`.
 
 The controller (or the only process) makes the run's folder, follows its progress and writes the
 report; every worker measures what it can claim and judges the tests it was given. The fixtures are
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.junitxml import xml_key
 from rich.console import Console
 
 from append_prefill.errors import (
@@ -27,16 +29,19 @@ from append_prefill.errors import (
     AppendPrefillError,
     UsageError,
 )
-from append_prefill.plugin import fixtures, xdist
-from append_prefill.plugin.options import MARKER, add_options, is_run, options_of, seed_of
+from append_prefill.places import TESTS_PACKAGE, checkout_of
+from append_prefill.plugin import header, xdist
+from append_prefill.plugin.options import MARKER, options_of, seed_of
 from append_prefill.plugin.state import (
     CREATED,
     DELIVERED,
     FINISHED,
     FOLDER,
     FOLLOWER,
+    FRESH,
     INFRASTRUCTURE,
     LIVE,
+    NOTHING,
     REFERENCES,
     SEED,
     SELECTION_FILE,
@@ -45,7 +50,6 @@ from append_prefill.plugin.state import (
     measuring,
 )
 from append_prefill.plugin.xdist import told
-from append_prefill.probe.plan import make_plan
 from append_prefill.records.baselines import refuse_overwrite
 from append_prefill.records.run import Run
 from append_prefill.report.terminal import summary_lines
@@ -57,21 +61,10 @@ from append_prefill.run.session import Session, Worker, identity_of
 from append_prefill.run.settings import Settings, resolve
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        f"{MARKER}(*experiments): measures a real server; runs only with `-m {MARKER}`. Names the "
-        "experiments whose points it needs, none meaning all",
-    )
-    for part in (fixtures, xdist):
+def begin(config: pytest.Config) -> None:
+    """Check the options, make the run's folder and join in. Raises pytest.UsageError."""
+    for part in (sys.modules[__name__], header, xdist):
         config.pluginmanager.register(part)
-    if not is_run(config) or config.option.collectonly or config.option.help:
-        return
     worker = told(config, "folder") is not None
     seed = told(config, "seed") if worker else seed_of(config)
     created = datetime.now(UTC)
@@ -80,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     report_dir = config.invocation_params.dir / config.getoption("--report-dir")
     config.stash[SEED], config.stash[CREATED] = seed, created
     try:
-        settings = resolve(options_of(config, seed), _repository(config))
+        settings = resolve(options_of(config, seed), _root(config))
         config.stash[REFERENCES] = _references(settings, report_dir, created)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -92,52 +85,44 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[FOLDER], _ = hosts.place(Path(told(config, "folder")), told(config, "token"))
         return
     name = settings.candidate.version or settings.candidate.label
+    config.stash[FRESH] = [one for one in (report_dir, *report_dir.parents) if not one.exists()]
     config.stash[FOLDER] = folder = new_folder(report_dir, created, name)
     # The run's folder always holds the JUnit file; one asked for elsewhere is copied in the end.
     if config.option.xmlpath is None:
         config.option.xmlpath = str(folder / "junit.xml")
 
 
-def _repository(config: pytest.Config) -> Path:
-    """Where `.tox/` and `baselines/` are: the invocation's folder or the nearest one above.
+def _root(config: pytest.Config) -> Path:
+    """Where `.tox/` and `baselines/` are: the checkout, or outside one the invocation's folder.
 
     Not pytest's rootdir, which moves when an option's value is a path (`--sglang /a/python`).
     """
     here = config.invocation_params.dir
-    known = (folder for folder in (here, *here.parents) if (folder / "perf_tests").is_dir())
-    return next(known, config.rootpath)
+    return checkout_of(here) or here
 
 
 def _references(settings: Settings, report_dir: Path, created: datetime) -> References:
     """What to compare with. Raises UsageError for all that is wrong with it or with saving."""
     options, profile = settings.options, settings.profile
-    baselines, identity = settings.root / "baselines", identity_of(settings)
+    identity = identity_of(settings)
     if options.save_baseline:
         refuse_overwrite(
-            baselines,
+            settings.baselines,
             identity,
             settings.candidate.version,
             not_binding=profile.identity_not_binding,
             points=profile.points,
         )
     return gather(
-        baselines,
+        settings.baselines,
         report_dir,
         options.baseline,
         identity=identity,
         version=settings.candidate.version,
         profile=profile,
         now=created,
+        shipped=settings.shipped,
     )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if is_run(config):
-        return
-    ours = [item for item in items if item.get_closest_marker(MARKER)]
-    if ours:
-        config.hook.pytest_deselected(items=ours)
-        items[:] = [item for item in items if item not in ours]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -186,15 +171,7 @@ def _session(config: pytest.Config, settings: Settings, experiments: list[str] |
         int(received["workerid"].removeprefix("gw")) if received else 0,
         int(received.get("workercount", 0) or getattr(config.option, "numprocesses", 0) or 1),
     )
-    plan = make_plan(
-        profile,
-        seed=options.seed,
-        sides=("candidate", "reference") if settings.reference else ("candidate",),
-        experiments=experiments,
-        starts=options.starts,
-        samples=options.samples,
-        budget_minutes=options.budget_minutes,
-    )
+    plan = settings.plan(experiments)
     settings.check_fits(plan)
     return Session(
         settings,
@@ -256,6 +233,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if hasattr(config, "workeroutput"):
         xdist.deliver(config)
+        return
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        config.stash[NOTHING] = True
+        _forget_junit(config)
         return
     try:
         _close(session)
@@ -331,10 +312,34 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
 
 
+def _forget_junit(config: pytest.Config) -> None:
+    """Keep pytest from naming a JUnit file that goes with the run's folder."""
+    xml = config.stash.get(xml_key, None)
+    if xml is not None and Path(xml.logfile).parent == config.stash[FOLDER]:
+        config.pluginmanager.unregister(xml)
+        del config.stash[xml_key]
+
+
+def _take_back_folder(config: pytest.Config) -> None:
+    """Leave no folder of a run that no test was selected for, and say what would select some."""
+    shutil.rmtree(config.stash[FOLDER])
+    for folder in config.stash[FRESH]:
+        folder.rmdir()
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    if terminal is not None:
+        terminal.write_line(
+            "append-prefill: no test of the suite was selected, so nothing was measured. All of "
+            f"them: `append-prefill run`, or `pytest --pyargs {TESTS_PACKAGE} -m {MARKER}`."
+        )
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Keep a copy of a JUnit file that was asked for elsewhere."""
+    """Keep a copy of a JUnit file that was asked for elsewhere; tidy up after no run."""
     if FOLDER not in config.stash or hasattr(config, "workerinput"):
+        return
+    if config.stash.get(NOTHING, False):
+        _take_back_folder(config)
         return
     written = Path(os.path.expandvars(config.option.xmlpath)).expanduser()
     wanted = config.stash[FOLDER] / "junit.xml"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from append_prefill.run.settings import Options
 
 if TYPE_CHECKING:
     import pytest
+
+    from append_prefill.run.settings import Options
 
 MARKER = "append_prefill"
 
@@ -16,11 +17,15 @@ MARKER = "append_prefill"
 def add_options(parser: pytest.Parser) -> None:
     """Register the options of the design's table."""
     group = parser.getgroup("append-prefill", "append-prefill: SGLang's TTFT over cached prefixes")
-    add = group.addoption
+    declare_options(group.addoption)
+
+
+def declare_options(add: Callable[..., object]) -> None:
+    """Call `add`, which takes what argparse's `add_argument` takes, for every option."""
     add(
         "--sglang",
         metavar="ENV",
-        help="the candidate: a version with a tox environment (0.5.23), a Python interpreter that "
+        help="the candidate: a version with an environment (0.5.23), a Python interpreter that "
         "has SGLang, or `planted`. Default: $APPEND_PREFILL_SGLANG, this interpreter, or the "
         "newest version environment",
     )
@@ -59,6 +64,8 @@ def is_run(config: pytest.Config) -> bool:
 
 def options_of(config: pytest.Config, seed: int) -> Options:
     """The options as given to pytest."""
+    from append_prefill.run.settings import Options  # noqa: PLC0415 (see `plugin`)
+
     given = config.getoption
     return Options(
         sglang=given("--sglang"),

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from append_prefill.records.run import Run
-from append_prefill.run.hosts import Delivery
-from append_prefill.run.progress import Follower
-from append_prefill.run.references import References
-from append_prefill.run.session import Session
-from append_prefill.run.settings import Settings
+# Their names are all that is needed, and the modules are heavy (see `plugin`).
+if TYPE_CHECKING:
+    from append_prefill.records.run import Run
+    from append_prefill.run.hosts import Delivery
+    from append_prefill.run.progress import Follower
+    from append_prefill.run.references import References
+    from append_prefill.run.session import Session
+    from append_prefill.run.settings import Settings
 
-SETTINGS = pytest.StashKey[Settings]()
-SESSION = pytest.StashKey[Session]()
-FOLDER = pytest.StashKey[Path]()
-CREATED = pytest.StashKey[datetime]()
-SEED = pytest.StashKey[int]()
-REFERENCES = pytest.StashKey[References]()
-FOLLOWER = pytest.StashKey[Follower]()
-FINISHED = pytest.StashKey[tuple[Run, str | None]]()
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+FOLDER: pytest.StashKey[Path] = pytest.StashKey()
+CREATED: pytest.StashKey[datetime] = pytest.StashKey()
+SEED: pytest.StashKey[int] = pytest.StashKey()
+REFERENCES: pytest.StashKey[References] = pytest.StashKey()
+FOLLOWER: pytest.StashKey[Follower] = pytest.StashKey()
+FINISHED: pytest.StashKey[tuple[Run, str | None]] = pytest.StashKey()
 
-INFRASTRUCTURE = pytest.StashKey[str]()
+FRESH: pytest.StashKey[list[Path]] = pytest.StashKey()
+"""Folders above the run's that were made for it, the innermost first."""
+
+NOTHING: pytest.StashKey[bool] = pytest.StashKey()
+"""Set where no test was selected."""
+
+INFRASTRUCTURE: pytest.StashKey[str] = pytest.StashKey()
 """What failed beside the measuring: a worker, or the property tests' server."""
 
-LIVE = pytest.StashKey[bool]()
+LIVE: pytest.StashKey[bool] = pytest.StashKey()
 """Set once a property test had its server."""
 
-DELIVERED = pytest.StashKey[list[Delivery]]()
+DELIVERED: pytest.StashKey[list[Delivery]] = pytest.StashKey()
 """On the controller: what workers of other hosts sent."""
 
 SELECTION_FILE = "selection.json"

@@ -23,7 +23,6 @@ from append_prefill.records.store import read_run, run_text, write_whole
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
-FOLDER = "baselines"
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
 _DELETE = "Delete that file in the same commit if nobody compares with it any more."
@@ -51,21 +50,26 @@ class Stored:
         return self.path.parent.name
 
 
-def stored_baselines(root: Path, identity: Mapping[str, Any] | None = None) -> list[Stored]:
+def stored_baselines(
+    root: Path, identity: Mapping[str, Any] | None = None, *, shipped: Path | None = None
+) -> list[Stored]:
     """The baselines under `root` (the folder `baselines`), by device, model and version.
 
-    `identity` narrows them to its device and model. Raises UsageError for a file that is no
-    valid record.
+    `identity` narrows them to its device and model. `shipped` is a second such folder: what it
+    has of a device, model and version that `root` has not counts too. Raises UsageError for a file
+    that is no valid record.
     """
     pattern = "*/*/*.json"
     if identity is not None:
         pattern = f"{baseline_folder(root, identity).relative_to(root)}/*.json"
-    found = []
-    for path in sorted(root.glob(pattern)):
-        if path.name == PINNED_FILE:
-            continue
-        run = read_run(path, option="baseline")
-        found.append(Stored(path, run, _is_pinned(path)))
+    paths: dict[Path, Path] = {}
+    for top in (root,) if shipped is None else (root, shipped):
+        for path in sorted(top.glob(pattern)):
+            if path.name != PINNED_FILE:
+                paths.setdefault(path.relative_to(top), path)
+    found = [
+        Stored(path, read_run(path, option="baseline"), _is_pinned(path)) for path in paths.values()
+    ]
     return sorted(found, key=lambda s: (s.device, s.model, _sort_key(s.version)))
 
 
@@ -225,8 +229,11 @@ def select_baseline(
     identity: Mapping[str, Any],
     version: str | None,
     profile: Profile,
+    shipped: Path | None = None,
 ) -> Run | None:
     """The run that `--baseline` means; `identity` and `version` are the candidate's.
+
+    `shipped` as in `stored_baselines`.
 
     - `none`: None.
     - `auto`: of the baselines of this device and model whose version is older than the
@@ -247,7 +254,7 @@ def select_baseline(
         return None
     if is_file_selector(selector):
         return read_run(Path(selector), option="--baseline")
-    stored = stored_baselines(root, identity)
+    stored = stored_baselines(root, identity, shipped=shipped)
     if selector == "auto":
         return _newest_older(stored, identity, version, profile)
     for candidate in stored:
@@ -256,13 +263,19 @@ def select_baseline(
     raise _unknown_version("--baseline", selector, stored, baseline_folder(root, identity))
 
 
-def find_stored(root: Path, version: str, folder: str | None = None) -> Stored:
+def find_stored(
+    root: Path, version: str, folder: str | None = None, *, shipped: Path | None = None
+) -> Stored:
     """The stored baseline of that version, wherever under `root`.
 
-    `folder` (`<device>/<model>`) tells apart what several devices or models have. Raises
-    UsageError if there is none, or more than one.
+    `folder` (`<device>/<model>`) tells apart what several devices or models have; `shipped` as in
+    `stored_baselines`. Raises UsageError if there is none, or more than one.
     """
-    stored = [s for s in stored_baselines(root) if folder in (None, f"{s.device}/{s.model}")]
+    stored = [
+        s
+        for s in stored_baselines(root, shipped=shipped)
+        if folder in (None, f"{s.device}/{s.model}")
+    ]
     found = [s for s in stored if _same_version(s.version, version)]
     if not found:
         raise _unknown_version("VERSION", version, stored, root / (folder or ""))

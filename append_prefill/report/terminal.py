@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from append_prefill.records.run import Comparison, Finding, Run
+from append_prefill.report import format as fmt
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import comparison_reason, warning_words
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import shared_note
 
 WORST = 3
+
+
+def header_lines(
+    outlook: Mapping[str, Any],
+    *,
+    candidate: str,
+    reference: str | None,
+    device: str,
+    detects: float | None,
+) -> list[str]:
+    """What a run will do. `outlook` is `run.outlook.outlook_of`'s; `reference` None: there is none.
+
+    `detects` is the relative effect on the overall level that the plan can tell, None if unknown.
+    """
+    against = "nothing to compare with" if reference is None else f"against {reference}"
+    per_side = " per side" if len(outlook["sides"]) > 1 else ""
+    points = len(outlook["points"])
+    launches = fmt.plural(outlook["starts"], "server launch", "server launches")
+    plan = (
+        f"{fmt.plural(points, 'point')} × {launches}{per_side} × "
+        f"{fmt.plural(outlook['samples'], 'sample')}, all experiments"
+    )
+    minutes = (
+        f"about {fmt.number(outlook['minutes'], 2)} minutes ({outlook['minutes_from']}), budget "
+        f"{fmt.exact(outlook['budget_minutes'])}"
+    )
+    lines = [
+        f"append-prefill: candidate {candidate}, {against}; {device}; profile {outlook['profile']}",
+        f"append-prefill: {plan}; {minutes}",
+    ]
+    if reference is not None:
+        effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
+        lines.append(
+            f"append-prefill: detectable effect on the overall level: {effect} "
+            f"({outlook['noise_from']})"
+        )
+    return lines
 
 
 def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:

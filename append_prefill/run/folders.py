@@ -44,7 +44,7 @@ def close_run(session: Session, run: Run) -> None:
     if session.settings.options.save_baseline:
         save_baseline(
             run,
-            session.settings.root / "baselines",
+            session.settings.baselines,
             not_binding=session.settings.profile.identity_not_binding,
         )
 

@@ -65,15 +65,21 @@ def gather(
     version: str | None,
     profile: Profile,
     now: datetime,
+    shipped: Path | None = None,
 ) -> References:
     """Read what `--baseline` asks for; `auto` brings the pinned and the rolling reference too.
 
-    `root` is the folder `baselines`. Raises UsageError for a selector that names nothing.
+    `root` is the folder `baselines`; `shipped` the one that came with the suite, where it counts
+    too. Raises UsageError for a selector that names nothing.
     """
-    chosen = select_baseline(root, selector, identity=identity, version=version, profile=profile)
+    chosen = select_baseline(
+        root, selector, identity=identity, version=version, profile=profile, shipped=shipped
+    )
     pinned = rolling = None
     if selector == "auto":
         pinned = pinned_baseline(root, identity)
+        if pinned is None and shipped is not None:
+            pinned = pinned_baseline(shipped, identity)
         if pinned is not None and chosen is not None and pinned.created_at == chosen.created_at:
             pinned = None
         rolling = _rolling(report_dir, identity, profile, now)
@@ -82,16 +88,18 @@ def gather(
         for run in (chosen, pinned)
         if run is not None and (warning := expiry_warning(run, profile, now)) is not None
     ]
-    noise = _site_noise(root, identity, profile)
+    noise = _site_noise(root, identity, profile, shipped)
     return References(chosen, pinned, rolling, tuple(warnings), noise)
 
 
-def _site_noise(root: Path, identity: dict[str, Any], profile: Profile) -> NoiseRecord | None:
+def _site_noise(
+    root: Path, identity: dict[str, Any], profile: Profile, shipped: Path | None
+) -> NoiseRecord | None:
     if not identity.get("device") or not identity.get("model", {}).get("name"):
         return None  # a running server that does not tell: nothing is stored for it
     known = [
         stored.run
-        for stored in stored_baselines(root, identity)
+        for stored in stored_baselines(root, identity, shipped=shipped)
         if stored.run.noise is not None
         and not identity_differences(
             identity, identity_of(stored.run), profile.identity_not_binding

@@ -19,8 +19,9 @@ from append_prefill.engines.local import PlantedEngine
 from append_prefill.engines.model import ResolvedModel, resolve_model
 from append_prefill.engines.resolve import resolve_engine, resolve_url
 from append_prefill.errors import UsageError
+from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
-from append_prefill.probe.plan import Plan
+from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments, without_secrets
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -109,6 +110,29 @@ class Settings:
             return {"device_kind": "planted", "device": "planted"}
         return guard_for(self.devices[0]).identity()
 
+    def plan(self, experiments: Sequence[str] | None = None) -> Plan:
+        """The plan these options make of the experiments (None: all of the profile's)."""
+        options = self.options
+        return make_plan(
+            self.profile,
+            seed=options.seed,
+            sides=("candidate", "reference") if self.reference else ("candidate",),
+            experiments=experiments,
+            starts=options.starts,
+            samples=options.samples,
+            budget_minutes=options.budget_minutes,
+        )
+
+    @property
+    def baselines(self) -> Path:
+        """Where stored runs are read, and where this one is stored if it is to be."""
+        return self.root / BASELINES
+
+    @property
+    def shipped(self) -> Path | None:
+        """Stored runs that are read as well: those that came with the suite, outside a checkout."""
+        return None if is_checkout(self.root) else shipped_baselines()
+
     def confirming(self, version: str) -> Engine | None:
         """The engine of a stored run's version, if its environment is at hand, to confirm with.
 
@@ -144,7 +168,7 @@ class Settings:
 def resolve(options: Options, root: Path) -> Settings:
     """Check and resolve the options against this machine.
 
-    `root` is the repository (where `.tox/` and `baselines/` are). Raises UsageError, naming
+    `root` is the checkout, or outside one the folder of the call. Raises UsageError, naming
     option, value and remedy, before any server starts.
     """
     _refuse_contradictions(options)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from append_prefill.analysis.joint import Design, design_of
 from append_prefill.analysis.noise import noise_of, pair_sd_of
+from append_prefill.analysis.power import power_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, log_matrix, usable
-from append_prefill.cli.plan import power_of
 from append_prefill.probe.plan import make_plan, plan_of
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import read_run
@@ -86,7 +86,9 @@ def promised(profile: Profile, noise: NoiseRecord) -> float:
     undrawn = profile.plan.model_copy(update={"drawn_points": 0})
     profile = profile.model_copy(update={"plan": undrawn})
     plan = make_plan(profile, seed=0, sides=("candidate", "reference"))
-    effect = power_of(plan, profile, noise)["mde_side_by_side"]
+    effect = power_of(profile, noise, plan.all_points, starts=plan.starts, samples=plan.samples)[
+        "mde_side_by_side"
+    ]
     if effect is None:
         sys.exit("the noise record lacks what a promise rests on; measure more launches")
     return effect

@@ -67,7 +67,19 @@ def test_a_reader_that_has_enough_gets_no_traceback(arguments: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "report", "baselines", "history", "plan", "doctor", "noise", "schema"]
+    "command",
+    [
+        "run",
+        "env",
+        "compare",
+        "report",
+        "baselines",
+        "history",
+        "plan",
+        "doctor",
+        "noise",
+        "schema",
+    ],
 )
 def test_every_command_explains_itself(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as caught:

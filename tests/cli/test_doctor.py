@@ -20,10 +20,11 @@ GPU = Device("cuda", "GPU-1", "NVIDIA H200", 150 * 10**9)
 def test_environments_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
     monkeypatch.delenv("TOX_WORK_DIR", raising=False)
+    monkeypatch.setenv("APPEND_PREFILL_ENVIRONMENTS", str(tmp_path / "none"))
     line = doctor.environments_line(tmp_path)
     assert line.status == "missing"
     assert line.remedy is not None
-    assert "tox -e sglang-" in line.remedy
+    assert "append-prefill env " in line.remedy
     python = tmp_path / ".tox" / "sglang-0.5.19" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()

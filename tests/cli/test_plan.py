@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.cli.plan import outlook_of
 from append_prefill.engines.base import Device
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
@@ -17,6 +16,7 @@ from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.run import settings
+from append_prefill.run.outlook import outlook_of
 from append_prefill.workload.profile import DeviceKind, Profile, load_profile
 from tests.records import builders
 

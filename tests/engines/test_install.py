@@ -90,7 +90,7 @@ def test_no_version_at_all(capsys):
 
 def test_a_python_that_does_not_fit_is_said_before_anything_is_installed(pip, monkeypatch):
     monkeypatch.setattr(module.platform, "python_version", lambda: "3.9.1")
-    with pytest.raises(InstallError, match=r"needs Python .* this is 3\.9\.1"):
+    with pytest.raises(InstallError, match=r"supports Python .* this is Python 3\.9\.1"):
         install("0.5.23")
     assert pip.calls == []
 

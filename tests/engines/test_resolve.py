@@ -16,6 +16,7 @@ from append_prefill.errors import UsageError
 def _no_ambient_sglang(monkeypatch, tmp_path):
     monkeypatch.delenv(module.VARIABLE, raising=False)
     monkeypatch.delenv("TOX_WORK_DIR", raising=False)
+    monkeypatch.delenv("APPEND_PREFILL_ENVIRONMENTS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "_has_metadata", lambda _: False)
 
@@ -55,13 +56,33 @@ def test_a_version_that_is_not_there_lists_what_is_and_the_command(resolve, envi
         resolve("0.5.22", option="--against")
     text = str(caught.value)
     assert text.startswith("--against 0.5.22: ")
-    assert "tox -e sglang-0.5.22" in text
+    assert "`append-prefill env 0.5.22`" in text
     assert "0.5.9, 0.5.23" in text
+
+
+def test_in_a_checkout_the_command_is_toxs(resolve, environment, tmp_path):
+    (tmp_path / "perf_tests").mkdir()
+    (tmp_path / "perf_tests" / "test_regression.py").touch()
+    with pytest.raises(UsageError, match=r"`tox -e sglang-0\.5\.22`"):
+        resolve("0.5.22")
+    with pytest.raises(UsageError, match=r"`tox -e sglang-VERSION`, as in `tox -e sglang-0"):
+        resolve(None)
+
+
+def test_environments_made_without_tox_count_too(resolve, environment, make_interpreter, tmp_path):
+    environment("0.5.9")
+    kept = tmp_path / "cache" / "append-prefill"
+    make_interpreter(kept / "sglang-0.5.9" / "bin" / "python", sglang="0.5.8")
+    python = make_interpreter(kept / "sglang-0.5.10" / "bin" / "python", sglang="0.5.10")
+    assert resolve("0.5.10").interpreter.path == python
+    assert resolve(None).version == "0.5.10"
+    # tox's comes first: its version is what its name says.
+    assert resolve("0.5.9").version == "0.5.9"
 
 
 def test_an_environment_that_holds_another_version_is_refused(resolve, environment):
     environment("0.5.23", holds="0.5.22")
-    with pytest.raises(UsageError, match=r"holds SGLang 0\.5\.22.*tox -r -e sglang-0\.5\.23"):
+    with pytest.raises(UsageError, match=r"holds SGLang 0\.5\.22.*delete .*sglang-0\.5\.23"):
         resolve("0.5.23")
 
 
@@ -122,7 +143,7 @@ def test_half_of_a_pair_is_asked_as_such(resolve, environment, monkeypatch, serv
 
 
 def test_no_sglang_anywhere_says_how_to_make_one(resolve):
-    with pytest.raises(UsageError, match="tox -e sglang-VERSION"):
+    with pytest.raises(UsageError, match="append-prefill env VERSION"):
         resolve(None)
 
 

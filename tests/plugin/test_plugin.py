@@ -384,6 +384,29 @@ def test_it_answers(live_server):
     assert not (suite.latest() / "run.json").exists()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_selecting_nothing_leaves_nothing_and_says_what_would(suite, workers):
+    result = suite.run("--baseline=none", "-k", "nothing_like_it", *workers)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "append-prefill run" in result.outlines[-1]
+    assert "junit.xml" not in result.stdout.str()
+    assert not (suite.pytester.path / "reports").exists()
+    # The header is there by then, and from the one process that has a terminal.
+    heads = [line for line in result.outlines if line.startswith("append-prefill: candidate ")]
+    assert heads == [
+        "append-prefill: candidate planted, nothing to compare with; planted; profile tiny"
+    ]
+    result.stdout.fnmatch_lines(["append-prefill: 9 points × 2 server launches × 3 samples, *"])
+
+
+def test_selecting_nothing_leaves_earlier_runs_alone(suite):
+    earlier = suite.pytester.path / "reports" / "earlier"
+    earlier.mkdir(parents=True)
+    result = suite.run("--baseline=none", "-k", "nothing_like_it")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert [path.name for path in earlier.parent.iterdir()] == ["earlier"]
+
+
 def test_two_devices_are_used_by_two_workers(suite):
     result = suite.run(
         "--sglang=planted:floor_ms=3,new_token_us=1,devices=2",

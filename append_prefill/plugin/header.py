@@ -1,0 +1,58 @@
+"""What pytest's header says of a run: what it measures, how long, and what it could see."""
+
+from __future__ import annotations
+
+import pytest
+
+from append_prefill.plugin.state import REFERENCES, SETTINGS
+from append_prefill.records.baselines import stored_baselines
+from append_prefill.records.identity import identity_differences
+from append_prefill.records.identity import identity_of as identity_of_run
+from append_prefill.report.terminal import header_lines
+from append_prefill.run.outlook import newest_like, outlook_of
+from append_prefill.run.references import References
+from append_prefill.run.session import identity_of
+from append_prefill.run.settings import Settings
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Of all experiments: which tests are selected is not known yet (xdist's controller prints)."""
+    settings, references = config.stash[SETTINGS], config.stash[REFERENCES]
+    profile, identity = settings.profile, identity_of(settings)
+    stored = stored_baselines(settings.baselines, shipped=settings.shipped)
+    like = newest_like((one.run for one in stored), profile, identity)
+    noise = profile.noise if references.noise is None else references.noise
+    outlook = outlook_of(settings.plan(), profile, like, noise=noise)
+    devices = len(settings.devices)
+    name = settings.devices[0].name
+    key = "mde_baseline" if settings.reference is None else "mde_side_by_side"
+    return header_lines(
+        outlook,
+        candidate=settings.candidate.label,
+        reference=_reference(settings, references),
+        device=name if devices == 1 else f"{devices} × {name}",
+        detects=outlook[key] if _decides(settings, references) else None,
+    )
+
+
+def _reference(settings: Settings, references: References) -> str | None:
+    if settings.reference is not None:
+        return f"{settings.reference.label} side by side"
+    for role, run in references.stored:
+        version = run.version or "(unknown version)"
+        return f"the last runs of {version}" if role == "rolling" else f"the stored {version}"
+    return None
+
+
+def _decides(settings: Settings, references: References) -> bool:
+    """Whether the comparison can reach a verdict at all."""
+    if not settings.candidate.replicable:
+        return False
+    if settings.reference is not None:
+        return True
+    own, not_binding = identity_of(settings), settings.profile.identity_not_binding
+    return any(
+        run.provenance == "suite"
+        and not identity_differences(own, identity_of_run(run), not_binding)
+        for _, run in references.stored
+    )
