@@ -104,7 +104,7 @@ def _range_quantile(columns: int, df: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Range:
     """Log of max over min of k columns: estimate and interval; `low`/`high` None with one row."""
 
     value: float
@@ -114,7 +114,7 @@ class Spread:
     largest: int
 
 
-def spread_of(table: FloatArray) -> Spread:
+def spread_of(table: FloatArray) -> Range:
     """The range of the columns' means of `table`, shape (starts, k), with a 95 % interval.
 
     The range of k noisy means is biased upwards, so its interval is not symmetric. Let R be the
@@ -138,7 +138,7 @@ def spread_of(table: FloatArray) -> Spread:
     smallest, largest = int(means.argmin()), int(means.argmax())
     value = float(means[largest] - means[smallest])
     if starts < 2 or columns < 2:
-        return Spread(value, None, None, smallest, largest)
+        return Range(value, None, None, smallest, largest)
     residual = table - means - table.mean(axis=1, keepdims=True) + table.mean()
     by_column = (residual**2).sum(axis=0)
     pooled = float(by_column.sum()) / ((starts - 1) * (columns - 1))
@@ -151,7 +151,7 @@ def spread_of(table: FloatArray) -> Spread:
     # studentized_range counts in se of one mean: the pair's se over root 2.
     q = _range_quantile(columns, df) / np.sqrt(2)
     low = max(0.0, value - q * float(se[largest, smallest]))
-    return Spread(value, low, upper, smallest, largest)
+    return Range(value, low, upper, smallest, largest)
 
 
 def band_of(cells: Cells, points: Sequence[Point]) -> Measured:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from append_prefill.analysis.judgement import complete
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
+from append_prefill.analysis.verdict.joint_test import complete
 from append_prefill.records.run import NoisePoint, NoiseRecord, Start
 from append_prefill.workload.points import Point
 

@@ -134,6 +134,16 @@ def start_medians(
     return dict(sorted(table.items()))
 
 
+def point_medians(starts: Sequence[Start]) -> dict[Point, float]:
+    """TTFT in ms by point: the geometric mean over launches of each one's median.
+
+    What a user waits, by the one route that every table takes. Raises ValueError as
+    `start_medians` does.
+    """
+    table = start_medians(starts, None)
+    return {p: geometric_interval(list(by.values())).value for p, by in table.items()}
+
+
 def log_matrix(
     starts: Sequence[Start],
     points: Sequence[Point],

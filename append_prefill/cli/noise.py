@@ -27,8 +27,7 @@ from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.run.folders import close_run, new_folder
 from append_prefill.run.references import References
-from append_prefill.run.session import Session, Worker
-from append_prefill.run.session import identity_of as session_identity
+from append_prefill.run.session import Session, Worker, identity_for
 from append_prefill.run.settings import Options, Settings, resolve
 from append_prefill.workload.profile import load_profile
 
@@ -127,7 +126,7 @@ def _measure(args: argparse.Namespace) -> list[Run]:
     # Before the first server starts: hours of measuring must have somewhere to go.
     refuse_overwrite(
         args.baselines,
-        session_identity(settings),
+        identity_for(settings),
         settings.candidate.version,
         not_binding=settings.profile.identity_not_binding,
     )

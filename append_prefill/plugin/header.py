@@ -6,19 +6,18 @@ import pytest
 
 from append_prefill.plugin.state import REFERENCES, SETTINGS
 from append_prefill.records.baselines import stored_baselines
-from append_prefill.records.identity import identity_differences
-from append_prefill.records.identity import identity_of as identity_of_run
+from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.report.terminal import header_lines
 from append_prefill.run.outlook import newest_like, outlook_of
 from append_prefill.run.references import References
-from append_prefill.run.session import identity_of
+from append_prefill.run.session import identity_for
 from append_prefill.run.settings import Settings
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Of all experiments: which tests are selected is not known yet (xdist's controller prints)."""
     settings, references = config.stash[SETTINGS], config.stash[REFERENCES]
-    profile, identity = settings.profile, identity_of(settings)
+    profile, identity = settings.profile, identity_for(settings)
     stored = stored_baselines(settings.baselines, shipped=settings.shipped)
     like = newest_like((one.run for one in stored), profile, identity)
     noise = profile.noise if references.noise is None else references.noise
@@ -50,9 +49,8 @@ def _decides(settings: Settings, references: References) -> bool:
         return False
     if settings.reference is not None:
         return True
-    own, not_binding = identity_of(settings), settings.profile.identity_not_binding
+    own, not_binding = identity_for(settings), settings.profile.identity_not_binding
     return any(
-        run.provenance == "suite"
-        and not identity_differences(own, identity_of_run(run), not_binding)
+        run.provenance == "suite" and not identity_differences(own, identity_of(run), not_binding)
         for _, run in references.stored
     )

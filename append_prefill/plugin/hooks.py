@@ -57,7 +57,7 @@ from append_prefill.run import hosts
 from append_prefill.run.folders import close_run, new_folder
 from append_prefill.run.progress import Follower, ProgressLog
 from append_prefill.run.references import References, gather
-from append_prefill.run.session import Session, Worker, identity_of
+from append_prefill.run.session import Session, Worker, identity_for
 from append_prefill.run.settings import Settings, resolve
 
 
@@ -104,7 +104,7 @@ def _root(config: pytest.Config) -> Path:
 def _references(settings: Settings, report_dir: Path, created: datetime) -> References:
     """What to compare with. Raises UsageError for all that is wrong with it or with saving."""
     options, profile = settings.options, settings.profile
-    identity = identity_of(settings)
+    identity = identity_for(settings)
     if options.save_baseline:
         refuse_overwrite(
             settings.baselines,
@@ -255,7 +255,7 @@ def _close(session: pytest.Session) -> None:
             config.stash[INFRASTRUCTURE] = "No selected test measured anything."
             session.exitstatus = EXIT_INFRASTRUCTURE
         return
-    own = identity_of(config.stash[SETTINGS])
+    own = identity_for(config.stash[SETTINGS])
     taken = [hosts.take_over(one, config.stash[FOLDER], own) for one in hosts.latest(delivered)]
     run, problem = run_session.finish([warning for warning in taken if warning is not None])
     config.stash[FINISHED] = (run, problem)

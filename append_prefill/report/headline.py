@@ -28,7 +28,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Reservation:
     """A reservation printed beside the verdict; `command`, if any, is what would lift it."""
 
     title: str
@@ -45,7 +45,7 @@ class Headline:
     facts: list[Fact]
     exit_meaning: str
     certainty: str
-    marks: list[Mark]
+    reservations: list[Reservation]
 
 
 def headline_of(run: Run) -> Headline:
@@ -56,7 +56,7 @@ def headline_of(run: Run) -> Headline:
         facts=_facts(run),
         exit_meaning=exit_meaning(run.verdict),
         certainty=_certainty(run),
-        marks=_marks(run),
+        reservations=_reservations(run),
     )
 
 
@@ -286,16 +286,16 @@ def _findings_fact(run: Run) -> Fact:
     return Fact("Findings", text, "; ".join(named))
 
 
-def _marks(run: Run) -> list[Mark]:
-    marks: list[Mark] = []
+def _reservations(run: Run) -> list[Reservation]:
+    reservations: list[Reservation] = []
     comparison = run.comparison
     failure = next((s.failure for s in run.starts if s.failure), None)
     if run.verdict == "infrastructure" and failure:
-        marks.append(Mark("First failure", "As the start recorded it:", failure))
+        reservations.append(Reservation("First failure", "As the start recorded it:", failure))
     moved = comparison is not None and comparison.verdict in ("regression", "improvement")
     if comparison and moved and comparison.kind == "baseline" and not comparison.confirmed:
-        marks.append(
-            Mark(
+        reservations.append(
+            Reservation(
                 "Not confirmed",
                 "A stored baseline only suspects, since nights differ more than starts do. "
                 "Side by side on one device confirms or clears it:",
@@ -303,12 +303,12 @@ def _marks(run: Run) -> list[Mark]:
             )
         )
     if comparison and (note := shared_note(comparison)):
-        marks.append(Mark("Points left out", note))
+        reservations.append(Reservation("Points left out", note))
     beyond = [f for f in run.findings if f.verdict == "regime-shift"]
     shifted = [f.id for f in beyond if not f.standing]
     if shifted:
-        marks.append(
-            Mark(
+        reservations.append(
+            Reservation(
                 "Regime shift",
                 f"{fmt.listed(shifted)}: beyond the bound, though against the reference the near "
                 "end got faster and the far end not slower. A lower floor leaves the cost of a "
@@ -317,14 +317,14 @@ def _marks(run: Run) -> list[Mark]:
         )
     standing = [f.id for f in beyond if f.standing]
     if standing:
-        marks.append(
-            Mark(
+        reservations.append(
+            Reservation(
                 "Regime shift, standing",
                 f"{fmt.listed(standing)}: beyond the bound, and in the reference as well. Nothing "
                 "that this version brought; the bound was made for another regime.",
             )
         )
-    return marks
+    return reservations
 
 
 def _infrastructure(run: Run) -> str | None:

@@ -40,7 +40,7 @@ def _verdict(run: Run) -> str:
     for fact in headline.facts:
         detail = f" – {escape(fact.detail)}" if fact.detail else ""
         lines.append(f"- **{escape(fact.term)}:** {escape(fact.text)}{detail}")
-    for mark in headline.marks:
+    for mark in headline.reservations:
         command = f" `{_in_code(mark.command)}`" if mark.command else ""
         lines.append(f"- **{escape(mark.title)}:** {escape(mark.text)}{command}")
     lines += ["", escape(headline.exit_meaning)]

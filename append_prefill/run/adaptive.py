@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from append_prefill.analysis.sequential import next_step, schedule_of
+from append_prefill.analysis.verdict.sequential import next_step, schedule_of
 from append_prefill.engines.base import Engine
 from append_prefill.probe.plan import Plan, abba
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Look, Run
 from append_prefill.report.reasons import decision_words
-from append_prefill.run.judge import compare_live, compare_references
+from append_prefill.run.judge import compare_references, compare_sides
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -112,7 +112,7 @@ class Decider:
         first = self._first_look_pairs(state)
         measured = len(state.done) - (state.confirm_from or 0)
         schedule = schedule_of(self._settings.profile.policy, first)
-        comparison = compare_live(
+        comparison = compare_sides(
             self._record(),
             self._settings.profile,
             self._references,

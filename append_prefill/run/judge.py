@@ -10,13 +10,13 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from append_prefill.analysis.comparison import compare
-from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.joint import with_nights
 from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
-from append_prefill.analysis.unjudged import compare_with_study
-from append_prefill.analysis.verdict import run_verdict
+from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.findings import judge_findings
+from append_prefill.analysis.verdict.overall import run_verdict
+from append_prefill.analysis.verdict.unjudged import compare_with_study
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
 from append_prefill.records.identity import differences
 from append_prefill.records.run import Comparison, Look, NoiseRecord, Role, Run, Start
@@ -119,20 +119,20 @@ def compare_all(
     baseline counts, unless it sees no regression and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
-    live = compare_live(run, profile, references, alpha=looks[-1].threshold if looks else None)
-    if live is not None:
-        live = live.model_copy(update={"looks": list(looks)})
+    beside = compare_sides(run, profile, references, alpha=looks[-1].threshold if looks else None)
+    if beside is not None:
+        beside = beside.model_copy(update={"looks": list(looks)})
         # Side by side decides about its own reference; about another version it says nothing, and
         # of a version against itself neither does it about a stored run.
-        decided = live.reference_version if live.verdict != "not-comparable" else None
+        decided = beside.reference_version if beside.verdict != "not-comparable" else None
         if decided is None or decided == run.version:
             open_ = stored
         else:
             open_ = [c for c in stored if c.reference_version != decided]
         worst = next((c for c in open_ if c.verdict == "regression"), None)
-        if worst is None or live.verdict == "regression":
-            return live.model_copy(update={"others": stored})
-        others = [live, *(c for c in stored if c is not worst)]
+        if worst is None or beside.verdict == "regression":
+            return beside.model_copy(update={"others": stored})
+        others = [beside, *(c for c in stored if c is not worst)]
         return worst.model_copy(update={"others": others})
     if not stored:
         return None
@@ -170,7 +170,7 @@ def compare_references(
     ]
 
 
-def compare_live(
+def compare_sides(
     run: Run, profile: Profile, references: References, *, alpha: float | None = None
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured.
@@ -184,6 +184,7 @@ def compare_live(
     return compare(
         paired(run.starts, "candidate"),
         reference,
+        shown=(usable(run.starts, "candidate"), usable(run.starts, "reference")),
         policy=profile.policy,
         noise=noise_for(run, profile, references.chosen, references.noise),
         kind="side-by-side",

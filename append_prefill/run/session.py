@@ -68,6 +68,7 @@ class Session:
         self.references = references
         self._created_at, self._worker, self._tell = created_at, worker, tell
         self._failure: Exception | None = None
+        self._recorded: Run | None = None  # what `judged` was made of
 
     @cached_property
     def judged(self) -> Run:
@@ -79,7 +80,7 @@ class Session:
             raise self._failure
         try:
             state = self._measure()
-            run = self.record()
+            self._recorded = run = self.record()
             write_run(run, self.folder / RUN_FILE)
             with self._judging():
                 return self.judge(run, state)
@@ -102,7 +103,7 @@ class Session:
             definition=definition_of(self.settings.profile),
             profile=self.settings.profile.name,
             seed=self.plan.seed,
-            identity=identity_of(self.settings),
+            identity=identity_for(self.settings),
             subject=subject,
             state={
                 "host": platform.node(),
@@ -135,13 +136,13 @@ class Session:
             replicable=self.settings.candidate.replicable,
             looks=[] if state is None else state.looks,
         )
-        live = judged.comparison
-        if state is None or state.confirm_with is None or live is None or live.kind == "baseline":
+        made = judged.comparison
+        if state is None or state.confirm_with is None or made is None or made.kind == "baseline":
             return judged
-        if isinstance(live.reason, str):  # only records of old suites hold words
+        if isinstance(made.reason, str):  # only records of old suites hold words
             return judged
-        ground = live.reason.model_copy(update={"suspected_by": state.confirm_with})
-        return judged.model_copy(update={"comparison": live.model_copy(update={"reason": ground})})
+        ground = made.reason.model_copy(update={"suspected_by": state.confirm_with})
+        return judged.model_copy(update={"comparison": made.model_copy(update={"reason": ground})})
 
     def finish(self, warnings: Sequence[RunWarning] = ()) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.
@@ -158,7 +159,8 @@ class Session:
         state = self._queue_state()
         try:
             with self._judging():
-                judged = self.judge(run, state)
+                # What this process has judged is judged once, unless other hosts sent more.
+                judged = self.judged if run == self._recorded else self.judge(run, state)
                 run_text(judged)  # what JSON cannot hold is a fault of the judging, too
         except InfrastructureError as error:
             judging = isinstance(error, JudgingError)
@@ -335,7 +337,7 @@ class Session:
         return warnings
 
 
-def identity_of(settings: Settings) -> dict[str, Any]:
+def identity_for(settings: Settings) -> dict[str, Any]:
     """What must be equal for another run to be comparable with one of these settings.
 
     Of a running server the arguments are those it resolved; its environment cannot be known and

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from append_prefill.analysis.alarms import alarm, passes
 from append_prefill.analysis.joint import Prior, estimate
-from append_prefill.analysis.sequential import schedule_of
 from append_prefill.analysis.summary import faster_half
+from append_prefill.analysis.verdict.alarms import alarm, passes
+from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.run.adaptive import SUSPECT_RATE
 from benchmarks.verdicts.peers import Flags
 from benchmarks.verdicts.settings import Array, Setting

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.claims import MEASURES, findings_of
-from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.findings import FINDINGS
+from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.errors import UsageError
 from append_prefill.workload.experiment import MeasureName
 from append_prefill.workload.points import Point

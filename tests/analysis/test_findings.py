@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.finding_verdicts import judge_findings
 from append_prefill.analysis.findings import FINDINGS, ranges_of
+from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.records.run import Finding, Start
 from append_prefill.report.reasons import finding_reason
 from append_prefill.workload.points import Point

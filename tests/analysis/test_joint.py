@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.alarms import alarm, passes, step_up
 from append_prefill.analysis.joint import Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components
+from append_prefill.analysis.verdict.alarms import alarm, passes, step_up
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
 from tests.analysis.factory import NOISE, POINTS

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis.alarms import alarm
 from append_prefill.analysis.joint import Prior, design_of, estimate
 from append_prefill.analysis.power import (
     MAX_STARTS,
@@ -15,6 +14,7 @@ from append_prefill.analysis.power import (
     starts_needed,
 )
 from append_prefill.analysis.summary import FIGURE_VARIANCE
+from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.run import NoisePoint, NoiseRecord
 from tests.analysis.factory import NOISE, POINTS
 

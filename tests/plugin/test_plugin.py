@@ -220,7 +220,7 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")])
-@pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_live"])
+@pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_sides"])
 def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     module, name = crash.split(".")
     suite.pytester.makeconftest(

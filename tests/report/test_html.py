@@ -189,7 +189,7 @@ def test_a_standing_shift_is_not_told_as_news() -> None:
     run = samples.regime_shift()
     for finding in run.findings:
         finding.standing = finding.verdict == "regime-shift"
-    (mark,) = (m for m in headline_of(run).marks if m.title.startswith("Regime shift"))
+    (mark,) = (m for m in headline_of(run).reservations if m.title.startswith("Regime shift"))
     assert mark.title == "Regime shift, standing"
     assert "in the reference as well" in mark.text
 

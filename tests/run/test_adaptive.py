@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from append_prefill.analysis.sequential import schedule_of
+from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.run import adaptive
 from append_prefill.run.adaptive import Decider
@@ -175,13 +175,13 @@ def test_the_suspect_that_can_be_measured_is_confirmed():
 
 def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
     asked = []
-    compare_live = adaptive.compare_live
+    compare_sides = adaptive.compare_sides
 
     def record(*arguments, alpha):
         asked.append(alpha)
-        return compare_live(*arguments, alpha=alpha)
+        return compare_sides(*arguments, alpha=alpha)
 
-    monkeypatch.setattr(adaptive, "compare_live", record)
+    monkeypatch.setattr(adaptive, "compare_sides", record)
     world = World(Model(floor_ms=19.8), Model(), sd=0.025)
     state = QueueState(planned=5)
     while state.closed is None:

@@ -262,3 +262,12 @@ def test_no_reference_has_no_record_and_a_failed_run_stays_failed():
     assert reference_record(judged(run_of(Model())), PROFILE) is None
     failed = both_sides().model_copy(update={"verdict": "infrastructure"})
     assert reference_record(failed, PROFILE).verdict == "infrastructure"
+
+
+def test_a_points_time_is_one_figure_where_a_pair_is_incomplete():
+    run = both_sides()
+    run.starts[0].failure = "died"
+    made = judged(run)
+    assert made.comparison.reason.code == "rejected"
+    times = {p.point: p.median_ms for p in made.points if p.median_ms is not None}
+    assert {p.point: p.candidate_ms for p in made.comparison.points} == times

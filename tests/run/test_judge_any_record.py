@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from append_prefill.analysis.noise import noise_of
-from append_prefill.analysis.sequential import schedule_of
+from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.records.grounds import Decision, Side
 from append_prefill.records.run import (
     SD_MAX,
@@ -29,7 +29,7 @@ from append_prefill.records.run import (
     Void,
 )
 from append_prefill.records.store import run_text
-from append_prefill.run.judge import compare_live, judge, too_few_valid
+from append_prefill.run.judge import compare_sides, judge, too_few_valid
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
@@ -210,7 +210,7 @@ def test_every_valid_record_ends_in_a_verdict(case, replicable, kv_bytes, interi
     run, against = case
     looks = []
     if interim and (alphas := schedule_of(PROFILE.policy, 2).alphas):
-        live = compare_live(run, PROFILE, against, alpha=alphas[0])
+        live = compare_sides(run, PROFILE, against, alpha=alphas[0])
         looks = [
             Look(
                 look=1,

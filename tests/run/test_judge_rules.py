@@ -23,8 +23,8 @@ from append_prefill.records.run import (
 )
 from append_prefill.run.judge import (
     compare_all,
-    compare_live,
     compare_references,
+    compare_sides,
     compare_stored,
     noise_for,
     paired,
@@ -150,7 +150,7 @@ WHICH_COUNTS: list[tuple[str, Comparison | None, list[Comparison], str | int | N
     ids=[r[0] for r in WHICH_COUNTS],
 )
 def test_which_comparison_counts(monkeypatch, beside, stored, counts):
-    monkeypatch.setattr(judging, "compare_live", lambda *_, **__: beside)
+    monkeypatch.setattr(judging, "compare_sides", lambda *_, **__: beside)
     monkeypatch.setattr(judging, "compare_references", lambda *_, **__: stored)
     looks = [look(0.008)]
     got = compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
@@ -171,7 +171,7 @@ def test_which_comparison_counts(monkeypatch, beside, stored, counts):
 )
 def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, thresholds, alpha):
     asked = {}
-    monkeypatch.setattr(judging, "compare_live", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr(judging, "compare_sides", lambda *_, **options: asked.update(options))
     monkeypatch.setattr(judging, "compare_references", lambda *_, **__: [])
     looks = [look(threshold, number + 1) for number, threshold in enumerate(thresholds)]
     compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
@@ -256,7 +256,7 @@ def half_done(run: Run) -> Run:
 
 def test_side_by_side_takes_whole_pairs(monkeypatch):
     run, asked = half_done(run_of(Model(), Model())), capture(monkeypatch)
-    compare_live(run, PROFILE, References(), alpha=0.004)
+    compare_sides(run, PROFILE, References(), alpha=0.004)
     for side in ("candidate", "reference"):
         assert [(s.side, s.pair) for s in asked[side]] == [(side, pair) for pair in (1, 2, 3)]
         assert paired(run.starts, side) == asked[side]
@@ -284,7 +284,7 @@ def test_the_reference_side_is_called_by_its_version(
 ):
     asked = capture(monkeypatch)
     run = run_of(Model(), Model(), version=version, reference_version=reference_version)
-    compare_live(run, PROFILE, References())
+    compare_sides(run, PROFILE, References())
     assert asked["reference_label"] == label
     assert asked["reference_version"] == (reference_version or None)
     assert asked["alpha"] is None
@@ -296,8 +296,8 @@ def test_without_a_whole_pair_nothing_is_compared_side_by_side(lost):
     for start in run.starts:
         if start.side == lost:
             start.failure = "died"
-    assert compare_live(run, PROFILE, References()) is None
-    assert compare_live(run_of(Model()), PROFILE, References()) is None
+    assert compare_sides(run, PROFILE, References()) is None
+    assert compare_sides(run_of(Model()), PROFILE, References()) is None
 
 
 @pytest.mark.parametrize(
@@ -392,9 +392,9 @@ def test_the_noise_that_counts_reaches_the_comparison(monkeypatch, beside):
     asked, old = capture(monkeypatch), run_of(Model(), version=OLD, noise=BASELINE)
     run = run_of(Model(), Model())
     if beside:
-        compare_live(run, PROFILE, References(old, noise=SITE))
+        compare_sides(run, PROFILE, References(old, noise=SITE))
         assert asked["noise"] is BASELINE
-        compare_live(run, PROFILE, References(pinned=old, noise=SITE))
+        compare_sides(run, PROFILE, References(pinned=old, noise=SITE))
     else:
         compare_stored(run, PROFILE, old, replicable=True, site=SITE)
         assert asked["noise"] is BASELINE

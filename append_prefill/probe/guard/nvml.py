@@ -18,7 +18,7 @@ import pynvml
 
 from append_prefill.engines.base import Device
 from append_prefill.probe.guard.gauge import OwnPids, Reading
-from append_prefill.probe.guard.nvml_rules import Edge, Tenants, Tick, judge
+from append_prefill.probe.guard.nvml_rules import Edge, Moment, Tenants, reading_of
 
 TICK_S = 0.2
 TICKS_PER_PROCESS_LIST = 5
@@ -74,7 +74,7 @@ class NvmlGauge:
     def begin(self, own_pids: OwnPids) -> None:
         if self._absent:
             return
-        self._ticks: list[Tick] = []
+        self._ticks: list[Moment] = []
         self._tenants = Tenants()
         self._failure: Exception | None = None
         self._stop = threading.Event()
@@ -109,7 +109,7 @@ class NvmlGauge:
         if self._failure is not None:
             raise self._failure
         assert after is not None
-        return judge(self._ticks, self._tick_s, self._tenants, self._before, after)
+        return reading_of(self._ticks, self._tick_s, self._tenants, self._before, after)
 
     def _sample(self, own_pids: OwnPids) -> None:
         """The thread: until stopped, one light tick, and every fifth time who is on the device."""
@@ -118,7 +118,7 @@ class NvmlGauge:
             while not self._stop.wait(self._tick_s):
                 count += 1
                 self._ticks.append(
-                    Tick(
+                    Moment(
                         self._ask(nvml.nvmlDeviceGetClockInfo, self._card, nvml.NVML_CLOCK_SM),
                         self._watts(nvml.nvmlDeviceGetPowerUsage),
                         self._reasons(),

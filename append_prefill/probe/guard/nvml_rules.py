@@ -1,6 +1,6 @@
 """What NVML's figures around a block mean: which void it, at which limits, and why.
 
-Pure: `nvml` reads the figures, `judge` turns them into the record and the reasons to void.
+Pure: `nvml` reads the figures, `reading_of` turns them into the record and the reasons to void.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ between two ticks; a hundredth of the samples cannot move a median."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Moment:
     """Figures read over and over within a block; None where this card or driver has none."""
 
     sm_mhz: int | None
@@ -98,8 +98,8 @@ class Tenants:
     unexplained_bytes: int | None = None
 
 
-def judge(
-    ticks: Sequence[Tick], tick_s: float, tenants: Tenants, before: Edge, after: Edge
+def reading_of(
+    ticks: Sequence[Moment], tick_s: float, tenants: Tenants, before: Edge, after: Edge
 ) -> Reading:
     """The record of a block, and why it does not count if it does not.
 

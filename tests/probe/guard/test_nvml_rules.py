@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from append_prefill.probe.guard.nvml_rules import Edge, Tenants, Tick, _names, _spread, judge
+from append_prefill.probe.guard.nvml_rules import Edge, Moment, Tenants, _names, _spread, reading_of
 
 MIB = 2**20
 GIB = 2**30
 POWER_CAP, IDLE = 0x004, 0x001
-STEADY = [Tick(1980, 412.5, 0)] * 100  # 20 s
+STEADY = [Moment(1980, 412.5, 0)] * 100  # 20 s
 EDGE = Edge(
     temperature_c=55,
     power_cap_w=700.0,
@@ -23,7 +23,7 @@ HIDDEN = Tenants()
 
 
 def judged(ticks=STEADY, tenants=OURS, **after):
-    return judge(ticks, 0.2, tenants, EDGE, dataclasses.replace(EDGE, **after))
+    return reading_of(ticks, 0.2, tenants, EDGE, dataclasses.replace(EDGE, **after))
 
 
 def test_the_record_of_a_steady_block():
@@ -61,9 +61,9 @@ def test_too_few_busy_readings_give_no_spread():
 @pytest.mark.parametrize(("low_mhz", "void"), [(1910, False), (1850, True)])
 def test_the_clock_may_spread_by_a_twentieth(low_mhz, void):
     """Half the ticks at 1980: the spread is 3.6 % and 6.8 % of the middle."""
-    ticks = [Tick(1980, None, 0), Tick(low_mhz, None, 0)] * 20
+    ticks = [Moment(1980, None, 0), Moment(low_mhz, None, 0)] * 20
     assert (judged(ticks).void is not None) == void
-    capped = [Tick(1980, None, 0), Tick(low_mhz, None, POWER_CAP)] * 20
+    capped = [Moment(1980, None, 0), Moment(low_mhz, None, POWER_CAP)] * 20
     assert judged(capped).void is None
 
 
@@ -91,7 +91,9 @@ def test_growth_of_visible_processes_does_not_void():
 
 def test_every_reason_to_void_is_told():
     tenants = dataclasses.replace(OURS, foreign={7: "train", 5: "jupyter"})
-    reading = judged([Tick(1980, None, 0x048)] * 10, tenants, power_cap_w=500.0, ecc_uncorrected=1)
+    reading = judged(
+        [Moment(1980, None, 0x048)] * 10, tenants, power_cap_w=500.0, ecc_uncorrected=1
+    )
     assert reading.void == (
         "clocks held down by hw-slowdown in 10 of 10 readings; "
         "clocks held down by hw-thermal-slowdown in 10 of 10 readings; "
@@ -103,7 +105,7 @@ def test_every_reason_to_void_is_told():
 
 def test_figures_that_are_missing_are_none_and_do_not_void():
     nothing = Edge(None, None, None, None, None, None)
-    reading = judge([Tick(None, None, None)] * 10, 0.2, HIDDEN, nothing, nothing)
+    reading = reading_of([Moment(None, None, None)] * 10, 0.2, HIDDEN, nothing, nothing)
     assert reading.void is None
     assert reading.values["sm_mhz"] is None
     assert reading.values["sm_spread"] is None
@@ -113,6 +115,6 @@ def test_figures_that_are_missing_are_none_and_do_not_void():
 
 
 def test_idle_readings_are_no_busy_ones():
-    reading = judged([Tick(345, 90.0, IDLE), Tick(1980, 400.0, 0)] * 10)
+    reading = judged([Moment(345, 90.0, IDLE), Moment(1980, 400.0, 0)] * 10)
     assert (reading.values["ticks"], reading.values["busy_ticks"]) == (20, 10)
     assert reading.values["sm_mhz"] == [1980, 1980.0, 1980]

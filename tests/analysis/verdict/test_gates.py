@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from append_prefill.analysis.gates import gate
 from append_prefill.analysis.measures import Measured
+from append_prefill.analysis.verdict.gates import gate
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Bound
 from tests.analysis.factory import POLICY

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from append_prefill.analysis.verdict import ORDER, run_verdict, worst
+from append_prefill.analysis.verdict.overall import ORDER, run_verdict, worst
 from append_prefill.records.run import Comparison, Finding
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.alarms import alarm, passes
-from append_prefill.analysis.comparison import compare
 from append_prefill.analysis.joint import Prior, design_of, estimate
-from append_prefill.analysis.sequential import next_step, schedule_of
+from append_prefill.analysis.verdict.alarms import alarm, passes
+from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.sequential import next_step, schedule_of
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import Comparison, Look
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of

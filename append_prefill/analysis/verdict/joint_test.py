@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.analysis.alarms import Alarm, alarm, passes
 from append_prefill.analysis.joint import Design, Joint, Part, Prior, design_of, estimate
 from append_prefill.analysis.moderation import FloatArray, Spread, own_spread, paired_spread
+from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes
 from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
@@ -42,11 +42,6 @@ class Sides:
     def spread(self, a: FloatArray, b: FloatArray) -> Spread:
         """Of the mean difference of figures a start, shapes (starts, k)."""
         return paired_spread(a, b) if self.paired else own_spread(a, b)
-
-
-def geometric(column: FloatArray) -> float | None:
-    known = column[~np.isnan(column)]
-    return float(np.exp(known.mean())) if known.size else None
 
 
 def complete(a: FloatArray, b: FloatArray) -> tuple[list[int], list[int], list[int]]:
@@ -96,7 +91,7 @@ class Judged:
         return "pass" if upper < np.log1p(must_catch) else "inconclusive"
 
 
-def judge(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: bool) -> Judged:
+def joint_test(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: bool) -> Judged:
     design = design_of(sides.points)
     joint = estimate(
         sides.candidate, sides.reference, design, prior, nights=nights, paired=sides.paired

@@ -8,9 +8,9 @@ import numpy as np
 
 from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
-from append_prefill.analysis.gates import Gated, gate
 from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.summary import start_medians
+from append_prefill.analysis.verdict.gates import Gated, gate
 from append_prefill.records.grounds import FindingGround
 from append_prefill.records.run import Finding, Start
 from append_prefill.workload.points import Point

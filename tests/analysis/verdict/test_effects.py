@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.comparison import compare
-from append_prefill.analysis.effects import LOG_MAX, _ratio
+from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.effects import LOG_MAX, _ratio
 from append_prefill.records.run import NoiseRecord
 from tests.analysis.factory import POINTS, POLICY, starts_of
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from append_prefill.analysis.effects import bare_point
-from append_prefill.analysis.judgement import geometric
-from append_prefill.analysis.summary import log_matrix, log_median, usable
+from append_prefill.analysis.summary import point_medians
+from append_prefill.analysis.verdict.effects import bare_point
 from append_prefill.records.grounds import ComparisonVerdict, Ground
 from append_prefill.records.run import (
     Comparison,
@@ -75,10 +74,7 @@ def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Polic
     """
     table = {p.point: p.median_ms for p in study.points}
     if not table:
-        starts = usable(study.starts, None)
-        every = sorted({series.point for start in starts for series in start.series})
-        matrix = log_matrix(starts, every, log_median)
-        table = {point: geometric(matrix[:, i]) for i, point in enumerate(every)}
+        table = dict(point_medians(study.starts))
     effects = [
         bare_point(p.point, table[p.point], p.median_ms)
         for p in points

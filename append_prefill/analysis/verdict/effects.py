@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from append_prefill.analysis.alarms import NOMINAL, step_up
 from append_prefill.analysis.joint import Part
-from append_prefill.analysis.judgement import Judged, Sides
 from append_prefill.analysis.power import PRIOR_WORTH, detectable, proportional
 from append_prefill.analysis.surface import fit_starts
+from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
+from append_prefill.analysis.verdict.joint_test import Judged, Sides
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
 from append_prefill.records.run import Effect, PointEffect
 from append_prefill.workload.points import Point

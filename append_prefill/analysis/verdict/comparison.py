@@ -12,18 +12,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from append_prefill.analysis.effects import (
+from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.power import starts_needed
+from append_prefill.analysis.summary import (
+    FloatArray,
+    log_matrix,
+    log_median,
+    point_medians,
+    usable,
+)
+from append_prefill.analysis.verdict.effects import (
     GROWTH,
     bare_point,
     median_level,
     point_effects,
     surface_effects,
 )
-from append_prefill.analysis.joint import Prior, prior_of
-from append_prefill.analysis.judgement import Judged, Sides, complete, geometric, judge
-from append_prefill.analysis.power import starts_needed
-from append_prefill.analysis.summary import FloatArray, log_matrix, log_median, usable
-from append_prefill.analysis.unjudged import without_verdict
+from append_prefill.analysis.verdict.joint_test import (
+    Judged,
+    Sides,
+    complete,
+    joint_test,
+)
+from append_prefill.analysis.verdict.unjudged import without_verdict
 from append_prefill.analysis.where import regions
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity, Region
 from append_prefill.records.run import Comparison, ComparisonKind, NoiseRecord, Start
@@ -41,8 +52,12 @@ def compare(
     provenance: str,
     reference_version: str | None = None,
     alpha: float | None = None,
+    shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
 ) -> Comparison:
     """Judge the candidate's starts against the reference's; their `side` is not looked at.
+
+    `shown`: both sides' launches whose medians stand as times beside the changes, where those are
+    more than are compared (launches of incomplete pairs); by default those that are compared.
 
     Points are those both measured. `alpha` is the one-sided false-alarm rate of this look, by
     default the whole of `policy.false_alarm_rate`; an adaptive run passes what `sequential.plan`
@@ -66,11 +81,8 @@ def compare(
     if paired:
         a_starts, b_starts = _by_pair(a_starts, b_starts)
     a, b = log_matrix(a_starts, points), log_matrix(b_starts, points)
-    medians = [log_matrix(side, points, log_median) for side in (a_starts, b_starts)]
-    bare = [
-        bare_point(point, geometric(medians[1][:, i]), geometric(medians[0][:, i]))
-        for i, point in enumerate(points)
-    ]
+    times = [point_medians(side) for side in shown or (a_starts, b_starts)]
+    bare = [bare_point(point, times[1].get(point), times[0].get(point)) for point in points]
 
     def cannot(reason: Ground, verdict: ComparisonVerdict = "inconclusive") -> Comparison:
         return without_verdict(
@@ -112,7 +124,8 @@ def compare(
         )
 
     sides = whole(a, b)
-    judged = judge(sides, prior, policy, alpha, nights=nights)
+    judged = joint_test(sides, prior, policy, alpha, nights=nights)
+    medians = [log_matrix(side, points, log_median) for side in (a_starts, b_starts)]
     apart = median_level(sides, whole(*medians), policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
         # What may not hide in a pass shows in the medians.
