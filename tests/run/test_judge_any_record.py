@@ -77,9 +77,12 @@ def sides(draw: st.DrawFn, side: Side, common: list[Point], interleaved: bool) -
     starts = []
     for index in range(draw(COUNTS)):
         log = np.log(level) + launch * rng.normal()
+        lost = [block for block in range(samples) if rng.random() < invalid]
+        valid = [block for block in range(samples) if block not in lost]
         series = []
         for p in measured:
-            size = 0 if rng.random() < holes else samples
+            blocks = [] if rng.random() < holes else valid
+            size = len(blocks)
             of_point = log + point * rng.normal() + sample * rng.normal(size=size)
             ttft = np.clip(np.exp(np.clip(of_point, -50, 50)), TIME_MIN_MS, TIME_MAX_MS)
             series.append(
@@ -91,8 +94,9 @@ def sides(draw: st.DrawFn, side: Side, common: list[Point], interleaved: bool) -
                     itl_ms=[None] * size,
                     output_tokens=[2 + 30 * int(rng.random() < 0.2) for _ in range(size)],
                     cached_tokens=[p.context_tokens] * size,
-                    block=list(range(size)),
-                    void=[Void(reason="wrong split", count=1)] * int(rng.random() < 0.2),
+                    block=blocks,
+                    void=[Void(reason="invalid block", count=1) for _ in lost]
+                    + [Void(reason="wrong split", count=1)] * int(rng.random() < 0.2),
                 )
             )
         starts.append(
@@ -104,11 +108,7 @@ def sides(draw: st.DrawFn, side: Side, common: list[Point], interleaved: bool) -
                 interleaved=interleaved and rng.random() >= torn,
                 measured_s=None if rng.random() < broken else 12.0,
                 failure="died" if rng.random() < broken else None,
-                state=[
-                    BlockState(block=b, side=side, void="throttled", readings={})
-                    for b in range(samples)
-                    if rng.random() < invalid
-                ],
+                state=[BlockState(block=b, side=side, void="throttled", readings={}) for b in lost],
                 kv_links_gb_per_s={"host_to_device": 24.0} if rng.random() < 0.2 else None,
             )
         )

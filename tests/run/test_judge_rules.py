@@ -68,13 +68,13 @@ def run_of(
 
 def found(
     verdict: ComparisonVerdict,
-    reference: str = LAST,
+    reference: str | None = LAST,
     *,
     role: Role = "chosen",
     kind: str = "baseline",
 ) -> Comparison:
     return Comparison(
-        reference=reference,
+        reference=reference or "reference",
         reference_version=reference,
         kind=kind,
         provenance="suite",
@@ -91,7 +91,7 @@ def found(
     )
 
 
-def live(verdict: ComparisonVerdict, reference: str = LAST) -> Comparison:
+def live(verdict: ComparisonVerdict, reference: str | None = LAST) -> Comparison:
     return found(verdict, reference, kind="side-by-side")
 
 
@@ -134,6 +134,9 @@ WHICH_COUNTS: list[tuple[str, Comparison | None, list[Comparison], str | int | N
      [found("regression"), PINNED_OLD], 1),
     ("a stored run of this version, beside another", live("pass"), [ROLLING_OWN], 0),
     ("a version against itself clears no stored run", live("pass", OWN), [ROLLING_OWN], 0),
+    ("a reference that does not tell its version clears no stored run", live("pass", None),
+     [found("regression")], 0),
+    ("nor one that does not tell its own", live("pass", None), [found("regression", None)], 0),
     ("side by side and stored both see one", live("regression"), [PINNED_OLD], "live"),
     ("stored without a regression", live("inconclusive"),
      [found("improvement", OLD, role="pinned")], "live"),
