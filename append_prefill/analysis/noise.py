@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
-from append_prefill.analysis.verdict.joint_test import complete
+from append_prefill.analysis.verdict.sides import complete
 from append_prefill.records.run import NoisePoint, NoiseRecord, Start
 from append_prefill.workload.points import Point
 

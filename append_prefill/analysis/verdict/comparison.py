@@ -15,9 +15,6 @@ import numpy as np
 from append_prefill.analysis.joint import Prior, prior_of
 from append_prefill.analysis.power import starts_needed
 from append_prefill.analysis.summary import (
-    FloatArray,
-    log_matrix,
-    log_median,
     point_medians,
     usable,
 )
@@ -28,12 +25,8 @@ from append_prefill.analysis.verdict.effects import (
     point_effects,
     surface_effects,
 )
-from append_prefill.analysis.verdict.joint_test import (
-    Judged,
-    Sides,
-    complete,
-    joint_test,
-)
+from append_prefill.analysis.verdict.joint_test import Judged, joint_test
+from append_prefill.analysis.verdict.sides import Sides, sides_of
 from append_prefill.analysis.verdict.unjudged import without_verdict
 from append_prefill.analysis.where import regions
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity, Region
@@ -80,7 +73,6 @@ def compare(
     paired = kind == "side-by-side" and all(s.interleaved for s in (*a_starts, *b_starts))
     if paired:
         a_starts, b_starts = _by_pair(a_starts, b_starts)
-    a, b = log_matrix(a_starts, points), log_matrix(b_starts, points)
     times = [point_medians(side) for side in shown or (a_starts, b_starts)]
     bare = [bare_point(point, times[1].get(point), times[0].get(point)) for point in points]
 
@@ -103,36 +95,22 @@ def compare(
     nights = kind == "baseline"
     if nights and (prior.night_sd is None or prior.night_df < 1):
         return cannot(Ground(code="between-nights-unknown"))
-    rows_a, rows_b, columns = complete(a, b)
-    if paired:
-        rows_a = rows_b = [row for row in rows_a if row in rows_b]
-    if min(len(rows_a), len(rows_b)) < 2 or not columns:
+    sides = sides_of(a_starts, b_starts, points, paired=paired)
+    if sides.fewest < 2:
         return cannot(
             Ground(
                 code="too-few-launches",
-                candidate_starts=len(rows_a),
-                reference_starts=len(rows_b),
+                candidate_starts=len(sides.candidate),
+                reference_starts=len(sides.reference),
             )
         )
-
-    def whole(candidate: FloatArray, reference: FloatArray) -> Sides:
-        return Sides(
-            candidate[np.ix_(rows_a, columns)],
-            reference[np.ix_(rows_b, columns)],
-            tuple(points[c] for c in columns),
-            paired,
-        )
-
-    sides = whole(a, b)
     judged = joint_test(sides, prior, policy, alpha, nights=nights)
-    medians = [log_matrix(side, points, log_median) for side in (a_starts, b_starts)]
-    apart = median_level(sides, whole(*medians), policy)
+    apart = median_level(sides, policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
         # What may not hide in a pass shows in the medians.
         judged = replace(judged, verdict="inconclusive")
     surface = surface_effects(sides, judged, policy)
     needed = _starts_needed(sides, judged, prior, policy, nights=nights)
-    left_out = len(a_starts) + len(b_starts) - len(rows_a) - len(rows_b), len(points) - len(columns)
     return Comparison(
         reference=reference_label,
         reference_version=reference_version,
@@ -153,7 +131,7 @@ def compare(
         verdict=judged.verdict,
         where=_where(sides, judged, policy),
         slower_points=_slower_points(sides, judged),
-        reason=_ground(judged, left_out).model_copy(update={"medians_ratio": apart}),
+        reason=_ground(sides, judged).model_copy(update={"medians_ratio": apart}),
     )
 
 
@@ -216,8 +194,7 @@ def _starts_needed(
     return needed
 
 
-def _ground(judged: Judged, left_out: tuple[int, int]) -> Ground:
-    starts, points = left_out
+def _ground(sides: Sides, judged: Judged) -> Ground:
     if judged.verdict == "pass":
         ground = Ground(code="nothing-hides")
     elif judged.verdict in {"regression", "improvement"}:
@@ -229,4 +206,9 @@ def _ground(judged: Judged, left_out: tuple[int, int]) -> Ground:
         )
     else:
         ground = Ground(code="undecided")
-    return ground.model_copy(update={"left_out_starts": starts, "left_out_points": points})
+    return ground.model_copy(
+        update={
+            "left_out_starts": sides.left_out_starts,
+            "left_out_points": sides.left_out_points,
+        }
+    )

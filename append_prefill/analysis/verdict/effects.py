@@ -10,7 +10,8 @@ from append_prefill.analysis.joint import Part
 from append_prefill.analysis.power import PRIOR_WORTH, detectable, proportional
 from append_prefill.analysis.surface import fit_starts
 from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
-from append_prefill.analysis.verdict.joint_test import Judged, Sides
+from append_prefill.analysis.verdict.joint_test import Judged
+from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
 from append_prefill.records.run import Effect, PointEffect
 from append_prefill.workload.points import Point
@@ -179,7 +180,7 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
     return effects + _fitted_effects(sides, judged.verdict)
 
 
-def median_level(sides: Sides, medians: Sides, policy: Policy) -> float | None:
+def median_level(sides: Sides, policy: Policy) -> float | None:
     """The level's ratio in medians, where it is another than in the figure that is compared.
 
     That is: by `must_catch` or more, and beyond what happens once in a hundred runs. Then samples
@@ -188,15 +189,15 @@ def median_level(sides: Sides, medians: Sides, policy: Policy) -> float | None:
     rest = [
         (middle - figure).mean(axis=1, keepdims=True)
         for middle, figure in (
-            (medians.candidate, sides.candidate),
-            (medians.reference, sides.reference),
+            (sides.candidate_medians, sides.candidate),
+            (sides.reference_medians, sides.reference),
         )
     ]
     part = Part(rest[0].mean(axis=0) - rest[1].mean(axis=0), sides.spread(*rest))
     apart = abs(float(part.estimate[0])) >= np.log1p(policy.must_catch)
     if not apart or _two_sided(part) > MEDIANS_APART_P:
         return None
-    return _ratio(float(medians.candidate.mean() - medians.reference.mean()))
+    return _ratio(float(sides.candidate_medians.mean() - sides.reference_medians.mean()))
 
 
 def point_effects(

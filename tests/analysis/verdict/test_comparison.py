@@ -3,7 +3,7 @@ import pytest
 
 from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.verdict.comparison import compare
-from append_prefill.analysis.verdict.joint_test import complete
+from append_prefill.analysis.verdict.sides import complete
 from append_prefill.analysis.verdict.unjudged import compare_with_study
 from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
 from append_prefill.report.reasons import comparison_reason, method_words, where_words
