@@ -93,10 +93,16 @@ _CPU_COMMON = (
     "cffi", "scipy",
 )  # fmt: skip
 # One torch for every version: a side-by-side comparison on a CPU is then of SGLang alone, and
-# torch's CPU build loads with every SGLang tried. Its companions follow from it.
-_CPU_TORCH = ("torch==2.13.0", "triton==3.7.0")
-# 0.16.2 is the newest torchvision that imports (with a warning) on this torch's CPU build.
-_CPU_UNPINNED = ("torchvision==0.16.2",)
+# torch's CPU build loads with every SGLang tried. Its companions follow from it: the build with
+# CUDA, which is all that some indexes have, asks for a triton of its own (3.7.1), the CPU build for
+# none.
+_CPU_TORCH = ("torch==2.13.0", "triton~=3.7.0")
+# 0.16.2 is the newest torchvision that imports (with a warning) on this torch's CPU build, and has
+# no wheel for Python 3.12 and newer; 0.28.0 is the one made for this torch.
+_CPU_UNPINNED = (
+    "torchvision==0.16.2; python_version < '3.12'",
+    "torchvision==0.28.0; python_version >= '3.12'",
+)
 # Taken at the version its own metadata pins, where that metadata names them at all: without
 # their dependencies, which are in the common list or are not imported.
 _FROM_METADATA: _Rows[tuple[str, ...]] = (

@@ -34,8 +34,9 @@ def measured(append_prefill_session: Session) -> Run:
     try:
         return append_prefill_session.judged
     except AppendPrefillError as error:
-        # The text is for the user; the way through our own code would only bury it.
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    # The text is for the user, once; the way through our own code would only bury it.
+    pytest.fail(problem, pytrace=False)
 
 
 @pytest.fixture
@@ -92,8 +93,11 @@ def live_server(
         with append_prefill_session.live_server() as server:
             yield server
     except AppendPrefillError as error:
-        request.config.stash[INFRASTRUCTURE] = str(error)
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    else:
+        return
+    request.config.stash[INFRASTRUCTURE] = problem
+    pytest.fail(problem, pytrace=False)
 
 
 def _settle(outcome: Outcome) -> None:
