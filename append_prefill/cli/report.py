@@ -6,11 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from append_prefill.cli.output import Commands, add_baselines, add_json, print_json, say
+from append_prefill.cli.output import (
+    Commands,
+    add_baselines,
+    add_json,
+    print_json,
+    say,
+    shipped_beside,
+)
 from append_prefill.errors import UsageError
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
+from append_prefill.report.names import sglang
 from append_prefill.report.write import FILES, REPORTS, write_reports
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
@@ -71,7 +79,7 @@ def _report(args: argparse.Namespace) -> int:
             run,
             args.out or home,
             profile=profile,
-            baseline=baseline or _stored(run, args.baselines),
+            baseline=baseline or _stored(run, args),
             formats=args.format or REPORTS,
         )
         written[str(path)] = {name: str(file) for name, file in paths.items()}
@@ -98,20 +106,26 @@ def _profile(option: str | None, run: Run) -> Profile | None:
     return None
 
 
-def _stored(run: Run, baselines: Path) -> Run | None:
+def _stored(run: Run, args: argparse.Namespace) -> Run | None:
     """The stored run that `run` was held against when it was judged; None without one."""
     against = [] if run.comparison is None else [run.comparison, *run.comparison.others]
     chosen = next((c for c in against if c.kind == "baseline" and c.role == "chosen"), None)
     if chosen is None:
         return None
+    version = chosen.reference_version or chosen.reference
+    of_study = chosen.provenance == "study"
     named = run.identity.get("device") and run.identity.get("model", {}).get("name")
-    for stored in stored_baselines(baselines, run.identity) if named else []:
+    shipped = shipped_beside(args)
+    known = stored_baselines(args.baselines, run.identity, shipped=shipped) if named else []
+    for stored in known:
+        if (stored.run.provenance == "study") != of_study:
+            continue
         # One that was stored anew since is another run, not what this one was compared with.
-        if stored.version == chosen.reference and stored.run.created_at < run.created_at:
+        if (of_study or stored.version == version) and stored.run.created_at < run.created_at:
             return stored.run
     print(
-        f"append-prefill: SGLang {chosen.reference}, which the run was compared with, is not in "
-        f"{baselines}; without --baseline FILE the charts lack its curve.",
+        f"append-prefill: {sglang(version)}, which the run was compared with, is not in "
+        f"{args.baselines}; without --baseline FILE the charts lack its curve.",
         file=sys.stderr,
     )
     return None

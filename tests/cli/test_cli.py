@@ -18,6 +18,7 @@ from append_prefill.records.definition import definition_of
 from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
+from append_prefill.report.html import render_html
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
@@ -202,6 +203,26 @@ def test_report_draws_the_stored_run_it_was_compared_with(tmp_path: Path, capsys
     # Of a running server that told no device, which was held against a file.
     nameless = new.model_copy(update={"comparison": compared, "identity": {}})
     assert main(["report", stored(tmp_path, "nameless", nameless), *where]) == 0
+
+
+def test_report_draws_the_study_where_that_was_compared_with(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    """Its name is no version, and it lies beside runs that were measured."""
+    device = {"device": "NVIDIA H100 80GB HBM3"}
+    root = tmp_path / "baselines"
+    home = root / STUDY.parent.relative_to(STUDY.parents[2])
+    home.mkdir(parents=True)
+    (home / STUDY.name).write_bytes(STUDY.read_bytes())
+    new = builders.run("0.5.23", identity=builders.identity(**device))
+    study = read_run(STUDY)
+    compared = compare_runs(new, study, load_profile("llama-3.1-8b"))
+    page = Path(stored(tmp_path, "new", new.model_copy(update={"comparison": compared})))
+    assert main(["report", str(page), "--baselines", str(root)]) == 0
+    assert capsys.readouterr().err == ""
+    drawn = page.with_name("report.html").read_text(encoding="utf-8")
+    profile = load_profile("llama-3.1-8b")
+    assert drawn == render_html(read_run(page), profile=profile, baseline=study)
 
 
 def test_report_of_several_has_no_single_folder(tmp_path: Path, capsys: Captured) -> None:

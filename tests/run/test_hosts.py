@@ -67,7 +67,7 @@ def test_another_identity_is_kept_beside(tmp_path):
     one = delivery(starts=[builders.start(0)], verdict="inconclusive")
     own = one.run.identity | {"device": "NVIDIA A100"}
     warning = hosts.take_over(one, tmp_path, own)
-    assert "another identity (device)" in warning
+    assert (warning.code, warning.fields) == ("host-of-another-identity", ["device"])
     assert len(read_starts(tmp_path)) == 1
     (kept,) = (tmp_path / "hosts").iterdir()
     assert read_run(kept).identity == one.run.identity
