@@ -24,9 +24,11 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 MOST_LINES, MOST_FILES = 10, 2
-COPIED = (
-    *("append_prefill", "baselines", "benchmarks", "perf_tests", "tests"),
-    *("conftest.py", "pyproject.toml"),
+# What is built, cached or measured in a checkout and is no part of it.
+LEFT_BEHIND = shutil.ignore_patterns(
+    *(".git", ".tox", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
+    *("build", "dist", "site"),
+    *("2*T*", "latest", "history.jsonl"),  # runs, in reports/
 )
 # What broke when an experiment was added to a shipped profile and its points were counted here.
 ONCE_BROKEN = (
@@ -37,7 +39,7 @@ ONCE_BROKEN = (
     "tests/report/test_charts.py",
     "tests/cli/test_plan.py",
     "tests/benchmarks/test_replay.py",
-    "tests/benchmarks/test_verdicts.py::test_the_h200s_noise_is_that_of_its_sample_run",
+    "tests/benchmarks/verdicts/test_table.py::test_the_h200s_noise_is_that_of_its_sample_run",
 )
 
 
@@ -58,15 +60,7 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in COPIED:
-            source = REPOSITORY / name
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, root / name, ignore=ignored)
-            else:
-                shutil.copy(source, root / name)
-        for sample in (REPOSITORY / "reports").glob("sample*"):
-            shutil.copytree(sample, root / "reports" / sample.name)
+        shutil.copytree(REPOSITORY, root, ignore=LEFT_BEHIND)
 
     def append(self, path: Path, lines: str) -> None:
         with (self.root / path).open("a", encoding="utf-8") as file:
