@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from append_prefill.places import TESTS_PACKAGE
 from tests.conftest import REPOSITORY, TINY
 
-# One experiment on two short launches of a server that answers at once.
+pytestmark = pytest.mark.slow
+
+# Two short launches of a server that answers at once.
 QUICK = (
-    f"--profile={TINY}",
+    "--profile=../calm.toml",
     "--sglang=planted:floor_ms=3,new_token_us=1",
     "--starts=2",
     "--samples=3",
@@ -58,11 +62,20 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> Path:
-    """The folder of the programs of an environment with the wheel.
+    """The folder of the programs of an environment with the wheel, made by the first that asks.
 
     Its requirements are those of this environment, which take a minute to install anew.
     """
-    top = tmp_path_factory.mktemp("wheel")
+    base = tmp_path_factory.getbasetemp()
+    top = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    programs = top / "env" / "bin"
+    with FileLock(f"{top}.lock"):
+        if not (programs / "append-prefill").exists():
+            make_environment(top)
+    return programs
+
+
+def make_environment(top: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     build = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(top), str(REPOSITORY)]
     subprocess.run(build, check=True)
@@ -73,13 +86,15 @@ def environment(tmp_path_factory) -> Path:
     (packages,) = (top / "env").glob("lib/python*/site-packages")
     # By a path file: what is installed here editable stays out, for its own is not read from there.
     (packages / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return top / "env" / "bin"
 
 
 @pytest.fixture
 def installed(environment, tmp_path) -> Installed:
     folder = tmp_path / "empty"
     folder.mkdir()
+    # What is tested is the way to a verdict: no load on the machine may break a bound.
+    calm = re.sub(r"^limit = .*$", "limit = 100", TINY.read_text(), flags=re.MULTILINE)
+    (tmp_path / "calm.toml").write_text(calm)
     return Installed(environment, folder)
 
 
