@@ -28,6 +28,8 @@ def pip(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "installed", state.installed.get)
     monkeypatch.setattr(module.sys, "prefix", str(tmp_path))
     monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
+    # One that every version named here supports.
+    monkeypatch.setattr(module.platform, "python_version", lambda: "3.12.1")
     monkeypatch.setattr(
         module.importlib.metadata, "requires", lambda _: ["transformers==5.1", "gguf"]
     )
