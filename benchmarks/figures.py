@@ -22,7 +22,6 @@ from rich.table import Table
 from append_prefill.analysis.summary import faster_half, log_median, samples_of, usable
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
-from append_prefill.workload.profile import load_profile
 from benchmarks import nights
 
 Array = NDArray[np.float64]
@@ -88,7 +87,7 @@ def scatter(
 
 
 def main() -> None:
-    samples = load_profile(nights.PROFILE).plan.samples
+    samples = nights.profile().plan.samples
     groups: dict[str, list[Pairs]] = {
         "A/A nights, CPU": [
             [(list(a), list(b)) for a, b in night] for night in nights.every(nights.load(samples))

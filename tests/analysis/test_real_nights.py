@@ -11,11 +11,10 @@ from append_prefill.records.run import Comparison
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.run.judge import compare_references
 from append_prefill.run.references import References
-from append_prefill.workload.profile import load_profile
 from benchmarks import nights as real_nights
 from tests.records import builders
 
-PROFILE = load_profile(real_nights.PROFILE)
+PROFILE = real_nights.profile()
 FIRST = 6  # of the twenty nights, the first with enough before it
 
 
