@@ -137,11 +137,16 @@ def start_medians(
 def point_medians(starts: Sequence[Start]) -> dict[Point, float]:
     """TTFT in ms by point: the geometric mean over launches of each one's median.
 
-    What a user waits, by the one route that every table takes. Raises ValueError as
-    `start_medians` does.
+    What a user waits, by the one route that every table takes; points sorted. The launches may be
+    of several runs.
     """
-    table = start_medians(starts, None)
-    return {p: geometric_interval(list(by.values())).value for p, by in table.items()}
+    medians: dict[Point, list[float]] = {}
+    for start in usable(starts, None):
+        for point in {series.point for series in start.series}:
+            samples = samples_of(start, point)
+            if samples.size:
+                medians.setdefault(point, []).append(float(np.median(samples)))
+    return {point: geometric_interval(medians[point]).value for point in sorted(medians)}
 
 
 def log_matrix(

@@ -8,6 +8,7 @@ from append_prefill.analysis.summary import (
     geometric_interval,
     log_matrix,
     log_median,
+    point_medians,
     start_medians,
     summarise_points,
     t_interval,
@@ -134,3 +135,8 @@ def test_a_start_counts_if_it_was_measured_to_its_end(failure, measured_s, count
     assert usable([whole, other], "candidate") == [whole] * counts
     assert usable([whole, other], "reference") == [other] * counts
     assert usable([whole, other], None) == [whole, other] * counts
+
+
+def test_launches_of_several_runs_may_share_an_index() -> None:
+    two_runs = [start(0, {A: [1.0, 2.0, 9.0]}), start(0, {A: [8.0], B: [5.0]})]
+    assert point_medians(two_runs) == {A: pytest.approx(4.0), B: pytest.approx(5.0)}

@@ -226,7 +226,7 @@ def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     suite.pytester.makeconftest(
         f"""
 import append_prefill.run.{module}
-pytest_plugins = ["append_prefill.plugin.hooks"]
+pytest_plugins = ["append_prefill.plugin"]
 def crashing(*_, **__):
     raise OverflowError("math range\\nerror")
 append_prefill.run.{module}.{name} = crashing
@@ -259,7 +259,7 @@ def test_a_judged_record_that_json_cannot_hold_is_kept_unjudged(suite):
     suite.pytester.makeconftest(
         """
 import append_prefill.run.session as session
-pytest_plugins = ["append_prefill.plugin.hooks"]
+pytest_plugins = ["append_prefill.plugin"]
 judge = session.judge
 def infinite(*args, **kwargs):
     judged = judge(*args, **kwargs)
