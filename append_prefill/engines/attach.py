@@ -12,17 +12,14 @@ import httpx
 import psutil
 
 from append_prefill.engines.base import Device, ServerDescription
-from append_prefill.engines.describe import describe_server
+from append_prefill.engines.describe import describe_server, json_object
 from append_prefill.engines.model import config_digest, dtype_of, read_config
+from append_prefill.engines.versions import MODEL_INFO_PATHS, SERVER_INFO_PATHS
 from append_prefill.errors import ServerDiedError, UsageError
 
 API_KEY_VARIABLE = "APPEND_PREFILL_API_KEY"
 _OPTION = "--sglang-url"
 _TIMEOUT_S = 10.0
-# Its version is not known before it is asked: new names first, since new servers log a warning
-# for the old ones.
-_MODEL_PATHS = ("/model_info", "/get_model_info")
-_INFO_PATHS = ("/server_info", "/get_server_info")
 
 
 @dataclass
@@ -99,10 +96,10 @@ class AttachedEngine:
     def _ask(self) -> dict[str, Any]:
         try:
             with _client(self.url, self.api_key) as client:
-                for path in _MODEL_PATHS:
+                for path in MODEL_INFO_PATHS:
                     answer = client.get(path)
                     if answer.status_code == httpx.codes.OK:
-                        return dict(answer.json())
+                        return json_object(answer, path)
         except httpx.HTTPError as error:
             raise UsageError(
                 _OPTION,
@@ -110,8 +107,8 @@ class AttachedEngine:
                 f"does not answer ({type(error).__name__}: {error}).",
                 "Start the server, or mend the address; to have one started use --sglang.",
             ) from error
-        except (ValueError, TypeError) as error:
-            raise self._not_sglang("its answer is no JSON object") from error
+        except ValueError as error:
+            raise self._not_sglang(str(error)) from error
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise UsageError(
                 _OPTION,
@@ -159,13 +156,13 @@ class AttachedServer:
         return found
 
     def describe(self) -> ServerDescription:
-        return describe_server(self.base_url, _INFO_PATHS, versions={}, api_key=self.api_key)
+        return describe_server(self.base_url, SERVER_INFO_PATHS, versions={}, api_key=self.api_key)
 
     def check_alive(self) -> None:
         """Raises ServerDiedError if it does not answer its cheapest endpoint."""
         try:
             with _client(self.base_url, self.api_key) as client:
-                answers = any(client.get(path).is_success for path in _MODEL_PATHS)
+                answers = any(client.get(path).is_success for path in MODEL_INFO_PATHS)
         except httpx.HTTPError as error:
             raise ServerDiedError(
                 f"{self.base_url} no longer answers ({type(error).__name__})", "", "not ours"

@@ -24,7 +24,7 @@ _CPU_ARGS = (
 )
 # The suite warms up every shape itself; SGLang's one request costs 1-2 s a start.
 _COMMON_ARGS = ("--skip-server-warmup",)
-STAND_INS = Path(__file__).parent / "standins"
+STUBS = Path(__file__).parent / "stubs"
 
 
 def chosen_args(device: Device, model_args: Sequence[str], server_args: Sequence[str]) -> list[str]:
@@ -49,7 +49,7 @@ def launch_argv(python: Path, *, model: Path, port: int, chosen: Sequence[str]) 
 def launch_env(
     *,
     device: Device,
-    stand_ins: Sequence[str],
+    stubs: Sequence[str],
     profile_env: Mapping[str, str],
     inherited: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -76,7 +76,7 @@ def launch_env(
         env["CUDA_VISIBLE_DEVICES"] = ""
     else:
         env["CUDA_VISIBLE_DEVICES"] = device.id
-    if stand_ins:
-        trees = [str(STAND_INS / name) for name in stand_ins]
+    if stubs:
+        trees = [str(STUBS / name) for name in stubs]
         env["PYTHONPATH"] = os.pathsep.join([*filter(None, [env.get("PYTHONPATH")]), *trees])
     return env | dict(profile_env)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from append_prefill.engines.base import ServerDescription
-from append_prefill.engines.versions import traits_of
+from append_prefill.engines.versions import parse_version, prefill_graph_in, shown
 from append_prefill.errors import InfrastructureError
 
 VERSION_KEYS = ("sglang", "torch", "kernels", "flashinfer", "transformers", "cuda", "python")
@@ -31,7 +31,7 @@ def describe_server(
     """Ask the first of `paths` that answers (new and old names of the server's info endpoint).
 
     `versions` is what is known of the environment; what the server says of itself wins. Raises
-    InfrastructureError if no path answers, or the answer lacks the page size.
+    InfrastructureError if no path answers, or the answer is not what `parse_server_info` takes.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     tried = []
@@ -44,9 +44,30 @@ def describe_server(
             except httpx.TransportError as error:
                 raise InfrastructureError(f"{base_url}{path} does not answer: {error!r}") from error
             if answer.status_code == httpx.codes.OK:
-                return parse_server_info(answer.json(), versions)
+                try:
+                    info = json_object(answer, path)
+                except ValueError as error:
+                    raise InfrastructureError(f"{base_url}: {error}") from error
+                return parse_server_info(info, versions)
             tried.append(f"{path}: {answer.status_code}")
     raise InfrastructureError(f"{base_url} does not describe itself ({', '.join(tried)})")
+
+
+def json_object(answer: httpx.Response, path: str) -> dict[str, Any]:
+    """The JSON object in an answer. Raises ValueError: the endpoint, what came, what should have.
+
+    SGLang itself always sends one; a proxy's page, or another program on the port, does not.
+    """
+    try:
+        content = answer.json()
+    except ValueError:
+        kind = answer.headers.get("content-type", "no content type")
+        came = f"{shown(answer.text.strip())} ({shown(kind)}), which is no JSON"
+    else:
+        if isinstance(content, dict):
+            return content
+        came = f"JSON of another kind ({type(content).__name__})"
+    raise ValueError(f"{path} gave {came}; an SGLang server gives a JSON object there")
 
 
 def parse_server_info(
@@ -55,14 +76,18 @@ def parse_server_info(
     """Turn the answer of `/server_info` (or `/get_server_info`) of any version into figures.
 
     `context_length_tokens` is the longest prompt the server says it takes, which is a few tokens
-    under the model's positions and never above the KV capacity.
+    under the model's positions and never above the KV capacity. Raises InfrastructureError for an
+    answer without a page size, and for a version that is none.
     """
-    page_size = info.get("page_size")
-    if not isinstance(page_size, int):
-        raise InfrastructureError("the server's description has no page_size")
+    page_size = _positive(info.get("page_size"))
+    if page_size is None:
+        raise InfrastructureError(
+            f"the server's description has no page_size of at least one token, but "
+            f"{shown(repr(info.get('page_size')))}"
+        )
     known = dict.fromkeys(VERSION_KEYS) | dict(versions)
-    if info.get("version"):
-        known["sglang"] = str(info["version"])
+    if info.get("version") is not None:
+        known["sglang"] = _version(info["version"])
     radix_off = info.get("disable_radix_cache")
     return ServerDescription(
         versions=known,
@@ -72,7 +97,7 @@ def parse_server_info(
         context_length_tokens=_positive(info.get("max_req_input_len"))
         or _positive(info.get("context_length")),
         attention_backend=info.get("prefill_attention_backend") or info.get("attention_backend"),
-        prefill_graph=_prefill_graph(info, known["sglang"]),
+        prefill_graph=prefill_graph_in(info, known["sglang"]),
         radix_cache=None if radix_off is None else not radix_off,
         raw={key: value for key, value in info.items() if not _drop(key)},
     )
@@ -88,13 +113,9 @@ def _positive(value: object) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _prefill_graph(info: Mapping[str, Any], version: str | None) -> str | None:
-    config = info.get("cuda_graph_config")
-    if isinstance(config, Mapping):  # 0.5.14 and newer say it outright
-        backend = (config.get("prefill") or {}).get("backend")
-        return "off" if backend == "disabled" else backend
-    if info.get("disable_cuda_graph") or info.get("disable_piecewise_cuda_graph"):
-        return "off"
-    if "disable_piecewise_cuda_graph" not in info and "enable_piecewise_cuda_graph" in info:
-        return "tc_piecewise" if info["enable_piecewise_cuda_graph"] else "off"
-    return traits_of(version).prefill_graph_default if version else None
+def _version(said: object) -> str:
+    """What the server says of its version, if it is one: it goes into file names and reports."""
+    if not isinstance(said, str) or parse_version(said) is None:
+        text = said if isinstance(said, str) else repr(said)
+        raise InfrastructureError(f"the server says a version that is none: {shown(text)}")
+    return said.strip()

@@ -9,15 +9,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from append_prefill.engines.versions import KERNEL_PACKAGES, parse_version
 from append_prefill.errors import UsageError
 from append_prefill.places import environments_folder
 
 _PREFIX = "sglang-"
 _LIMIT_S = 60.0
 # Metadata only: importing SGLang or torch takes seconds. torch's CUDA is read off a file of its
-# own. The kernel package was renamed in 0.5.10.
+# own.
 _QUERY = """
 import importlib.metadata as metadata, importlib.util as util, json, pathlib, platform, re
 def version(*names):
@@ -35,13 +36,13 @@ if spec and spec.origin:
 print(json.dumps({
     "sglang": version("sglang"),
     "torch": version("torch"),
-    "kernels": version("sglang-kernel", "sgl-kernel"),
+    "kernels": version(*KERNEL_PACKAGES),
     "flashinfer": version("flashinfer-python"),
     "transformers": version("transformers"),
     "cuda": cuda,
     "python": platform.python_version(),
 }))
-"""
+""".replace("KERNEL_PACKAGES", repr(KERNEL_PACKAGES))
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,3 @@ def same_version(installed: str, asked: str) -> bool:
     """
     one, other = Version(installed), Version(asked)
     return one == other if other.local else one.public == other.public
-
-
-def parse_version(text: str) -> Version | None:
-    """The version that `text` is, or None."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None

@@ -107,7 +107,7 @@ def install(name: str) -> str:
         _pip_sglang(version, ["--no-deps"])
         requirements = importlib.metadata.requires("sglang") or []
         with_deps, without = cpu_packages_after(version, requirements)
-        _pip([*cpu_packages_before(version), *with_deps])
+        _pip([*cpu_packages_before(), *with_deps])
         _pip(["--no-deps", *without])
     marker = _marker()
     if marker is None:

@@ -17,7 +17,15 @@ from append_prefill.engines.environments import Interpreter
 from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
 from append_prefill.engines.process import free_port, launch_server
-from append_prefill.engines.versions import LONE_HALF, VersionTraits, traits_of
+from append_prefill.engines.versions import (
+    LONE_HALF,
+    NEWEST,
+    VersionTraits,
+    cpu_stubs,
+    parse_version,
+    shown,
+    traits_of,
+)
 from append_prefill.errors import UsageError
 from append_prefill.workload.profile import Profile
 
@@ -122,15 +130,15 @@ class SglangEngine:
     def _env(self, device: Device) -> dict[str, str]:
         return launch_env(
             device=device,
-            stand_ins=self._stand_ins(device),
+            stubs=self._stubs(device),
             profile_env=self.profile.server.env,
         )
 
-    def _stand_ins(self, device: Device) -> tuple[str, ...]:
-        # A CPU build of the kernels, where somebody made one, is better than a stand-in.
+    def _stubs(self, device: Device) -> tuple[str, ...]:
+        # A CPU build of the kernels, where somebody made one, is better than a stub.
         if device.kind == "cuda" or self.interpreter.versions["kernels"] is not None:
             return ()
-        return self.traits.stand_ins
+        return cpu_stubs(self.version)
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ class PlantedEngine:
 
     @property
     def version(self) -> str | None:
-        """What it is told to report as SGLang's version."""
+        """The SGLang version whose protocol it is told to speak; None: the newest known."""
         return self.options.get("sglang-version")
 
     @property
@@ -164,7 +172,14 @@ class PlantedEngine:
         return []
 
     def check(self) -> None:
-        """Raises UsageError: it takes no argument of SGLang's."""
+        """Raises UsageError for an argument of SGLang's and a version that is none."""
+        if self.version is not None and parse_version(self.version) is None:
+            raise UsageError(
+                "--sglang",
+                f"planted:sglang-version={shown(self.version)}",
+                "is not a version of SGLang.",
+                "Give one, as in planted:sglang-version=0.5.23.",
+            )
         if self.extra_args:
             raise UsageError(
                 "--server-arg",
@@ -200,8 +215,9 @@ class PlantedEngine:
             *server_args,
         ]
         # It uses no GPU, so it neither waits for one nor hides it.
-        env = launch_env(device=_NO_GPU, stand_ins=(), profile_env={})
+        env = launch_env(device=_NO_GPU, stubs=(), profile_env={})
         versions = dict.fromkeys(VERSION_KEYS) | {"python": platform.python_version()}
+        traits = traits_of(self.version or NEWEST)
         return launch_server(
             argv,
             env,
@@ -209,10 +225,11 @@ class PlantedEngine:
             server_args=server_args,
             log_path=log_path,
             device=_NO_GPU,
-            ready_path="/model_info",
-            info_paths=("/server_info",),
+            ready_path=traits.model_info_path,
+            info_paths=(traits.server_info_path,),
             versions=versions,
             start_limit_s=self.profile.server.start_limit_s,
+            freeze_gc=traits.freezes_gc,
         )
 
 

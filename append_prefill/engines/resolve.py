@@ -14,14 +14,13 @@ from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Engine
 from append_prefill.engines.environments import (
     Interpreter,
-    parse_version,
     query_interpreter,
     same_version,
     version_environments,
 )
 from append_prefill.engines.local import PlantedEngine, SglangEngine
 from append_prefill.engines.model import resolve_model
-from append_prefill.engines.versions import NEWEST
+from append_prefill.engines.versions import NEWEST, parse_version
 from append_prefill.errors import UsageError
 from append_prefill.places import make_environment
 from append_prefill.workload.profile import Profile

@@ -75,8 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
         option = "--" + name.replace("_", "-")
         server.add_argument(option, type=int, default=getattr(settings, name))
     server.add_argument("--ready-after-s", type=float, default=settings.ready_after_s)
-    server.add_argument("--api-version", choices=("old", "new"), default=settings.api_version)
-    server.add_argument("--sglang-version", help="the version it reports")
+    server.add_argument(
+        "--sglang-version",
+        default=settings.sglang_version,
+        help="the version whose protocol it speaks, and that it reports",
+    )
     server.add_argument("--api-key-env", help="name of the variable that holds the API key")
     server.add_argument("--fault", action="append", default=[], metavar="NAME[=ARG]")
     return parser
@@ -126,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         faults = parse_faults(options["fault"])
         options["api_key"] = _api_key(parser, options["api_key_env"])
         cost = Cost(**{f.name: options[f.name] for f in fields(Cost)})
-        settings = Settings(**{f.name: options[f.name] for f in fields(Settings)})
+        settings = Settings(**{f.name: options[f.name] for f in fields(Settings) if f.init})
     except ValueError as error:
         parser.error(str(error))
 

@@ -125,6 +125,11 @@ class Faults:
     throttle_after: tuple[After, ...] = _fault(
         (), "SECONDS:FACTOR", "everything slower so long after readiness", _after, repeatable=True
     )
+    # A server that is not what it should be.
+    info: str | None = _fault(
+        None, "html|list", "this in place of its server info", _one_of("html", "list")
+    )
+    says_version: str | None = _fault(None, "TEXT", "give TEXT as its version", str)
     # A process that misbehaves.
     die_after: int | None = _fault(
         None, "REQUESTS", "die at the next /generate after so many", _count

@@ -184,7 +184,7 @@ class Answerer:
         self, request: Generate, job: Job, output_ids: list[int], sent: int, token: int
     ) -> dict[str, Any]:
         """The event at `token` tokens, of which `sent` have been sent."""
-        delta = self._settings.api_version == "old" and request.stream
+        delta = self._settings.traits.output_ids == "delta" and request.stream
         last = token == request.max_new_tokens
         reported = min(job.cached_tokens + self._faults.cached_inflated, request.prompt_tokens)
         return answer_body(

@@ -1,8 +1,8 @@
-"""What SGLang says and takes, by its two protocol generations: bodies as dictionaries. Pure.
+"""What SGLang says and takes, by its version: bodies as dictionaries. Pure.
 
-"old" is 0.5.5.post3 (`/get_…` endpoints only, `output_ids` as deltas, `total_retractions`), "new"
-0.5.23 (both names, cumulative `output_ids`, `num_retractions`); shapes read off their
-`http_server.py`, `tokenizer_manager.py` and `scheduler.py`.
+What differs between versions is taken from `engines.versions`, as the real client takes it; the
+rest was read off the `http_server.py`, `tokenizer_manager.py` and `scheduler.py` of 0.5.5.post3 and
+0.5.23.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import time
 import uuid
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import orjson
 
-from append_prefill.planted.cost import GRAPH_BUCKETS
+from append_prefill.engines.versions import NEWEST, VersionTraits, prefill_graph_info, traits_of
 from append_prefill.planted.prefix_cache import pack
 
-ApiVersion = Literal["old", "new"]
-_SPOKEN_BY: dict[str, str] = {"old": "0.5.5.post3", "new": "0.5.23"}
 _DEFAULT_MAX_NEW_TOKENS = 128  # SamplingParams.max_new_tokens
 # Llama 3's. Output ids stay clear of 0-13, which health probes and SGLang's warm-up use.
 _VOCABULARY = 128_256
@@ -43,6 +41,7 @@ class RequestError(Exception):
 class Settings:
     """What the server is, apart from its costs. Raises ValueError for what cannot be.
 
+    `sglang_version`: the SGLang whose protocol it speaks, and that it says it is.
     `ready_after_s`: the port opens after half of it, health is 503 for the other half.
     `api_key`: where set, every path but health wants `Authorization: Bearer KEY`.
     """
@@ -52,9 +51,10 @@ class Settings:
     context_length_tokens: int = 131_072
     chunked_prefill_tokens: int = 8192
     ready_after_s: float = 0.0
-    api_version: ApiVersion = "new"
-    sglang_version: str | None = None
+    sglang_version: str = NEWEST
     api_key: str | None = field(default=None, repr=False)
+    # Kept, since it is asked for every event of every stream.
+    traits: VersionTraits = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.page_size_tokens < 1 or self.chunked_prefill_tokens < 1:
@@ -65,13 +65,12 @@ class Settings:
             raise ValueError("the context length is at least 16 tokens")
         if self.ready_after_s < 0:
             raise ValueError("ready_after_s is at least 0")
-        if self.api_version not in get_args(ApiVersion):
-            raise ValueError(f"api_version is old or new, not {self.api_version!r}")
+        object.__setattr__(self, "traits", traits_of(self.sglang_version))
 
     @property
-    def version(self) -> str:
-        """The SGLang version the server gives as its own."""
-        return self.sglang_version or _SPOKEN_BY[self.api_version]
+    def has_tokenizer(self) -> bool:
+        """Without one `output_ids` are cumulative in every version, so a delta takes one."""
+        return self.traits.output_ids == "delta"
 
     @property
     def max_request_tokens(self) -> int:
@@ -147,8 +146,7 @@ def _check_length(prompt_tokens: int, new_tokens: int, stream: bool, settings: S
             in_stream=stream,
         )
     total = prompt_tokens + new_tokens
-    # 0.5.5.post3 refuses a request that would exactly fill the context; 0.5.23 takes it.
-    if total > limit or (total == limit and settings.api_version == "old"):
+    if total > limit or (total == limit and not settings.traits.fills_context):
         raise RequestError(
             f"Requested token count exceeds the model's maximum context length of {limit} tokens. "
             f"You requested a total of {total} tokens: {prompt_tokens} tokens from the input "
@@ -167,7 +165,7 @@ def _check_length(prompt_tokens: int, new_tokens: int, stream: bool, settings: S
 
 def error_body(message: str, settings: Settings) -> dict[str, Any]:
     """The body, or the stream event, of a refused request."""
-    if settings.api_version == "old":
+    if not settings.traits.stream_error_code:
         return {"error": {"message": message}}
     return {
         "error": {
@@ -191,7 +189,7 @@ def answer_body(
 ) -> dict[str, Any]:
     """One stream event, or the whole answer. `finished_after_s` is None until the last token.
 
-    `output_ids` are those this body carries: a delta (old) or all so far (new).
+    `output_ids` are those this body carries: a delta or all so far, as the version has it.
     """
     finished = finished_after_s is not None
     meta: dict[str, Any] = {
@@ -202,10 +200,8 @@ def answer_body(
         "completion_tokens": completion_tokens,
         "cached_tokens": cached_tokens,
     }
-    if settings.api_version == "old":
-        meta["total_retractions"] = retractions
-    else:
-        meta["num_retractions"] = retractions
+    meta[settings.traits.retraction_key] = retractions
+    if settings.traits.cached_details:
         meta["cached_tokens_details"] = (
             {"device": cached_tokens, "host": 0} if cached_tokens else None
         )
@@ -213,7 +209,7 @@ def answer_body(
         meta["e2e_latency"] = finished_after_s
     meta["response_sent_to_client_ts"] = time.time()
     body: dict[str, Any] = {"output_ids": output_ids, "meta_info": meta}
-    if settings.api_version == "old":
+    if settings.has_tokenizer:
         body["text"] = " planted" * completion_tokens
     return body
 
@@ -229,13 +225,8 @@ def model_info(settings: Settings) -> dict[str, Any]:
         "has_image_understanding": False,
         "has_audio_understanding": False,
     }
-    if settings.api_version == "new":
-        info |= {
-            "served_model_name": "planted",
-            "load_format": "dummy",
-            "model_type": "llama",
-            "architectures": ["LlamaForCausalLM"],
-        }
+    if settings.traits.model_info_names:
+        info |= {"served_model_name": "planted", "load_format": "dummy"}
     return info
 
 
@@ -247,12 +238,16 @@ def server_info(
     start_seed: int,
     prefill_graph: bool,
     radix_cache: bool,
+    version: str,
 ) -> dict[str, Any]:
-    """The body of /server_info (/get_server_info): resolved arguments, KV pool, internal state."""
+    """The body of /server_info (/get_server_info): resolved arguments, KV pool, internal state.
+
+    `version`: what it says it is.
+    """
     arguments: dict[str, Any] = {
         "model_path": "planted",
         "tokenizer_path": "planted",
-        "skip_tokenizer_init": settings.api_version == "new",
+        "skip_tokenizer_init": not settings.has_tokenizer,
         "load_format": "dummy",
         "dtype": "bfloat16",
         "kv_cache_dtype": "auto",
@@ -274,20 +269,9 @@ def server_info(
         "disable_radix_cache": not radix_cache,
         "disable_overlap_schedule": False,
         "disaggregation_mode": "null",
+        "launch_command": "python -m append_prefill.planted",
+        **prefill_graph_info(settings.traits.prefill_graph, on=prefill_graph),
     }
-    if settings.api_version == "old":
-        arguments["enable_piecewise_cuda_graph"] = prefill_graph
-        arguments["disable_cuda_graph"] = not prefill_graph
-    else:
-        arguments["cuda_graph_config"] = {
-            "decode": {"backend": "disabled"},
-            "prefill": {
-                "backend": "breakable" if prefill_graph else "disabled",
-                "bs": list(GRAPH_BUCKETS) if prefill_graph else None,
-            },
-        }
-        arguments["launch_command"] = "python -m append_prefill.planted"
-        arguments["frontend"] = "python"
     memory = {"weight": 0.0, "kvcache": 0.0, "token_capacity": settings.kv_capacity_tokens}
     return {
         **arguments,
@@ -295,5 +279,5 @@ def server_info(
         "max_total_num_tokens": settings.kv_capacity_tokens,
         "max_req_input_len": settings.max_input_tokens,
         "internal_states": [{**arguments, "last_gen_throughput": 0.0, "memory_usage": memory}],
-        "version": settings.version,
+        "version": version,
     }

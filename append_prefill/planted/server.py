@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
+from append_prefill.engines.versions import MODEL_INFO_PATHS, SERVER_INFO_PATHS
 from append_prefill.planted import protocol
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import Faults
@@ -26,7 +27,6 @@ from append_prefill.planted.wire import BadRequestError, Connection, Request
 
 State = Literal["loading", "warming", "ready"]
 
-_OLD_NAMES = {"/get_model_info": "/model_info", "/get_server_info": "/server_info"}
 _HEALTH = ("/health", "/health_generate")
 # Connection threads end as soon as their socket does; more than this means one is stuck.
 _JOIN_S = 2.0
@@ -36,6 +36,11 @@ def log(line: str) -> None:
     """A log line in the shape of SGLang's, at once."""
     sys.stdout.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {line}\n")
     sys.stdout.flush()
+
+
+def _names_of(own: str, newest_first: Sequence[str]) -> Sequence[str]:
+    """A version's own name of an endpoint and the older ones, which go on."""
+    return newest_first[newest_first.index(own) :]
 
 
 class PlantedServer:
@@ -68,6 +73,9 @@ class PlantedServer:
         self.cost = cost if cost is not None else Cost()
         self.faults = faults if faults is not None else Faults()
         self.settings = settings if settings is not None else Settings()
+        traits = self.settings.traits
+        self._model_paths = _names_of(traits.model_info_path, MODEL_INFO_PATHS)
+        self._server_paths = _names_of(traits.server_info_path, SERVER_INFO_PATHS)
         self.host = host
         self.start_seed = secrets.randbits(31) if start_seed is None else start_seed
         self.scheduler = Scheduler(
@@ -245,9 +253,11 @@ class PlantedServer:
                 connection.answer(HTTPStatus.SERVICE_UNAVAILABLE)
         elif path == "/flush_cache":
             self._flush(request, connection)
+        elif path == "/freeze_gc":
+            log("froze the garbage collector")
+            connection.answer(HTTPStatus.OK, b"Garbage collection frozen.\n")
         else:
-            body = self._info(_OLD_NAMES.get(path, path))
-            connection.answer_json(HTTPStatus.OK, body)
+            self._info(path, connection)
 
     def _authorised(self, request: Request) -> bool:
         if self.settings.api_key is None:
@@ -256,15 +266,13 @@ class PlantedServer:
         return hmac.compare_digest(given.encode(), f"Bearer {self.settings.api_key}".encode())
 
     def _known(self, path: str) -> tuple[str, ...] | None:
-        """The methods a path takes, None where there is no such path in this generation."""
-        if path in _HEALTH or path in _OLD_NAMES:
+        """The methods a path takes, None where there is no such path in this version."""
+        if path in _HEALTH or path in self._model_paths or path in self._server_paths:
             return ("GET",)
         if path == "/generate":
             return ("POST", "PUT")
-        if path == "/flush_cache":
+        if path in {"/flush_cache", "/freeze_gc"}:
             return ("GET", "POST")
-        if path in _OLD_NAMES.values() and self.settings.api_version == "new":
-            return ("GET",)
         return None
 
     def _health(self, request: Request, connection: Connection) -> None:
@@ -275,30 +283,37 @@ class PlantedServer:
             connection.answer(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _flush(self, request: Request, connection: Connection) -> None:
-        # The old generation ignores the parameter; a figure that is not one is a 422 of FastAPI's.
+        # A version that cannot wait ignores the parameter; what is no number is FastAPI's 422.
         timeout_s = 0.0
-        if self.settings.api_version == "new" and "timeout" in request.query:
+        can_wait = self.settings.traits.flush_timeout_param
+        if can_wait and "timeout" in request.query:
             try:
                 timeout_s = float(request.query["timeout"])
             except ValueError:
                 connection.answer(HTTPStatus.UNPROCESSABLE_ENTITY)
                 return
         flushed = self.scheduler.flush(timeout_s)
-        if flushed or self.settings.api_version == "old":
-            text = protocol.FLUSHED_TEXT
-        else:
-            text = "Flush cache failed.\n"
+        text = protocol.FLUSHED_TEXT if flushed or not can_wait else "Flush cache failed.\n"
         status = HTTPStatus.OK if flushed else HTTPStatus.BAD_REQUEST
         connection.answer(status, text.encode())
 
-    def _info(self, path: str) -> dict[str, object]:
-        if path == "/model_info":
-            return protocol.model_info(self.settings)
-        return protocol.server_info(
-            self.settings,
-            host=self.host,
-            port=self._port,
-            start_seed=self.start_seed,
-            prefill_graph=self.cost.prefill_graph,
-            radix_cache=not self.faults.radix_off,
-        )
+    def _info(self, path: str, connection: Connection) -> None:
+        if path in self._model_paths:
+            connection.answer_json(HTTPStatus.OK, protocol.model_info(self.settings))
+        elif self.faults.info == "html":
+            page = b"<!doctype html><html><title>Welcome</title></html>"
+            connection.answer(HTTPStatus.OK, page, content_type="text/html")
+        elif self.faults.info == "list":
+            connection.answer_json(HTTPStatus.OK, [])
+        else:
+            said = self.faults.says_version
+            body = protocol.server_info(
+                self.settings,
+                host=self.host,
+                port=self._port,
+                start_seed=self.start_seed,
+                prefill_graph=self.cost.prefill_graph,
+                radix_cache=not self.faults.radix_off,
+                version=self.settings.sglang_version if said is None else said,
+            )
+            connection.answer_json(HTTPStatus.OK, body)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import orjson
 
+from append_prefill.engines.versions import retractions_in, stream_error_status
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.probe.sse import parse_events
 from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
@@ -142,7 +143,7 @@ class TimedClient:
     def flush_cache(self) -> None:
         """Empty the prefix cache, waiting while the server is busy (it answers 400).
 
-        Releases before 0.5.10 cannot wait themselves, so the waiting is done here for all. Raises
+        Not every release can wait itself, so the waiting is done here for all. Raises
         RequestRefusedError for any other status, and for a server still busy after 10 s.
         """
         deadline_s = time.monotonic() + _FLUSH_LIMIT_S
@@ -238,8 +239,6 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         error = "no event with completion_tokens >= 1"
     elif error is None and not done:
         error = "the stream ended before [DONE]"
-    # num_retractions since 0.5.12, total_retractions before
-    retractions = meta.get("num_retractions", meta.get("total_retractions"))
     timing = Timing(
         ttft_ms=token_times_ms[0][1] if token_times_ms else None,
         e2e_ms=e2e_ms,
@@ -247,7 +246,7 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         prompt_tokens=meta.get("prompt_tokens"),
         cached_tokens=meta.get("cached_tokens"),
         completion_tokens=meta.get("completion_tokens"),
-        retractions=retractions,
+        retractions=retractions_in(meta),
         error=error,
     )
     return timing, status
@@ -267,13 +266,9 @@ def _failed(error: str) -> Timing:
 
 
 def _in_stream_error(problem: Any) -> tuple[str, int]:
-    """Text and status of `{"error": …}`.
-
-    Releases that give no code send only their ValueErrors this way, which later ones call 400.
-    """
-    if isinstance(problem, dict):
-        return _shorten(str(problem.get("message", problem))), problem.get("code", 400)
-    return _shorten(str(problem)), 400
+    """Text and status of `{"error": …}`."""
+    said = problem if isinstance(problem, dict) else {"message": problem}
+    return _shorten(str(said.get("message", said))), stream_error_status(said)
 
 
 def _http_error(response: httpx.Response) -> str:

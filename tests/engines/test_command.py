@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from append_prefill.engines.base import Device
-from append_prefill.engines.command import STAND_INS, chosen_args, launch_argv, launch_env
+from append_prefill.engines.command import STUBS, chosen_args, launch_argv, launch_env
 
 GPU = Device("cuda", "GPU-1234", "test", 1)
 
@@ -29,20 +29,20 @@ def test_a_gpu_gets_sglangs_own_choices():
 def test_environment_on_a_cpu(cpu):
     env = launch_env(
         device=cpu,
-        stand_ins=("cpu", "cpu_vllm"),
+        stubs=("cpu", "cpu_vllm"),
         profile_env={"OMP_NUM_THREADS": "1"},
         inherited={"PYTHONPATH": "/mine", "PYTEST_CURRENT_TEST": "x", "TRITON_CACHE_DIR": "/t"},
     )
     assert env["SGLANG_USE_CPU_ENGINE"] == "1"
     assert env["HF_HUB_OFFLINE"] == "1"
     assert env["OMP_NUM_THREADS"] == "1"
-    assert env["PYTHONPATH"] == f"/mine:{STAND_INS / 'cpu'}:{STAND_INS / 'cpu_vllm'}"
+    assert env["PYTHONPATH"] == f"/mine:{STUBS / 'cpu'}:{STUBS / 'cpu_vllm'}"
     assert env["TRITON_CACHE_DIR"] == "/t"
     assert "PYTEST_CURRENT_TEST" not in env
 
 
 def test_environment_on_a_gpu():
-    env = launch_env(device=GPU, stand_ins=(), profile_env={}, inherited={})
+    env = launch_env(device=GPU, stubs=(), profile_env={}, inherited={})
     assert env["CUDA_VISIBLE_DEVICES"] == "GPU-1234"
     assert "SGLANG_USE_CPU_ENGINE" not in env
     assert "PYTHONPATH" not in env
@@ -56,9 +56,9 @@ def test_environment_on_a_gpu():
         ("vllm._custom_ops", "rotary_embedding"),
     ],
 )
-def test_a_stand_in_refuses_to_be_called(module, name):
+def test_a_stub_refuses_to_be_called(module, name):
     code = f"from {module} import {name}; {name}(1, b=2)"
-    trees = f"{STAND_INS / 'cpu'}:{STAND_INS / 'cpu_vllm'}"
+    trees = f"{STUBS / 'cpu'}:{STUBS / 'cpu_vllm'}"
     answer = subprocess.run(
         [sys.executable, "-S", "-c", code],
         env={"PYTHONPATH": trees},
@@ -72,5 +72,5 @@ def test_a_stand_in_refuses_to_be_called(module, name):
 
 
 @pytest.mark.parametrize("name", ["sgl_kernel", "vllm", "sglang"])
-def test_no_stand_in_in_the_suites_own_process(name):
+def test_no_stub_in_the_suites_own_process(name):
     assert importlib.util.find_spec(name) is None

@@ -1,7 +1,10 @@
 import pytest
 
-from append_prefill.engines.describe import parse_server_info
+from append_prefill.engines.attach import AttachedEngine
+from append_prefill.engines.describe import describe_server, parse_server_info
 from append_prefill.errors import InfrastructureError
+from append_prefill.planted.faults import Faults
+from tests.planted.client import quick_server
 
 COMMON = {
     "page_size": 1,
@@ -45,6 +48,7 @@ def test_what_is_not_said_is_none():
         ({"version": "0.5.9", "disable_cuda_graph": True}, "off"),
         ({"version": "0.5.12", "disable_piecewise_cuda_graph": False}, "tc_piecewise"),
         ({"version": "0.5.12", "disable_piecewise_cuda_graph": True}, "off"),
+        ({"cuda_graph_config": {"prefill": []}}, None),
         ({"cuda_graph_config": {"prefill": {"backend": "breakable"}}}, "breakable"),
         ({"cuda_graph_config": {"prefill": {"backend": "disabled"}}}, "off"),
     ],
@@ -53,6 +57,50 @@ def test_prefill_graph_in_every_versions_words(more, graph):
     assert parse_server_info(COMMON | more, {}).prefill_graph == graph
 
 
-def test_no_page_size_is_an_error():
-    with pytest.raises(InfrastructureError, match="page_size"):
-        parse_server_info({}, {})
+@pytest.mark.parametrize("info", [{}, {"page_size": "1"}, {"page_size": 0}])
+def test_no_page_size_is_an_error(info):
+    with pytest.raises(InfrastructureError, match="page_size of at least one token"):
+        parse_server_info(info, {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "came"),
+    [
+        ("html", r"/server_info gave '<!doctype html>.*' \('text/html'\), which is no JSON"),
+        ("list", r"/server_info gave JSON of another kind \(list\)"),
+    ],
+)
+def test_server_info_of_something_else_is_named_with_what_was_expected(fault, came):
+    with quick_server(Faults(info=fault)) as server:
+        with pytest.raises(InfrastructureError, match=came) as caught:
+            describe_server(server.base_url, ("/server_info",), versions={})
+        assert "an SGLang server gives a JSON object" in str(caught.value)
+        with pytest.raises(InfrastructureError, match=came):
+            AttachedEngine(server.base_url).check()
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "<script>alert(1)</script>",
+        "\x1b[31mred\x07",
+        "9" * 2**20,
+        "../../x",
+        "",
+        "0.5.23\n0.5.24",
+    ],
+)
+def test_a_version_that_is_none_is_one_line(version):
+    with (
+        quick_server(Faults(says_version=version)) as server,
+        pytest.raises(InfrastructureError, match="says a version that is none: '") as caught,
+    ):
+        describe_server(server.base_url, ("/server_info",), versions={})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("version", [5, ["0.5.23"], {"a": 1}, True])
+def test_a_version_that_is_no_text_is_none(version):
+    with pytest.raises(InfrastructureError, match="says a version that is none"):
+        parse_server_info(COMMON | {"version": version}, {})

@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 
+from append_prefill.engines.versions import NEWEST, OLDEST
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import FAULTS, Faults, parse_faults
 from append_prefill.planted.protocol import Settings
@@ -54,9 +55,11 @@ def test_inflated_cached_tokens_are_a_lie():
     assert (stream.last["cached_tokens"], served[1].cached_tokens) == (69, 64)
 
 
-@pytest.mark.parametrize(("api", "key"), [("old", "total_retractions"), ("new", "num_retractions")])
-def test_retraction_is_reported_and_takes_time(api, key):
-    settings = Settings(api_version=api)
+@pytest.mark.parametrize(
+    ("version", "key"), [(OLDEST, "total_retractions"), (NEWEST, "num_retractions")]
+)
+def test_retraction_is_reported_and_takes_time(version, key):
+    settings = Settings(sglang_version=version)
     clean, _ = sample(Faults(), settings=settings)
     stream, served = sample(Faults(retraction=1), settings=settings)
     assert (clean.last[key], stream.last[key]) == (0, 1)
@@ -106,7 +109,9 @@ def test_a_stream_without_a_token():
 def test_coalesced_events_skip_the_first_token():
     stream, _ = sample(Faults(coalesce=3), max_new_tokens=8)
     assert [e["meta_info"]["completion_tokens"] for e in stream.events] == [3, 6, 8]
-    stream, _ = sample(Faults(coalesce=3), max_new_tokens=8, settings=Settings(api_version="old"))
+    stream, _ = sample(
+        Faults(coalesce=3), max_new_tokens=8, settings=Settings(sglang_version=OLDEST)
+    )
     assert [len(e["output_ids"]) for e in stream.events] == [3, 3, 2]
 
 

@@ -79,7 +79,7 @@ def test_imports_stay_light():
 
 
 def test_old_protocol_from_the_command_line():
-    with launched(*QUICK, "--api-version", "old") as (process, url):
+    with launched(*QUICK, "--sglang-version", "0.5.5.post3") as (process, url):
         until(process, READY)
         with client_at(url) as client:
             assert client.get("/server_info").status_code == 404

@@ -1,4 +1,4 @@
-"""Protocol conformance: what a client of SGLang may rely on, in both generations."""
+"""Protocol conformance: what a client of SGLang may rely on, in the oldest and newest version."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 
+from append_prefill.engines.versions import NEWEST, OLDEST
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import Faults
 from append_prefill.planted.protocol import Settings
@@ -18,10 +19,10 @@ from tests.planted.client import QUICK, body, client_of, quick_server
 SLOW = Cost(floor_ms=500.0, decode_ms=0.2)
 
 
-@pytest.fixture(params=["old", "new"])
+@pytest.fixture(params=[OLDEST, NEWEST])
 def pair(request):
     with (
-        quick_server(settings=Settings(api_version=request.param)) as server,
+        quick_server(settings=Settings(sglang_version=request.param)) as server,
         client_of(server) as client,
     ):
         yield server, client
@@ -44,9 +45,9 @@ def test_health_answers_and_leaves_token_0_in_the_cache(pair):
     assert client.cached([0, 5]) == 1
 
 
-def test_endpoint_names_by_generation(pair):
+def test_endpoint_names_by_version(pair):
     server, client = pair
-    known = 404 if server.settings.api_version == "old" else 200
+    known = 404 if server.settings.sglang_version == OLDEST else 200
     for name in ("model_info", "server_info"):
         assert client.get(f"/get_{name}").status_code == 200
         assert client.get(f"/{name}").status_code == known
@@ -88,7 +89,7 @@ def test_a_stream_counts_its_tokens_and_ends(pair):
     ]
     assert ["e2e_latency" in e["meta_info"] for e in stream.events] == [False, False, True]
     assert len({e["meta_info"]["id"] for e in stream.events}) == 1
-    old = server.settings.api_version == "old"
+    old = server.settings.sglang_version == OLDEST
     assert stream.last["total_retractions" if old else "num_retractions"] == 0
     assert [len(e["output_ids"]) for e in stream.events] == ([1, 1, 1] if old else [1, 2, 3])
 
@@ -160,7 +161,7 @@ def test_flush_empties_and_refuses_while_a_request_runs(pair):
             time.sleep(0.001)
         assert busy.get("/flush_cache").status_code == 400
         waited = busy.post("/flush_cache?timeout=5").status_code
-        assert waited == (400 if server.settings.api_version == "old" else 200)
+        assert waited == (400 if server.settings.sglang_version == OLDEST else 200)
         assert running.result().done
 
 

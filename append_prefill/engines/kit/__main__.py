@@ -28,8 +28,6 @@ from append_prefill.engines.kit.chunks import (
     write_shares,
 )
 from append_prefill.engines.kit.wheels import (
-    KERNEL_WHEELS,
-    PARTS,
     Collected,
     Wanted,
     collect,
@@ -37,6 +35,7 @@ from append_prefill.engines.kit.wheels import (
     prepare,
     read_have,
 )
+from append_prefill.engines.versions.packages import KERNEL_PACKAGES, KERNEL_PARTS
 
 
 def plan_lines(collected: Collected, wanted: Wanted, share_bytes: int) -> Iterator[str]:
@@ -47,7 +46,7 @@ def plan_lines(collected: Collected, wanted: Wanted, share_bytes: int) -> Iterat
         size = wheel.stat().st_size
         total += size
         yield f"{size / MIB:9.1f} MiB  {wheel.name}"
-        if name not in KERNEL_WHEELS:
+        if name not in KERNEL_PACKAGES:
             continue
         for part, packed in part_sizes_bytes(wheel).items():
             dropped = part in wanted.without
@@ -78,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="NAME",
-            help=f"a package, or a part of the kernel wheel: {', '.join(PARTS)}",
+            help=f"a package, or a part of the kernel wheel: {', '.join(KERNEL_PARTS)}",
         )
         if name == "build":
             command.add_argument(

@@ -21,6 +21,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from append_prefill.engines.kit.chunks import CHUNK_BYTES, MIB, KitError
+from append_prefill.engines.versions.packages import (
+    BOUND_IF_BARE,
+    KERNEL_PACKAGES,
+    KERNEL_PARTS,
+    NOT_DECLARED,
+    NOT_FOR_SERVING,
+)
 
 # Below it recompressing saves less than a share's rounding.
 COMPRESS_FROM_BYTES = 8 * MIB
@@ -36,36 +43,6 @@ SUITE = "append-prefill"
 TARGET_OWN = ("torch", "torchaudio", "torchvision", "triton")
 """What the node must have already: with CUDA's libraries several gigabytes."""
 
-NOT_FOR_SERVING = (
-    "anthropic", "av", "blobfile", "build", "datasets", "decord2", "easydict", "flash-attn-4",
-    "helion", "humming-kernels", "interegular", "llguidance", "mistral-common",
-    "modelscope", "numba", "nvidia-cutlass-dsl", "nvidia-mathdx", "openai-harmony", "outlines",
-    "py-spy", "quack-kernels", "sgl-deep-gemm", "smg-grpc-servicer", "tilelang", "timm",
-    "tokenspeed-mla", "torchao", "torchcodec",
-)  # fmt: skip
-"""What SGLang's metadata asks for and a server of one dense bf16 model does not load.
-
-Read off 0.5.17 by following the imports at module level from `launch_server`, the scheduler, the
-model runner, Llama and the Triton and FlashAttention backends: none of these is reached outside a
-function or a `try`. They serve grammars, quantised weights, other chips, images, evaluation.
-"""
-
-NOT_DECLARED = ("dill", "jsonschema")
-"""What a server imports and its metadata leaves to packages of `NOT_FOR_SERVING` to bring."""
-
-BOUND_IF_BARE = {"kernels": SpecifierSet("<0.13")}
-"""Releases to 0.5.12 ask for any `kernels`; their transformers imports with none from 0.13 on."""
-
-PARTS = {
-    # parts of the kernel wheel that `--without` can leave out
-    "flash_ops": "sgl_kernel/flash_ops*",  # FlashAttention 3; then --attention-backend triton
-    "flashmla_ops": "sgl_kernel/flashmla_ops*",  # attention of DeepSeek's models
-    "infllm_ops": "sgl_kernel/infllm_ops*",
-    "sm90": "sgl_kernel/sm90/*",  # H100, H200
-    "sm100": "sgl_kernel/sm100/*",  # B200
-}
-KERNEL_WHEELS = ("sgl-kernel", "sglang-kernel")
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -78,7 +55,7 @@ class Wanted:
 
     @property
     def dropped_patterns(self) -> list[str]:
-        return [PARTS[name] for name in sorted(self.without & PARTS.keys())]
+        return [KERNEL_PARTS[name] for name in sorted(self.without & KERNEL_PARTS.keys())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +238,12 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def part_sizes_bytes(kernel_wheel: Path) -> dict[str, int]:
-    """What each of `PARTS` takes of a kernel wheel as downloaded."""
+    """What each of `KERNEL_PARTS` takes of a kernel wheel as downloaded."""
     with zipfile.ZipFile(kernel_wheel) as archive:
         members = archive.infolist()
     return {
         part: sum(m.compress_size for m in members if _matches(m.filename, [pattern]))
-        for part, pattern in PARTS.items()
+        for part, pattern in KERNEL_PARTS.items()
     }
 
 
@@ -278,7 +255,7 @@ def prepare(
     folder.mkdir(parents=True)
     prepared = []
     for name, wheel in sorted(collected.wheels.items()):
-        drop = wanted.dropped_patterns if name in KERNEL_WHEELS else []
+        drop = wanted.dropped_patterns if name in KERNEL_PACKAGES else []
         smaller = compress and wheel.stat().st_size >= COMPRESS_FROM_BYTES
         if not drop and not smaller:
             prepared.append((wheel, wheel))

@@ -8,6 +8,7 @@ from packaging.utils import parse_wheel_filename
 from append_prefill.engines.kit import wheels
 from append_prefill.engines.kit.chunks import MIB, KitError
 from append_prefill.engines.kit.wheels import Collected, Wanted
+from append_prefill.engines.versions.packages import KERNEL_PARTS
 from tests.engines.kit.wheelhouse import index_in, make_wheel, noise
 
 
@@ -112,7 +113,7 @@ def test_repacking_drops_parts_and_their_record(tmp_path):
     )
     folder = tmp_path / "packed"
     folder.mkdir()
-    again = wheels.repack(wheel, folder, [wheels.PARTS["flash_ops"]], stored=False)
+    again = wheels.repack(wheel, folder, [KERNEL_PARTS["flash_ops"]], stored=False)
     assert again.name == wheel.name
     with zipfile.ZipFile(again) as archive:
         assert archive.testzip() is None
@@ -127,7 +128,7 @@ def test_the_parts_of_a_kernel_wheel_are_sized_as_they_travel(tmp_path):
     files = {"sgl_kernel/flash_ops.abi3.so": noise(MIB), "sgl_kernel/sm90/a": b"a" * MIB}
     wheel = make_wheel(tmp_path, "sglang-kernel", files=files)
     sizes = wheels.part_sizes_bytes(wheel)
-    assert sizes.keys() == wheels.PARTS.keys()
+    assert sizes.keys() == KERNEL_PARTS.keys()
     assert sizes["flash_ops"] == pytest.approx(MIB, rel=0.01)
     assert 0 < sizes["sm90"] < 0.01 * MIB
     assert sizes["sm100"] == 0

@@ -1,4 +1,4 @@
-"""Stand-in for SGLang's kernel package on a machine without a GPU.
+"""Stub of SGLang's kernel package on a machine without a GPU.
 
 The package on the index is CUDA only and does not import without a driver, and there is no CPU
 build of it. SGLang's modules import these names when they load; on the plain CPU path (no AMX,

@@ -1,4 +1,4 @@
-"""Stand-in for vLLM's kernels: rotary embedding stores the name, never calls it."""
+"""Stub of vLLM's kernels: rotary embedding stores the name, never calls it."""
 
 from sgl_kernel._raising import raising
 

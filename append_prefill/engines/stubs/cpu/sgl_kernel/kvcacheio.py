@@ -1,4 +1,4 @@
-"""Stand-in for the kernels that move KV cache between device and host memory.
+"""Stub of the kernels that move KV cache between device and host memory.
 
 0.5.5.post3 to 0.5.12 import them whether a host-memory cache is on or not.
 """

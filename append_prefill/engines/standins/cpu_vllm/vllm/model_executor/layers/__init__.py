@@ -1,1 +1,0 @@
-"""Stand-in for vllm.model_executor."""
