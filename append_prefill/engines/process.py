@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 
 from append_prefill.engines import _supervisor
 from append_prefill.engines.base import Device, RunningServer, ServerDescription
@@ -103,13 +104,16 @@ class ServerProcess:
     def poll_ready(self) -> bool:
         """Ask once whether it has generated; sets `ready_s` (seconds since the launch).
 
-        Raises ServerDiedError if it ended or takes longer than its limit.
+        Raises ServerDiedError if it ended, takes longer than its limit, or what answers on its port
+        is another program: while a server loads, its port is free for anybody to take.
         """
         if self.ready_s is not None:
             return True
         self.check_alive()
         answered = self._probe(self._http)
         took = time.monotonic() - self._launched
+        if answered and not self._owns_port():
+            raise self._died(f"another program answers at {self.base_url}, not this server")
         if answered:
             self.ready_s = took
         elif took > self._start_limit_s:
@@ -152,6 +156,16 @@ class ServerProcess:
                     f"after the server was stopped, {before / 2**30:.1f} GiB before it was started"
                 )
             time.sleep(_POLL_S)
+
+    def _owns_port(self) -> bool:
+        port = httpx.URL(self.base_url).port
+        for pid in self.pids():
+            with contextlib.suppress(psutil.Error):
+                for connection in psutil.Process(pid).net_connections(kind="tcp"):
+                    listens = connection.status == psutil.CONN_LISTEN and connection.laddr
+                    if listens and connection.laddr.port == port:
+                        return True
+        return False
 
     def _died(self, problem: str) -> ServerDiedError:
         return ServerDiedError(problem, log_tail(self._log), str(self._log))

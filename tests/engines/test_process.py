@@ -79,6 +79,20 @@ def test_a_server_starts_describes_itself_and_leaves_nothing(cpu, tmp_path, fake
     assert server.pids() == set()
 
 
+def test_another_program_on_the_port_is_not_taken_for_the_server(cpu, tmp_path, fake_server):
+    """A server takes half a minute to load, and its port is free until then."""
+    port = free_port()
+    other = subprocess.Popen([*fake_server, str(port)])
+    try:
+        sleeps = [sys.executable, "-S", "-c", f"import time; time.sleep({4 * LIMIT_S})"]
+        with pytest.raises(ServerDiedError, match=f"another program answers at .*:{port}"):
+            start(sleeps, cpu, tmp_path, port=port)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_server_that_ends_at_once_is_refused_with_its_last_lines(cpu, tmp_path):
     argv = [
         sys.executable,
