@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import append_prefill
-from append_prefill.engines.environments import environment_folder, parse_version
+from append_prefill.engines.environments import environment_folder
 from append_prefill.engines.install import ANOTHER_PYTHON, python_problem
-from append_prefill.engines.versions import traits_of
+from append_prefill.engines.versions import parse_version, traits_of
 from append_prefill.errors import InfrastructureError, UsageError
 
 # The installer's own requirement beside pip, as in tox.ini.

@@ -64,6 +64,12 @@ def test_a_second_time_does_nothing(pip):
     assert pip.calls == []
 
 
+@pytest.mark.parametrize(("version", "word"), [("0.9.9", "newer than"), ("0.4.1", "older than")])
+def test_a_version_outside_the_tables_is_tried_with_a_warning(pip, capsys, version, word):
+    assert "installed" in install(version)
+    assert f"warning: SGLang {version} is {word}" in capsys.readouterr().err
+
+
 def test_an_interrupted_installation_is_done_again(pip):
     pip.installed["sglang"] = "0.5.23"
     install("0.5.23")

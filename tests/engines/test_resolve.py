@@ -179,3 +179,10 @@ def test_a_version_newer_than_the_table_warns(resolve, environment):
 def test_a_url_that_is_none():
     with pytest.raises(UsageError, match="--sglang-url localhost:3000"):
         resolve_url("localhost:3000", None)
+
+
+def test_a_simulated_version_must_be_one(resolve):
+    resolve("planted:sglang-version=0.5.9").check()
+    with pytest.raises(UsageError, match="is not a version of SGLang") as caught:
+        resolve("planted:sglang-version=\x1b[31mnew").check()
+    assert str(caught.value).isprintable()

@@ -1,9 +1,10 @@
 """What the protocol and the arguments of each SGLang version are.
 
 Each table lists (first version it holds from, value), oldest first; a version takes the last row
-that is not newer than it, one older than every row the first. Every boundary was read off the
-source of all releases from `OLDEST` to `NEWEST`; `TABLES` names the tables, so that the tests walk
-every row of every one.
+that is not newer than it, one older than every row the first. The boundaries were read off the
+releases' source, and what a server shows on a CPU is held against the real server of every release
+from `OLDEST` to `NEWEST` (`tox -e matrix`). `TABLES` names the tables, so that the tests walk every
+row of every one.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ Rows = Sequence[tuple[str, _T]]
 class PrefillGraph:
     """How a version tells of its CUDA graph for prefill in its server info.
 
-    `flag` is the argument that says it: `enable_…` and `disable_…` are booleans, `config` is the
-    prefill part of `cuda_graph_config`, which names the backend. `backend` is the version's own
-    where the graph is on, `default_on` whether it is where nobody says.
+    `told_by`: a flag that enables or one that disables it, or the prefill part of
+    `cuda_graph_config`, which names the backend. `backend` is the version's own where the graph is
+    on, `default_on` whether it is where nobody says.
     """
 
     told_by: Literal["enable", "disable", "config"]
