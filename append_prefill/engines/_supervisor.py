@@ -66,6 +66,20 @@ def descendants(root: int) -> set[int]:
     return found
 
 
+def children(root: int) -> list[int]:
+    """The live processes started or adopted by `root`, the oldest first."""
+    found = [pid for pid, parent in _parents().items() if parent == root]
+    return sorted(found, key=_started)
+
+
+def _started(pid: int) -> int:
+    """Ticks from boot to a process's start; 0 once it is gone."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat.rpartition(")")[2].split()[19])
+    return 0
+
+
 def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:

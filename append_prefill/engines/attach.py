@@ -137,6 +137,10 @@ class AttachedServer:
     server_args: list[str] = field(default_factory=list)
     log_path: Path | None = None
 
+    def busy_pids(self) -> dict[str, int]:
+        """None: a server of somebody else's stays where its owner put it."""
+        return {}
+
     def pids(self) -> set[int]:
         """Its processes if it listens on this machine, else none: they are not foreign load."""
         url = httpx.URL(self.base_url)

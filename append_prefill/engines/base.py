@@ -52,6 +52,10 @@ class RunningServer(Protocol):
         """Every process of this server, on this machine; empty for one that is attached to."""
         ...
 
+    def busy_pids(self) -> dict[str, int]:
+        """By role, the processes whose main thread works on every request; {} if not ours."""
+        ...
+
     def poll_ready(self) -> bool:
         """Whether it answers. Raises ServerDiedError if it ended or is past its limit."""
         ...

@@ -58,6 +58,22 @@ def cpu_device() -> Device:
     return Device("cpu", "cpu", _cpu_name(), psutil.virtual_memory().total)
 
 
+def gpu_addresses() -> dict[str, str]:
+    """PCI address, as Linux writes it, of every GPU and MIG slice by its id; {} without a driver.
+
+    All of the machine's, whether visible to this process or not.
+    """
+    with _nvml() as answers:
+        found: dict[str, str] = {}
+        for index in range(pynvml.nvmlDeviceGetCount() if answers else 0):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            # NVML writes the domain with eight digits and capitals: 00000000:3B:00.0.
+            address = _text(pynvml.nvmlDeviceGetPciInfo(handle).busId).lower()[-12:]
+            slices = [device.id for device in _mig_slices(handle)]
+            found |= dict.fromkeys([_text(pynvml.nvmlDeviceGetUUID(handle)), *slices], address)
+        return found
+
+
 def memory_used_bytes(device: Device) -> int | None:
     """Memory in use on a GPU by anybody; None for the CPU."""
     if device.kind == "cpu":

@@ -39,6 +39,9 @@ _PORTS = range(20000, 32000)
 # Ids of SGLang's own warm-up, which the suite's prompts never use.
 _PROBE_IDS = (10, 11, 12)
 _PROBE_LIMIT_S = 120.0
+# What SGLang's workers call themselves, from 0.4 on: sglang::scheduler, sglang::detokenizer. Other
+# children (resource trackers, compilers) keep their command line and work on no request.
+_WORKER_TITLE = "sglang::"
 
 
 def free_port() -> int:
@@ -90,6 +93,17 @@ class ServerProcess:
         if self._supervisor.poll() is not None:
             return set()
         return {self._supervisor.pid} | _supervisor.descendants(self._supervisor.pid)
+
+    def busy_pids(self) -> dict[str, int]:
+        """`http` for the server's first process, then each worker by its own title."""
+        supervisor = self._supervisor.pid
+        children = _supervisor.children(supervisor) if self._supervisor.poll() is None else []
+        found = {"http": children[0]} if children else {}
+        for pid in _supervisor.descendants(supervisor) if children else ():
+            title = _title(pid)
+            if title.startswith(_WORKER_TITLE):
+                found[title.removeprefix(_WORKER_TITLE)] = pid
+        return found
 
     def describe(self) -> ServerDescription:
         """What the server resolved. Raises InfrastructureError if it does not say."""
@@ -250,6 +264,15 @@ def log_tail(path: Path) -> str:
         line if len(line) <= _LOG_LINE_CHARACTERS else line[:_LOG_LINE_CHARACTERS] + " …"
         for line in lines
     )
+
+
+def _title(pid: int) -> str:
+    """A process's command line up to its first argument; empty once it is gone."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return line.split(b"\0", 1)[0].decode(errors="replace").strip()
 
 
 def _answers(client: httpx.Client, path: str) -> bool:

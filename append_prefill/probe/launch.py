@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.guard.watch import Guard
+from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.sample import Sample, take_sample
 from append_prefill.probe.warmup import warm_up
@@ -35,7 +37,7 @@ EXTRA_BLOCKS_SHARE = 0.5
 class Bench:
     """What all starts on one device share. `folder` is the run's, `tell` takes a line of progress.
 
-    `vocab_size` bounds the prompts' token ids.
+    `vocab_size` bounds the prompts' token ids, `topology` has the cores to place threads on.
     """
 
     profile: Profile
@@ -45,6 +47,7 @@ class Bench:
     folder: Path
     vocab_size: int
     tell: Callable[[str], None]
+    topology: Topology
 
 
 @dataclass
@@ -97,6 +100,7 @@ class Live:
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
         self._points = {point: _Point() for point in bench.plan.all_points}
+        self._taken: list[Sample] = []
         self._good = self._blocks = 0
         self._began_s = 0.0
         self.start = Start(
@@ -161,15 +165,42 @@ class Live:
         limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
         return self._good >= wanted or self._blocks >= limit
 
-    def block(self, own_pids: Callable[[], set[int]]) -> None:
-        """One pass over all points in random order, kept at once; a bad device state voids it."""
-        server, start = self.server, self.start
-        server.check_alive()
-        try:
-            state = self._measure_block(own_pids)
-        except InfrastructureError:
-            server.check_alive()  # a dead server is the better explanation, with its log
-            raise
+    def open_block(self) -> None:
+        """Make ready for a pass over all points, after whatever moved the server's threads."""
+        self.server.check_alive()
+        # An empty cache, so that no eviction falls into a sample; the flush also empties the
+        # allocator's pool, which the first request after it pays for, as it pays for cold caches on
+        # new cores: that one is thrown away.
+        with self._explained():
+            self._shoot.client.flush_cache()
+            self._shoot(self.order()[-1])
+        self._taken = []
+
+    def order(self) -> list[Point]:
+        """The points of the block that is next, or open, in its order."""
+        return self._bench.plan.order(self.start.pair, self._blocks)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that are closed."""
+        return self._blocks
+
+    def take(self, point: Point) -> None:
+        """One sample of the open block."""
+        # One block a start asks for as many tokens as the study did, for the share of TTFT in
+        # the end-to-end time; the others stop at two, since TTFT is over by then.
+        plan = self._bench.profile.plan
+        output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
+        # Past the reply, the scheduler still frees what the request held.
+        time.sleep(plan.idle_ms / 1000)
+        with self._explained():
+            self._taken.append(self._shoot(point, output_tokens))
+
+    def close_block(self, state: BlockState) -> None:
+        """Keep the open block at once; a bad device state voids it."""
+        start = self.start
+        for sample in self._taken:
+            self._points[sample.point].add(sample, self._blocks, state.void)
         self._good += state.void is None
         self._blocks += 1
         start.state.append(state)
@@ -178,6 +209,15 @@ class Live:
         void = f" (void: {state.void})" if state.void else ""
         of = self._bench.plan.samples
         self._bench.tell(f"{self._label}: block {self._blocks} of {of}{void}")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A dead server is a better explanation than a broken connection, with its log."""
+        try:
+            yield
+        except InfrastructureError:
+            self.server.check_alive()
+            raise
 
     def finish(self) -> None:
         """Keep the start as measured to its end."""
@@ -204,33 +244,15 @@ class Live:
     def pids(self) -> set[int]:
         return self.server.pids()
 
+    def busy_pids(self) -> dict[str, int]:
+        return self.server.busy_pids()
+
     @property
     def server(self) -> RunningServer:
         """The server. Raises InfrastructureError before the launch."""
         if self._server is None:
             raise InfrastructureError(f"{self._label} is not running")
         return self._server
-
-    def _measure_block(self, own_pids: Callable[[], set[int]]) -> BlockState:
-        # An empty cache, so that no eviction falls into a sample; the flush also empties the
-        # allocator's pool, which the first request after it pays for: that one is thrown away.
-        self._shoot.client.flush_cache()
-        order = self._bench.plan.order(self.start.pair, self._blocks)
-        self._shoot(order[-1])
-        # One block a start asks for as many tokens as the study did, for the share of TTFT in
-        # the end-to-end time; the others stop at two, since TTFT is over by then.
-        plan = self._bench.profile.plan
-        output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
-        samples: list[Sample] = []
-        with self._bench.guard.watch(self._blocks, self.start.side, own_pids) as watch:
-            for point in order:
-                # Past the reply, the scheduler still frees what the request held.
-                time.sleep(plan.idle_ms / 1000)
-                samples.append(self._shoot(point, output_tokens))
-        state: BlockState = watch.state
-        for sample in samples:
-            self._points[sample.point].add(sample, self._blocks, state.void)
-        return state
 
 
 class _Shooter:

@@ -60,6 +60,10 @@ class Plan:
         """Seed of the token ids of one pair; both sides are sent the same ids."""
         return (self.seed, pair, 1)
 
+    def core_seed(self, pair: int) -> tuple[int, ...]:
+        """Seed of the cores that the threads of one pair are placed on."""
+        return (self.seed, pair)
+
     def narrowed(self, profile: Profile) -> Profile:
         """The profile with only those experiments of which the plan measures every point.
 

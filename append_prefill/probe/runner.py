@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.process import await_ready
 from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.placement.placer import Placer
 from append_prefill.records.grounds import Side
+from append_prefill.records.run import BlockState
+from append_prefill.workload.profile import Alternation
 
 
 class PairRunner:
@@ -58,7 +63,7 @@ class PairRunner:
         bench.tell(f"{names}: a start that is not counted, since kernels are compiled in it")
         began_s = time.monotonic()
         for group in self._groups([Live(bench, side, engine, pair) for _, side, engine in cold]):
-            with _up(group):
+            with up(group):
                 for live in group:
                     live.warm_up()
         for key, _, _ in cold:
@@ -68,22 +73,66 @@ class PairRunner:
     def _measure_group(self, group: Sequence[Live]) -> None:
         for live in group:
             live.start.interleaved = len(group) > 1
-        own_pids = _pids_of(group)
-        with _up(group):
+        bench, pair, own_pids = self._bench, group[0].start.pair, _pids_of(group)
+        placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
+        with up(group):
             for live in group:
                 live.warm_up()
-            block = 0
-            while not all(live.done for live in group):
-                for live in group if block % 2 == 0 else reversed(group):
-                    if not live.done:
-                        live.block(own_pids)
-                block += 1
+            busy = {live.start.side: live.busy_pids() for live in group}
+            turn = 0
+            with placer.measuring():
+                while not all(live.done for live in group):
+                    ready = [live for live in group if not live.done]
+                    if turn % 2:
+                        ready.reverse()
+                    measure_round(
+                        bench,
+                        ready,
+                        bench.profile.plan.alternate,
+                        partial(placer.try_to_place, turn, busy, own_pids),
+                        own_pids,
+                    )
+                    turn += 1
             for live in group:
                 live.finish()
 
 
+Place = Callable[[], tuple[dict[str, Any] | str, str | None]]
+"""Puts client and servers in their places; what the record says of it, why the block is void."""
+
+
+def measure_round(
+    bench: Bench,
+    lives: Sequence[Live],
+    alternate: Alternation,
+    place: Place,
+    own_pids: Callable[[], set[int]],
+) -> None:
+    """One block of each, in that order: one after the other, or sample by sample.
+
+    By sample, the order turns from point to point (ABBA), and what the device and the host do
+    meanwhile is read once for all and voids all.
+    """
+    together = [lives] if alternate == "sample" else [[live] for live in lives]
+    for group in together:
+        placement, misplaced = place()
+        for live in group:
+            live.open_block()
+        first = group[0]
+        with bench.guard.watch(first.blocks, first.start.side, own_pids) as watch:
+            for index, point in enumerate(first.order()):
+                for live in group if index % 2 == 0 else reversed(group):
+                    live.take(point)
+        state: BlockState = watch.state
+        readings = {**state.readings, "placement": placement}
+        void = "; ".join(filter(None, [state.void, misplaced])) or None
+        for live in group:
+            mine = {"block": live.blocks, "side": live.start.side}
+            live.close_block(state.model_copy(update={"void": void, "readings": readings, **mine}))
+
+
 @contextmanager
-def _up(group: Sequence[Live]) -> Iterator[None]:
+def up(group: Sequence[Live]) -> Iterator[None]:
     """Inside, the servers of `group` are up; afterwards they and their memory are gone."""
     try:
         for live in group:

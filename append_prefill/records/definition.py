@@ -42,7 +42,15 @@ def protocol_of(profile: Profile) -> Protocol:
     value means what was done before there was the key: what was stored then stays comparable.
     """
     plan = profile.plan
+    # Which core a thread runs on moves TTFT by per cents, and a server whose caches the other one
+    # used a moment ago is not one that has them to itself.
+    added: Protocol = {}
+    if profile.placement.policy != "off":
+        added["placement"] = profile.placement.policy
+    if plan.alternate != "block":
+        added["alternate"] = plan.alternate
     return {
+        **added,
         "version": PROTOCOL_VERSION,
         "output_tokens": plan.output_tokens,
         "share_output_tokens": plan.share_output_tokens,

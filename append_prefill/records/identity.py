@@ -44,6 +44,7 @@ def compose_identity(
     server_env: Mapping[str, str],
     definition: str,
     protocol: Mapping[str, Any],
+    placement: str | None = None,
 ) -> dict[str, Any]:
     """The identity of a run.
 
@@ -51,11 +52,13 @@ def compose_identity(
     `device` is `Guard.identity()` (device, memory_bytes, driver, power_cap_w, …), whose keys stay
     on top; `model` is `Engine.model_identity()` (name, config hash, dtype, weights). `server_args`
     and `server_env` are what the profile and the user pinned, not what the engine adds for one
-    start; of the environment only the names and a digest are kept.
+    start; of the environment only the names and a digest are kept. `placement` is the policy that
+    this host has cores for, None under a profile that places nothing.
     """
     return {
         "definition": definition,
         "protocol": dict(protocol),
+        **({} if placement is None else {"placement": placement}),
         **device,
         "model": dict(model),
         "server_args": arguments(server_args),

@@ -340,6 +340,8 @@ def warning_words(warning: RunWarning | str) -> str:
                 "may have compiled what they found in a cache. It counts; measure once more to see "
                 "whether they are alike."
             )
+        case "not-placed":
+            return f"Threads were not placed as the profile asks: {warning.text}."
         case "host-of-another-identity":
             return (
                 f"{warning.host} was measured too and is of another identity "

@@ -22,6 +22,8 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
 from append_prefill.probe.launch import Bench
+from append_prefill.probe.placement.draw import refusal
+from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.definition import definition_of, protocol_of
@@ -231,6 +233,7 @@ class Session:
                     self.folder,
                     self.settings.vocab_size,
                     self._tell,
+                    topology_of(device),
                 )
             )
 
@@ -334,6 +337,10 @@ class Session:
             )
             for start in slow_to_start(starts)
         ]
+        if self.settings.profile.placement.policy != "off":
+            placements = [block.readings.get("placement") for s in starts for block in s.state]
+            why = {placement for placement in placements if isinstance(placement, str)}
+            warnings += [RunWarning(code="not-placed", text=text) for text in sorted(why)]
         return warnings
 
 
@@ -357,4 +364,18 @@ def identity_for(settings: Settings) -> dict[str, Any]:
         server_env=profile.server.env,
         definition=definition_of(profile),
         protocol=protocol_of(profile),
+        placement=placement_of(settings),
     )
+
+
+def placement_of(settings: Settings) -> str | None:
+    """The placement that this host allows; None under a profile that asks for none.
+
+    The same for a run of one version and for a comparison, so that the two can be compared.
+    """
+    policy = settings.profile.placement.policy
+    if policy == "off":
+        return None
+    if isinstance(settings.candidate, AttachedEngine):
+        return "off"
+    return "off" if refusal(policy, topology_of(settings.devices[0])) else policy

@@ -21,6 +21,8 @@ from append_prefill.workload.points import Point
 _OPTION = "--profile"
 
 DeviceKind = Literal["cuda", "cpu"]
+Alternation = Literal["block", "sample"]
+PlacementPolicy = Literal["off", "turns"]
 
 
 class Model(Strict):
@@ -48,7 +50,8 @@ class Plan(Strict):
     """How often: starts a side, samples a point and start, spread over blocks.
 
     `interleave`: side by side, both servers of a pair are up together and their blocks alternate,
-    where the device holds two. Else one start follows the other (ABBA).
+    where the device holds two. Else one start follows the other (ABBA). `alternate`: what turns
+    from one server to the other then, whole blocks or single samples.
     """
 
     starts: int = Field(ge=1)
@@ -60,7 +63,20 @@ class Plan(Strict):
     drawn_points: int = Field(default=0, ge=0)
     budget_minutes: float = Field(gt=0)
     interleave: bool = False
+    alternate: Alternation = "block"
     min_valid_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class Placement(Strict):
+    """On which cores the client and the servers' busy threads run while they are measured.
+
+    `off`: where the kernel puts them. `turns`: the client and each kind of busy thread on a core of
+    its own, which the like threads of a pair's servers share, since only one of them is measured
+    at a time. Cores are drawn anew between blocks; see `probe.placement`.
+    """
+
+    policy: PlacementPolicy = "off"
+    argument: Argument = "The profile does not ask for it."
 
 
 class Policy(Strict):
@@ -116,6 +132,7 @@ class Profile(Strict):
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]
+    placement: Placement = Placement()
     policy: Policy
     noise: Noise
     link: Link
@@ -127,6 +144,15 @@ class Profile(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Profile:
+        if (
+            self.placement.policy == "turns"
+            and self.plan.interleave
+            and "--sleep-on-idle" not in self.server.args
+        ):
+            raise ValueError(
+                "placement.policy = 'turns' puts both servers on the same cores: an idle one must "
+                "leave them, so server.args needs --sleep-on-idle"
+            )
         ids = [experiment.id for experiment in self.experiments]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")

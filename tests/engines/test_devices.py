@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from append_prefill.engines import devices as module
-from append_prefill.engines.devices import DeviceLock, list_devices, memory_used_bytes
+from append_prefill.engines.devices import (
+    DeviceLock,
+    gpu_addresses,
+    list_devices,
+    memory_used_bytes,
+)
 from append_prefill.errors import InfrastructureError, UsageError
 
 nvml = module.pynvml
@@ -37,6 +42,7 @@ def gpus(monkeypatch):
         "nvmlDeviceGetMigDeviceHandleByIndex": mig_slice,
         "nvmlDeviceGetUUID": names.__getitem__,
         "nvmlDeviceGetName": lambda handle: "H200",
+        "nvmlDeviceGetPciInfo": lambda handle: SimpleNamespace(busId=f"0000000{handle}:3B:00.0"),
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=100, used=7),
     }
     for name, fake in fakes.items():
@@ -51,6 +57,17 @@ def ids():
 def test_gpus_and_slices(gpus):
     assert ids() == ["GPU-aa", "GPU-ab", "MIG-x", "MIG-y"]
     assert memory_used_bytes(list_devices()[0]) == 7
+
+
+def test_addresses_as_linux_writes_them(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # neighbours count, visible or not
+    assert gpu_addresses() == {
+        "GPU-aa": "0000:3b:00.0",
+        "GPU-ab": "0001:3b:00.0",
+        "GPU-cc": "0002:3b:00.0",
+        "MIG-x": "0002:3b:00.0",
+        "MIG-y": "0002:3b:00.0",
+    }
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,29 @@ def test_another_program_on_the_port_is_not_taken_for_the_server(cpu, tmp_path, 
         other.wait()
 
 
+def test_the_busy_processes_are_the_first_and_those_that_sglang_named(cpu, tmp_path, fake_server):
+    """SGLang's workers set their titles; a resource tracker or compiler works on no request."""
+    body = textwrap.dedent("""
+        import subprocess
+        for title in ("sglang::scheduler", "sglang::detokenizer", "python3"):
+            command = [title, "-c", "import time; time.sleep(99)"]
+            subprocess.Popen(command, executable=sys.executable)
+    """)
+    *command, code = fake_server
+    server = start(
+        [*command, code.replace("class Handler", f"{body}\nclass Handler")], cpu, tmp_path
+    )
+    try:
+        busy = server.busy_pids()
+        assert busy.keys() == {"http", "scheduler", "detokenizer"}
+        assert len(set(busy.values())) == 3
+        assert set(busy.values()) < server.pids() - {server._supervisor.pid}
+        assert code[:20] in Path(f"/proc/{busy['http']}/cmdline").read_text()
+    finally:
+        server.stop()
+    assert server.busy_pids() == {}
+
+
 def test_a_server_that_ends_at_once_is_refused_with_its_last_lines(cpu, tmp_path):
     argv = [
         sys.executable,

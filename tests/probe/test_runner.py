@@ -1,6 +1,7 @@
 """Pairs on planted servers: what is measured, what is only rehearsed, what a failure leaves."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.errors import ServerDiedError
 from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.launch import Bench
+from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.store import read_starts
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.profile import Placement, load_profile
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
 DEVICE = Device("cpu", "cpu", "test", 2**30)
@@ -49,7 +51,7 @@ def runner(tmp_path, monkeypatch):
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
         told = []
-        bench = Bench(profile, plan, DEVICE, Guard([]), folder, 32000, told.append)
+        bench = Bench(profile, plan, DEVICE, Guard([]), folder, 32000, told.append, Topology(()))
         return PairRunner(bench), folder, told
 
     return make
@@ -93,3 +95,80 @@ def test_a_rehearsal_that_fails_is_kept_as_a_failed_start_and_not_noted(runner):
     (start,) = read_starts(folder)
     assert "ended with status" in start.failure
     assert start.series == []
+
+
+def placed(runner_of, policy, topology):
+    pair_runner, folder, _ = runner_of(interleave=True)
+    bench = pair_runner._bench
+    profile = bench.profile.model_copy(update={"placement": Placement(policy=policy)})
+    bench = replace(bench, profile=profile, topology=topology)
+    PairRunner(bench).measure(0, [("candidate", engine()), ("reference", engine())])
+    return read_starts(folder)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nothing can be moved")
+def test_every_block_records_its_placement_and_the_masks_come_back(runner):
+    before = os.sched_getaffinity(0)
+    two = sorted(before)[:2]
+    starts = placed(runner, "turns", Topology(tuple((two[i % 2],) for i in range(5))))
+    assert os.sched_getaffinity(0) == before
+    by_side = {s.side: [b.readings["placement"] for b in s.state] for s in starts}
+    assert [len(placements) for placements in by_side.values()] == [PROFILE.plan.samples] * 2
+    # One round has one placement for both sides: they take turns on the same cores.
+    assert by_side["candidate"] == by_side["reference"]
+    first = by_side["candidate"][0]
+    assert first["policy"] == "turns"
+    assert first["candidate"] == first["reference"]
+    assert all(b.void is None for s in starts for b in s.state)
+
+
+def test_a_core_taken_away_voids_the_blocks_measured_without_it(runner):
+    starts = placed(runner, "turns", Topology(tuple((4000 + i,) for i in range(6))))
+    voids = [b.void for s in starts for b in s.state]
+    assert all("cannot be put on core" in void for void in voids)
+    assert sum(len(series.ttft_ms) for s in starts for series in s.series) == 0
+
+
+def test_too_few_cores_are_said_in_the_record_and_void_nothing(runner):
+    starts = placed(runner, "turns", Topology(((0,), (1,))))
+    for block in (b for s in starts for b in s.state):
+        assert "too few cores: 2" in block.readings["placement"]
+        assert block.void is None
+
+
+@pytest.mark.parametrize("alternate", ["block", "sample"])
+def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternate):
+    taken = []
+    take = Live.take
+
+    def noted(self, point):
+        taken.append((self.start.side, point))
+        take(self, point)
+
+    monkeypatch.setattr(Live, "take", noted)
+    pair_runner, folder, _ = runner(interleave=True)
+    bench = pair_runner._bench
+    plan = bench.profile.plan.model_copy(update={"alternate": alternate})
+    bench = replace(bench, profile=bench.profile.model_copy(update={"plan": plan}))
+    PairRunner(bench).measure(0, [("candidate", engine()), ("reference", engine())])
+    count = len(bench.plan.all_points)
+    first, second = taken[: 2 * count], taken[2 * count : 4 * count]
+    for block in (first, second):
+        # Both sides are sent the same points in the same order, each once.
+        by_side = [[p for s, p in block if s == side] for side in ("candidate", "reference")]
+        assert by_side[0] == by_side[1]
+        assert len(set(by_side[0])) == count
+    sides = [side for side, _ in first]
+    if alternate == "block":
+        assert sides == ["candidate"] * count + ["reference"] * count
+    else:
+        assert sides[:4] == ["candidate", "reference", "reference", "candidate"]
+        assert {(a[1], b[1]) for a, b in zip(first[::2], first[1::2], strict=True)} == {
+            (point, point) for point in bench.plan.all_points
+        }
+    assert second[0][0] == "reference"
+    starts = read_starts(folder)
+    for start in starts:
+        assert [b.side for b in start.state] == [start.side] * PROFILE.plan.samples
+        assert [b.block for b in start.state] == list(range(PROFILE.plan.samples))
+        assert all(len(s.ttft_ms) == PROFILE.plan.samples for s in start.series)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from append_prefill.records import definition
 from append_prefill.records.definition import UNTOLD, defined_by, definition_of, protocol_of
-from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
+from append_prefill.workload.profile import Placement, Profile, load_profile, shipped_profiles
 
 Change = Callable[[Profile], Profile]
 
 
 def _plan(**changes: object) -> Change:
     return lambda p: p.model_copy(update={"plan": p.plan.model_copy(update=changes)})
+
+
+def _placed(policy: str) -> Change:
+    return lambda p: p.model_copy(update={"placement": Placement(policy=policy)})
 
 
 def _experiments(change: Callable[[list], list]) -> Change:
@@ -44,6 +50,8 @@ def test_repeats_and_words_do_not_define(change: Change) -> None:
         _plan(share_output_tokens=64),
         _plan(idle_ms=0.0),
         _experiments(lambda e: e[:-1]),
+        _plan(alternate="block"),
+        _placed("off"),
     ],
 )
 def test_what_a_sample_is_defines(change: Change) -> None:
@@ -52,9 +60,13 @@ def test_what_a_sample_is_defines(change: Change) -> None:
 
 
 def test_the_untold_protocol_is_the_shipped_profiles() -> None:
-    """What stored records are taken for, the profiles that measured them still say."""
+    """What stored records are taken for, the profiles that measured them still say.
+
+    But for what was added since, and says so.
+    """
+    added = {"llama-3.1-8b": {"placement": "turns", "alternate": "sample"}}
     for name in shipped_profiles():
-        assert protocol_of(load_profile(name)) == UNTOLD
+        assert protocol_of(load_profile(name)) == UNTOLD | added.get(name, {})
 
 
 def test_the_order_of_points_does_not_define() -> None:
@@ -68,3 +80,10 @@ def test_protocol_version_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(definition, "PROTOCOL_VERSION", definition.PROTOCOL_VERSION + 1)
     assert definition_of(profile) != before
     assert len(before) == 64
+
+
+def test_a_profile_that_places_nothing_is_defined_as_before_placement_was() -> None:
+    """Baselines stored then stay valid."""
+    profile = load_profile("cpu-nano")
+    stored = Path(__file__).parents[2] / "baselines/amd-epyc/llama-nano-1x64/0.5.23.json"
+    assert json.loads(stored.read_text(encoding="utf-8"))["definition"] == definition_of(profile)

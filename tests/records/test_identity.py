@@ -23,7 +23,7 @@ from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.workload.experiment import Experiment
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.profile import Placement, load_profile
 from tests.records import builders
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,10 @@ def test_what_is_stored_stays_comparable_when_its_profile_gets_an_experiment(pat
     if stored.provenance == "study":  # a table, which reaches no verdict anyway
         assert "protocol" not in identity_of(stored)
         return
+    # Measured before threads were placed.
     profile = load_profile(stored.profile)
+    plan = profile.plan.model_copy(update={"alternate": "block"})
+    profile = profile.model_copy(update={"placement": Placement(), "plan": plan})
     added = Experiment(id="mine", title="mine", points=((96, 64), (96, 256)))
     grown = profile.model_copy(update={"experiments": (*profile.experiments, added)})
     identity = stored.identity | {
@@ -173,6 +176,22 @@ def test_environment_values_bind() -> None:
         )["server_env"]
 
     assert of("1") == of("1") != of("2")
+
+
+def test_placement_binds_where_a_profile_asks_for_it() -> None:
+    def of(placement: str | None) -> dict[str, object]:
+        return compose_identity(
+            device={},
+            model={},
+            server_args=[],
+            server_env={},
+            definition="",
+            protocol={},
+            placement=placement,
+        )
+
+    assert identity_differences(of("turns"), of("off")) == {"placement": ["turns", "off"]}
+    assert "placement" not in of(None)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ class HostGauge:
         pid: int | None = None,
     ) -> None:
         self._measured, self._ps, self._root, self._clock = measured, ps, root, clock
-        self._affinity = affinity or _affinity
+        # Read once: while a block is measured the calling thread is kept to a core of its own.
+        self._allowed = (affinity or _affinity)()
         self._pid = os.getpid() if pid is None else pid
         self._before: _Snapshot | None = None
         self._own_before: set[int] = set()
@@ -121,7 +122,7 @@ class HostGauge:
             "device": model,
             # Hypervisors shorten names ("AMD EPYC"): family and model tell the generations apart.
             "cpu_family": family,
-            "logical_cores": len(self._affinity()),
+            "logical_cores": len(self._allowed),
             "physical_cores": self._ps.cpu_count(logical=False),
             "governor": governor,
         }
@@ -142,7 +143,7 @@ class HostGauge:
     def _snapshot(self) -> _Snapshot:
         times = self._ps.cpu_times(percpu=True)
         # Only the cores we may run on: a pod's share of a big host, not the host.
-        allowed = self._affinity()
+        allowed = self._allowed
         if max(allowed, default=0) < len(times):
             times = [times[core] for core in sorted(allowed)]
         idle = sum(t.idle + getattr(t, "iowait", 0.0) for t in times)

@@ -1,0 +1,213 @@
+"""Does placing threads make launches alike? Both protocols on the same launches, one device.
+
+    python -m benchmarks.placement --sglang ENV --minutes 20 --out DIR
+
+Measures pairs of launches of one version against itself. On every pair of launches blocks are
+taken by several *arms*: threads where the kernel puts them (`off`) or placed (`turns`), the sides
+alternating by block or by sample, each as A/A and with a slow-down on the candidate (`--slow-ms` of
+CPU time in the scheduler before each prefill batch, put in from outside by `benchmarks/slowed`).
+Which arm a block belongs to is in its state; the arms `off` are taken first in even pairs and last
+in odd ones. DIR gets a file a launch (`starts/`), as any run does.
+
+`benchmarks.placement_noise` prints what the arms' levels scatter by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from append_prefill.engines.base import Engine
+from append_prefill.engines.compiled import has_compiled, note_compiled
+from append_prefill.engines.devices import DeviceLock
+from append_prefill.engines.local import SglangEngine
+from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.placement.placer import Placer
+from append_prefill.probe.placement.topology import topology_of
+from append_prefill.probe.plan import abba, make_plan
+from append_prefill.probe.runner import measure_round, up
+from append_prefill.records.grounds import Side
+from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.workload.profile import Alternation, PlacementPolicy, Profile
+
+SIDES: tuple[Side, Side] = ("candidate", "reference")
+SLOWED = Path(__file__).parent / "slowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One protocol, with or without the slow-down on the candidate."""
+
+    policy: PlacementPolicy
+    alternate: Alternation
+    slow: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy}-{self.alternate}{'-slow' if self.slow else ''}"
+
+
+def phases(pair: int, policies: list[PlacementPolicy], rounds: int) -> Iterator[list[Arm]]:
+    """The arms of a pair in order, one a round; two rounds of A/A to one that is slowed.
+
+    Placed arms alternate by round. What the kernel does unasked is measured apart from them, since
+    it starts from where the threads were left.
+    """
+    slowed = list(islice(cycle((False, True, False)), rounds))
+    both: tuple[Alternation, ...] = ("block", "sample")
+    off = [Arm("off", unit, slow) for slow in slowed for unit in both]
+    placed = [Arm(p, unit, slow) for slow in slowed for p in policies for unit in both]
+    yield from (off, placed) if pair % 2 == 0 else (placed, off)
+
+
+class Switch:
+    """A byte in shared memory that a server reads before each prefill batch."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(b"\0")
+        self.path = path
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 1)
+
+    def set(self, *, on: bool) -> None:
+        self._map[0] = int(on)
+
+
+def measure_pair(
+    bench: Bench, engines: dict[Side, Engine], pair: int, rounds: int, switch: Switch
+) -> None:
+    """One launch of each side, and every arm's blocks on them."""
+    lives = [Live(bench, side, engines[side], pair) for side in abba(SIDES, pair)]
+    with up(lives):
+        for live in lives:
+            live.start.interleaved = True
+            live.warm_up()
+        by_side = {live.start.side: live for live in lives}
+        busy = {side: live.busy_pids() for side, live in by_side.items()}
+
+        def pids() -> set[int]:
+            return lives[0].pids() | lives[1].pids()
+
+        for arms in phases(pair, ["turns"], rounds):
+            placers = {
+                arm.policy: Placer(arm.policy, bench.topology, (bench.plan.seed, pair, phase))
+                for phase, arm in enumerate({arm.policy: arm for arm in arms}.values())
+            }
+            turns: dict[Arm, int] = {}
+            for arm in arms:
+                turn = turns[arm] = turns.get(arm, -1) + 1
+                switch.set(on=arm.slow)
+                with placers[arm.policy].measuring():
+                    ordered = [by_side[side] for side in abba(SIDES, pair + turn)]
+                    place = placing(placers[arm.policy], arm, turn, busy, pids)
+                    measure_round(bench, ordered, arm.alternate, place, pids)
+                switch.set(on=False)
+        for live in lives:
+            live.finish()
+
+
+def compile_run(bench: Bench, engines: dict[Side, Engine]) -> None:
+    """Launch once, uncounted, what this host has not compiled yet, as every run does."""
+    key = engines["candidate"].compile_key(bench.device)
+    if key is None or has_compiled(key):
+        return
+    lives = [Live(bench, side, engines[side], 0) for side in SIDES]
+    with up(lives):
+        for live in lives:
+            live.warm_up()
+    note_compiled(key)
+
+
+def placing(
+    placer: Placer,
+    arm: Arm,
+    turn: int,
+    busy: dict[Side, dict[str, int]],
+    pids: Callable[[], set[int]],
+) -> Callable[[], tuple[dict[str, Any], str | None]]:
+    """What puts the threads of a block in place; the record has the arm beside the placement."""
+
+    def place() -> tuple[dict[str, Any], str | None]:
+        placement, void = placer.try_to_place(turn, busy, pids)
+        return {"arm": arm.name, "turn": turn, "cores": placement}, void
+
+    return place
+
+
+def with_switch(engine: Engine, switch: Switch, slow_ms: float) -> Engine:
+    """The engine with the slow-down built in and off. A simulated server has no use for it."""
+    if not isinstance(engine, SglangEngine):
+        return engine
+    env = {
+        "PYTHONPATH": os.pathsep.join([str(SLOWED), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "APPEND_PREFILL_SLOW_SWITCH": str(switch.path),
+        "APPEND_PREFILL_SLOW_MS": str(slow_ms),
+    }
+    server = engine.profile.server
+    server = server.model_copy(update={"env": {**server.env, **env}})
+    return replace(engine, profile=engine.profile.model_copy(update={"server": server}))
+
+
+def narrowed(profile: Profile) -> Profile:
+    """Without what the question does not need: drawn points, a long answer in the first block."""
+    plan = profile.plan
+    changed = {"drawn_points": 0, "share_output_tokens": plan.output_tokens}
+    return profile.model_copy(update={"plan": plan.model_copy(update=changed)})
+
+
+def bench_of(settings: Settings, profile: Profile, folder: Path, seed: int) -> Bench:
+    """What the pairs share. Blocks are counted by arms here, so the plan's number is no limit."""
+    device = settings.devices[0]
+    return Bench(
+        profile=profile,
+        plan=make_plan(profile, seed=seed, sides=SIDES, samples=1000),
+        device=device,
+        guard=settings.guard(device),
+        folder=folder,
+        vocab_size=settings.vocab_size,
+        tell=lambda line: print(f"{time.strftime('%T')} {line}", flush=True),
+        topology=topology_of(device),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sglang", required=True)
+    parser.add_argument("--profile", default=None)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--rounds", type=int, default=15, help="rounds an arm, slowed ones in it")
+    parser.add_argument("--slow-ms", type=float, default=0.4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    began_s = time.monotonic()
+    settings = resolve(Options(sglang=options.sglang, profile=options.profile), Path.cwd())
+    profile = narrowed(settings.profile)
+    folder = options.out.resolve()  # servers run elsewhere
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = bench_of(settings, profile, folder, options.seed)
+    switch = Switch(folder / "slow")
+    candidate = with_switch(replace(settings.candidate, profile=profile), switch, options.slow_ms)
+    never = Switch(folder / "never")
+    reference = with_switch(replace(settings.candidate, profile=profile), never, options.slow_ms)
+    engines: dict[Side, Engine] = {"candidate": candidate, "reference": reference}
+    pair, longest_s = 0, 0.0
+    with DeviceLock(bench.device):
+        compile_run(bench, engines)
+        while time.monotonic() - began_s + longest_s < options.minutes * 60:
+            at_s = time.monotonic()
+            measure_pair(bench, engines, pair, options.rounds, switch)
+            longest_s = max(longest_s, time.monotonic() - at_s)
+            print(f"pair {pair}: {time.monotonic() - at_s:.0f} s", flush=True)
+            pair += 1
+
+
+if __name__ == "__main__":
+    main()
