@@ -44,7 +44,7 @@ HOUSE_WORDS = re.compile(
     re.IGNORECASE,
 )
 # Displayed texts that are quoted as they are.
-QUOTED = ("*Server starts*",)
+QUOTED: tuple[str, ...] = ()
 
 
 def text_of(page: Path) -> str:

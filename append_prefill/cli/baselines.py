@@ -58,14 +58,14 @@ def register(commands: Commands) -> None:
         help="store a measured run as its version's baseline",
         description="Store the run in FILE as the baseline of its device, model and version, as "
         "--save-baseline would have done. Of a side-by-side run the reference can be stored too: "
-        "its starts are then judged alone.",
+        "its launches are then judged alone.",
     )
     store.add_argument("file", metavar="FILE", type=Path, help="run.json or its folder")
     store.add_argument(
         "--side",
         choices=("candidate", "reference"),
         default="candidate",
-        help="whose starts to store (default: %(default)s)",
+        help="whose launches to store (default: %(default)s)",
     )
     store.add_argument(
         "--profile", metavar="NAME|FILE", help="to judge by (default: the run's own)"
@@ -109,7 +109,17 @@ def _list(args: argparse.Namespace) -> int:
     elif not stored:
         say(f"No baselines in {args.baselines}: pytest -m append_prefill --save-baseline.")
     else:
-        columns = ["device", "model", "version", "created", "starts", "points", "floor", "", "from"]
+        columns = [
+            "device",
+            "model",
+            "version",
+            "created",
+            "launches",
+            "points",
+            "floor",
+            "",
+            "from",
+        ]
         rows = [
             [
                 s.device,
@@ -146,7 +156,7 @@ def _show(args: argparse.Namespace) -> int:
     )
     print_table(
         "TTFT",
-        ["L", "m", "median ms", "95 % interval", "starts", "samples", "void", "experiments"],
+        ["L", "m", "median ms", "95 % interval", "launches", "samples", "invalid", "experiments"],
         [
             [
                 fmt.count(point.context_tokens),
@@ -184,7 +194,7 @@ def _store(args: argparse.Namespace) -> int:
             raise UsageError(
                 "--side",
                 args.side,
-                f"asks for the reference of {args.file}, which has no valid start of one.",
+                f"asks for the reference of {args.file}, which has no valid launch of one.",
                 "Give a run that was measured with --against, or store its candidate.",
             )
         run = reference

@@ -157,7 +157,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
         needed = (
             ""
             if comparison.starts_needed is None
-            else f" Starts a side to settle it: {comparison.starts_needed}."
+            else f" Launches per side to settle it: {comparison.starts_needed}."
         )
         say(f"Minimum detectable effect: {fmt.share(comparison.mde)}.{needed}")
     say(f"Method: {method_words(comparison.method)}.")

@@ -49,7 +49,7 @@ class Headline:
 
 
 def headline_of(run: Run) -> Headline:
-    """The banner of `run`: its verdict as recorded, and the figures behind it."""
+    """The banner of `run`: its verdict as recorded, and the numbers behind it."""
     return Headline(
         verdict=word_of(run.verdict),
         sentence=_sentence(run),
@@ -160,9 +160,9 @@ def _facts(run: Run) -> list[Fact]:
         failed = [s for s in run.starts if s.failure]
         devices = sorted({s.device for s in run.starts})
         return [
-            Fact("What failed", f"{len(failed)} of {fmt.plural(len(run.starts), 'server start')}"),
-            Fact("Where", fmt.listed(devices) or fmt.MISSING, "Device of the starts"),
-            Fact("What it says about speed", "Nothing", "No figure below may be read as a result"),
+            Fact("What failed", f"{len(failed)} of {fmt.plural(len(run.starts), 'server launch')}"),
+            Fact("Where", fmt.listed(devices) or fmt.MISSING, "Device of the launches"),
+            Fact("What it says about speed", "Nothing", "No value below may be read as a result"),
         ]
     facts: list[Fact] = []
     if comparison is None:
@@ -242,7 +242,7 @@ def _certainty(run: Run) -> str:
     if comparison and moved and run.verdict == comparison.verdict:
         words.append("confirmed side by side" if comparison.confirmed else "not confirmed")
     if attached(run):
-        words.append("attached server, its starts not replicated")
+        words.append("attached server, its launches not replicated")
     return "; ".join(words)
 
 
@@ -257,11 +257,11 @@ def _certainty_fact(run: Run, comparison: Comparison) -> Fact:
     else:
         text = kind.capitalize()
     sides = [sum(s.side == side for s in run.starts) for side in ("candidate", "reference")]
-    detail = f"{sides[0]} + {sides[1]} starts" if sides[1] else fmt.plural(sides[0], "start")
+    detail = f"{sides[0]} + {sides[1]} launches" if sides[1] else fmt.plural(sides[0], "launch")
     if comparison.mde is not None:
         detail += f"; can tell changes of {fmt.share(comparison.mde)} and more"
     if comparison.starts_needed is not None and comparison.verdict == "inconclusive":
-        detail += f"; {fmt.plural(comparison.starts_needed, 'start')} a side would settle it"
+        detail += f"; {fmt.plural(comparison.starts_needed, 'launch')} per side would settle it"
     return Fact("How sure", text, f"{detail}. {comparison_reason(comparison)}")
 
 
@@ -291,13 +291,13 @@ def _reservations(run: Run) -> list[Reservation]:
     comparison = run.comparison
     failure = next((s.failure for s in run.starts if s.failure), None)
     if run.verdict == "infrastructure" and failure:
-        reservations.append(Reservation("First failure", "As the start recorded it:", failure))
+        reservations.append(Reservation("First failure", "As the launch recorded it:", failure))
     moved = comparison is not None and comparison.verdict in ("regression", "improvement")
     if comparison and moved and comparison.kind == "baseline" and not comparison.confirmed:
         reservations.append(
             Reservation(
                 "Not confirmed",
-                "A stored baseline only suspects, since nights differ more than starts do. "
+                "A stored baseline only suspects, since sessions differ more than launches do. "
                 "Side by side on one device confirms or clears it:",
                 pytest_command(run, against=comparison.reference_version or comparison.reference),
             )

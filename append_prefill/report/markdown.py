@@ -134,7 +134,7 @@ def _reading(report_path: str | None) -> str:
     text = (
         "<sub>L: context tokens in the prefix cache; m: new tokens appended. TTFT: time to first "
         "token. Change: candidate over reference, above zero is slower. Intervals are over server "
-        "starts, 95 %. “–” is not measured. *inconclusive* is neither a pass nor a failure."
+        "launches, 95 %. “–” is not measured. *inconclusive* is neither a pass nor a failure."
     )
     where = f" Full report: <code>{_html(report_path)}</code>" if report_path else ""
     return f"{text}{where}</sub>"

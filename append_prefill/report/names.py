@@ -35,7 +35,7 @@ def sglang(label: str, limit: int = 48) -> str:
 
 
 def attached(run: Run) -> bool:
-    """Whether the candidate was already running, so that its starts could not be replicated."""
+    """Whether the candidate was already running, so that its launches could not be replicated."""
     return not run.replicated
 
 

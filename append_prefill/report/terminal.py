@@ -31,7 +31,7 @@ def header_lines(
     against = "nothing to compare with" if reference is None else f"against {reference}"
     per_side = " per side" if len(outlook["sides"]) > 1 else ""
     points = len(outlook["points"])
-    launches = fmt.plural(outlook["starts"], "server launch", "server launches")
+    launches = fmt.plural(outlook["starts"], "server launch")
     plan = (
         f"{fmt.plural(points, 'point')} × {launches}{per_side} × "
         f"{fmt.plural(outlook['samples'], 'sample')}, all experiments"

@@ -1,4 +1,4 @@
-"""Every option of the plugin, with and without xdist, against planted servers."""
+"""Every option of the plugin, with and without xdist, against simulated servers."""
 
 import json
 import time
@@ -36,7 +36,7 @@ def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
     assert len(record["starts"]) == 2
     assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}
     assert record["verdict"] is not None
-    result.stdout.fnmatch_lines(["*candidate planted*, start 1: *", "verdict: *", "report: *"])
+    result.stdout.fnmatch_lines(["*candidate simulated*, launch 1: *", "verdict: *", "report: *"])
 
 
 def test_selected_experiments_limit_the_points(suite):
@@ -394,7 +394,7 @@ def test_selecting_nothing_leaves_nothing_and_says_what_would(suite, workers):
     # The header is there by then, and from the one process that has a terminal.
     heads = [line for line in result.outlines if line.startswith("append-prefill: candidate ")]
     assert heads == [
-        "append-prefill: candidate planted, nothing to compare with; planted; profile tiny"
+        "append-prefill: candidate simulated, nothing to compare with; simulated; profile tiny"
     ]
     result.stdout.fnmatch_lines(["append-prefill: 9 points × 2 server launches × 3 samples, *"])
 
@@ -498,7 +498,7 @@ def test_blocks_of_both_sides_alternate_where_the_profile_says_so(suite):
     assert all(start["interleaved"] for start in record["starts"])
     assert "over pairs whose blocks alternated" in record["comparison"]["method"]
     lines = (suite.latest() / "progress.log").read_text().splitlines()
-    blocks = [line.split()[1] for line in lines if ": block " in line and "start 1:" in line]
+    blocks = [line.split()[1] for line in lines if ": block " in line and "launch 1:" in line]
     c, r = "candidate", "reference"
     assert blocks == [c, r, r, c, c, r]
 

@@ -171,7 +171,7 @@ def test_a_suspicion_is_marked_with_the_command_that_confirms_it() -> None:
 
 
 def test_attached_server_is_marked() -> None:
-    assert "attached server, its starts not replicated" in page_of("attached")[1].words
+    assert "attached server, its launches not replicated" in page_of("attached")[1].words
 
 
 def test_a_pass_on_findings_alone_does_not_speak_for_the_comparison() -> None:
@@ -199,7 +199,7 @@ def test_infrastructure_shows_the_servers_last_words_and_no_result() -> None:
     assert "RuntimeError: CUDA error: out of memory <allocator & pool>" in page.words
     assert "No sample was taken." in page.words
     assert "Points" not in page.rows
-    assert page.rows["Starts"] == 2
+    assert page.rows["Launches"] == 2
 
 
 def test_not_comparable_lists_the_fields_with_both_values() -> None:
@@ -216,10 +216,10 @@ def test_tables_have_a_row_for_everything_in_the_record() -> None:
     assert page.rows["Findings"] == len(run.findings)
     assert page.rows["Points"] == len(run.comparison.points)
     assert page.rows["Surface"] == 5  # four fitted quantities and the overall level
-    assert page.rows["Starts"] == len(run.starts)
-    assert page.rows["Looks"] == 2
-    assert page.rows["Void samples"] == 3
-    assert page.rows["Void blocks"] == 2
+    assert page.rows["Launches"] == len(run.starts)
+    assert page.rows["Interim analyses"] == 2
+    assert page.rows["Invalid samples"] == 3
+    assert page.rows["Invalid blocks"] == 2
     assert page.rows["Superseded comparisons"] == 1
     assert page.rows["Subject"] == len(run.subject)
     assert page.rows["Noise"] == len(run.points)
