@@ -31,6 +31,7 @@ from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.names import baseline_name, sglang
 from append_prefill.report.reasons import warning_words
 from append_prefill.run.reference_side import reference_record
 from append_prefill.workload.points import Point
@@ -122,7 +123,7 @@ def _list(args: argparse.Namespace) -> int:
         ]
         rows = [
             [
-                s.device,
+                fmt.scalar(s.device),
                 s.model,
                 s.version,
                 f"{s.run.created_at:%Y-%m-%d}",
@@ -143,12 +144,13 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print_json(run.model_dump(mode="json", by_alias=True))
         return 0
-    say(f"SGLang {run.version or '(unknown)'}, {fmt.moment(run.created_at)}, {run.provenance}")
+    name = sglang(baseline_name(run)) if run.version else "SGLang (unknown)"
+    say(f"{name}, {fmt.moment(run.created_at)}, {run.provenance}")
     print_table(
         "Identity and subject",
         ["field", "value"],
         [
-            [f"{group}.{key}", fmt.shorten(str(value), 90)]
+            [f"{group}.{key}", fmt.shorten(fmt.scalar(value), 90)]
             for group, mapping in (("identity", run.identity), ("subject", run.subject))
             for key, value in fmt.flatten(mapping).items()
         ],

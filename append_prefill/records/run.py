@@ -439,6 +439,11 @@ class Run(Record):
         return _version(self.subject)
 
     @property
+    def simulated(self) -> bool:
+        """Whether the suite's own simulated server was measured, which is no SGLang at all."""
+        return self.identity.get("device_kind") == "planted"
+
+    @property
     def replicated(self) -> bool:
         """Whether the launches are real ones: those of a running server cannot be repeated."""
         return self.state.get("replicated") is not False

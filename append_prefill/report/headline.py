@@ -11,6 +11,7 @@ from append_prefill.report.names import (
     attached,
     candidate_name,
     pytest_command,
+    reference_label,
     reference_name,
     sglang,
 )
@@ -71,7 +72,7 @@ def worst_first(points: list[PointEffect]) -> list[PointEffect]:
 def _sentence(run: Run) -> str:
     name = sglang(candidate_name(run))
     comparison = run.comparison
-    other = fmt.shorten(reference_name(comparison, run.version), 48) if comparison else ""
+    other = fmt.shorten(reference_name(comparison, run), 48) if comparison else ""
     broken = [f.id for f in run.findings if f.verdict == "broken"]
     unclear = [f.id for f in run.findings if f.verdict == "inconclusive"]
     match run.verdict:
@@ -82,16 +83,16 @@ def _sentence(run: Run) -> str:
             return _moved(name, other, comparison, "improvement")
         case "improvement":
             text = f"{name} has a lower floor than the study's bounds were made for: faster."
-            return text + _beside(comparison)
+            return text + _beside(run)
         case "broken":
             verb = "no longer hold" if len(broken) > 1 else "no longer holds"
-            return f"{fmt.listed(broken)} {verb} on {name}.{_beside(comparison)}"
+            return f"{fmt.listed(broken)} {verb} on {name}.{_beside(run)}"
         case "pass" if comparison and comparison.verdict == "pass":
             n = len(comparison.points)
             return f"{name} is not slower than {other}, over {fmt.plural(n, 'point')}."
         case "pass":
             text = f"Every finding that is asserted holds on {name}."
-            return text + _beside(comparison)
+            return text + _beside(run)
         case "inconclusive" if comparison and comparison.verdict == "inconclusive":
             return f"Cannot tell yet whether {name} is slower than {other}."
         case "inconclusive":
@@ -114,11 +115,13 @@ def _sentence(run: Run) -> str:
             return f"{name}: {verdict}."
 
 
-def _beside(comparison: Comparison | None) -> str:
+def _beside(run: Run) -> str:
     """What a comparison that did not make the verdict came to, as a sentence of its own."""
+    comparison = run.comparison
     if comparison is None:
         return ""
-    whom = "the study's table" if comparison.provenance == "study" else comparison.reference
+    study = comparison.provenance == "study"
+    whom = "the study's table" if study else reference_label(comparison, run)
     return f" Against {fmt.shorten(whom, 48)}: {comparison.verdict}."
 
 
@@ -168,7 +171,7 @@ def _facts(run: Run) -> list[Fact]:
     if comparison is None:
         facts.append(Fact("Compared with", "nothing", "No reference was given and none was stored"))
     elif comparison.verdict == "not-comparable":
-        other = reference_name(comparison, run.version)
+        other = reference_name(comparison, run)
         facts.append(Fact("Compared with", other, comparison_reason(comparison)))
     else:
         facts += _comparison_facts(run, comparison)

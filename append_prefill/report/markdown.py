@@ -102,7 +102,7 @@ def _points(run: Run) -> str:
     title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
     return (
         title
-        + escape(fmt.shorten(reference_name(comparison, run.version), 60))
+        + escape(fmt.shorten(reference_name(comparison, run), 60))
         + "\n\n"
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")

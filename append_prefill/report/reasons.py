@@ -325,7 +325,7 @@ def warning_words(warning: RunWarning | str) -> str:
     match warning.code:
         case "baseline-expired":
             return (
-                f"The baseline of SGLang {warning.version or '(unknown version)'} is "
+                f"The baseline of {warning.version or '(unknown version)'} is "
                 f"{_whole(warning.value)} days old, more than the profile's "
                 f"{_whole(warning.limit)}: drivers and hosts move in that time. Measure it again "
                 "with --save-baseline."
@@ -347,7 +347,7 @@ def warning_words(warning: RunWarning | str) -> str:
             )
         case "measured-as-reference":
             return (
-                f"Measured as the reference of SGLang {warning.version or '(unknown version)'}: "
+                f"Measured as the reference of {warning.version or '(unknown version)'}: "
                 "other warnings call it so."
             )
         case "not-finished":

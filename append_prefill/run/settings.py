@@ -107,6 +107,7 @@ class Settings:
     def device_identity(self) -> dict[str, Any]:
         """What must be equal of the device for two runs to be comparable."""
         if isinstance(self.candidate, PlantedEngine):
+            # What it was called when the first records were written.
             return {"device_kind": "planted", "device": "planted"}
         return guard_for(self.devices[0]).identity()
 
@@ -218,7 +219,7 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
         # Its waiting is no work: as many at once as asked for, and other runs are not in the way.
         here = hashlib.sha256(str(root).encode()).hexdigest()[:8]
         return tuple(
-            Device("cpu", f"planted-{here}-{n}", "planted", 0) for n in range(candidate.devices)
+            Device("cpu", f"planted-{here}-{n}", "simulated", 0) for n in range(candidate.devices)
         )
     if profile.device == "cpu":
         return (cpu_device(),)

@@ -44,7 +44,7 @@ class Server(Strict):
     start_limit_s: float = Field(default=600, gt=0)
 
 
-class Plan(Strict):
+class Repeats(Strict):
     """How often: launches per side, samples per point and launch, spread over blocks.
 
     `interleave`: side by side, both servers of a pair are up together and their blocks alternate,
@@ -114,7 +114,7 @@ class Profile(Strict):
     device: DeviceKind
     model: Model
     server: Server
-    plan: Plan
+    plan: Repeats
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]

@@ -81,7 +81,7 @@ def test_either_a_server_or_runs(tmp_path: Path, capsys: Captured) -> None:
     ):
         error = refused(capsys, "noise", "--runs", run, option, value)
         assert f"{option} {value}: cannot go with --runs" in error
-    assert "--nights 0" in refused(capsys, "noise", "--sglang", "planted", "--nights", "0")
+    assert "--nights 0" in refused(capsys, "noise", "--sglang", "simulated", "--nights", "0")
 
 
 def renamed(side: str, **subject: Any) -> Run:
