@@ -1,7 +1,7 @@
 """Variances of differences between two sides, and how they borrow strength honestly.
 
 Five launches per side give a variance with 8 degrees of freedom, and a test at the one-in-a-hundred
-level pays for that with a tenth of its power. So a variance is *moderated* as in limma (Smyth,
+rate pays for that with a tenth of its power. So a variance is *moderated* as in limma (Smyth,
 Statistical Applications in Genetics and Molecular Biology 3, 2004): (d0 s0^2 + d s^2) / (d0 + d)
 with d0 + d degrees of freedom, where s0^2 is a prior, either stored A/A noise or the other points
 of the same run. Two things keep that honest:
@@ -27,7 +27,7 @@ from scipy import special, stats
 FloatArray = NDArray[np.float64]
 
 VARIANCE_FLOOR = 1e-12
-"""(1e-6)^2: a relative spread of 20 ns in 20 ms, the clock's own grain. Keeps noiseless data from
+"""(1e-6)^2: a relative scatter of 20 ns in 20 ms, the clock's own grain. Keeps noiseless data from
 dividing by zero."""
 
 PRIOR_DF_MAX = 30.0
@@ -60,7 +60,7 @@ def own_spread(a: FloatArray, b: FloatArray) -> Spread:
     """Of mean(a) - mean(b) over axis -2; a, b have shape (..., launches, k), result (..., k).
 
     With as many launches on both sides the variance is the pooled one, which then is also Welch's,
-    with na + nb - 2 degrees of freedom: with equal numbers the pooled t test keeps its level even
+    with na + nb - 2 degrees of freedom: with equal numbers the pooled t test keeps its rate even
     where one side is noisier. With unequal numbers it does not, so then the degrees of freedom
     are Welch's (Welch, Biometrika 1947). Needs two launches per side.
     """
@@ -119,7 +119,7 @@ def _inverse_trigamma(value: FloatArray) -> FloatArray:
 def fit_prior(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
     """Prior that a family of variances (last axis) implies, after limma's fitFDist.
 
-    Method of moments on the log variances: their spread beyond that of a chi-squared with `own.df`
+    Method of moments on the log variances: their scatter beyond that of a chi-squared with `own.df`
     tells how far the true variances differ, hence d0. At most `cap` degrees of freedom. Needs at
     least three members.
     """

@@ -47,7 +47,7 @@ def power_of(
     """The minimum detectable effects of a plan; None where the noise is not known well enough.
 
     They are of the overall level: the joint test's first part of the false-alarm rate, with the
-    spread of stored noise where there is some, of the profile where not.
+    scatter of stored noise where there is some, of the profile where not.
     """
     prior = prior_of(noise)
     policy = profile.policy
@@ -94,7 +94,7 @@ def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: i
     launch's
      statistic at a point strays beyond its common level; the larger of the two counts. None where
      the
-    spread of samples is not known.
+    scatter of samples is not known.
     """
     if noise.within_sd is None:
         return None

@@ -1,6 +1,6 @@
 """Line charts of TTFT over one axis, with what the change was below: geometry only.
 
-A `Chart` is plain numbers for `templates/chart.svg.j2`; colours live in the stylesheet.
+A `Chart` is plain numbers for `templates/chart.svg.j2`; colours are the stylesheet's.
 """
 
 from __future__ import annotations

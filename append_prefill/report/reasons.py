@@ -156,7 +156,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
         case "no-common-point":
             return "No point was measured on both sides."
         case "one-value-a-point":
-            words = "The study's table holds one value a point and no spread: effect sizes only."
+            words = "The study's table holds one value a point and no scatter: effect sizes only."
             if ground.slower_points is None or ground.least_effect is None:
                 return words
             return (
@@ -171,7 +171,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
         case "too-few-launches":
             return (
                 f"{ground.candidate_starts} launch(es) of the candidate and "
-                f"{ground.reference_starts} of the reference measured the same points; the spread "
+                f"{ground.reference_starts} of the reference measured the same points; the scatter "
                 "between launches takes two per side."
             )
         case "identity-differs":

@@ -27,7 +27,7 @@ from append_prefill.analysis.moderation import FloatArray
 BoolArray = NDArray[np.bool_]
 
 NOMINAL = 0.05
-"""One-sided level at which a contrast's place must be slower in absolute terms."""
+"""One-sided rate at which a contrast's place must be slower in absolute terms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ again."""
 
 GROWTH = 0.6
 """A further interim analysis adds this part of the launches of the first: three interim analyses of
-5, 8 and 11 launches a side, which takes a standard error to two thirds."""
+5, 8 and 11 launches per side, which takes a standard error to two thirds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def next_step(comparison: Comparison, looks: Sequence[Look], schedule: Schedule)
     """
     number = len(looks)
     if number >= len(schedule.starts):
-        raise ValueError(f"look {number + 1} of {len(schedule.starts)} planned")
+        raise ValueError(f"interim analysis {number + 1} of {len(schedule.starts)}")
     suspects = suspects_of(comparison)
 
     def stop(code: Literal["settled", "nights", "last"]) -> Step:

@@ -88,7 +88,7 @@ def test_the_undecided_goes_on_until_the_looks_are_spent() -> None:
     assert next_step(undecided, [look(1)], schedule).goes_on
     last = next_step(undecided, [look(1), look(2)], schedule)
     assert last.decision.code == "last"
-    with pytest.raises(ValueError, match="look 4 of 3"):
+    with pytest.raises(ValueError, match="interim analysis 4 of 3"):
         next_step(undecided, [look(1), look(2), look(3)], schedule)
 
 
