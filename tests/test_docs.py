@@ -15,6 +15,7 @@ from append_prefill.cli.main import main
 from append_prefill.cli.main import parser as command_line
 from append_prefill.plugin.options import add_options
 from append_prefill.records.store import read_run
+from tests.test_words import house_words_in
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -37,14 +38,6 @@ FOREIGN = {
     "--help",
     "--version",
 }
-
-# Words that mean something else elsewhere; the glossary has the field's. Record keys are code.
-HOUSE_WORDS = re.compile(
-    r"\b(mend\w*|torso\w*|heirs?|cry wolf|planted|rehears\w*|stand-ins?|server starts?|a side)\b",
-    re.IGNORECASE,
-)
-# Displayed texts that are quoted as they are.
-QUOTED: tuple[str, ...] = ()
 
 
 def text_of(page: Path) -> str:
@@ -239,10 +232,7 @@ def test_the_samples_path_is_the_codes():
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_prose_uses_the_fields_words(page):
-    prose = without_code(text_of(page))
-    for quoted in QUOTED:
-        prose = prose.replace(quoted, "")
-    assert not HOUSE_WORDS.findall(prose)
+    assert not house_words_in(without_code(text_of(page)))
 
 
 def test_the_glossary_begins_with_the_two_letters():

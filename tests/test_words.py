@@ -1,6 +1,6 @@
-"""The code speaks the field's words: comments, docstrings, messages, help, profiles, templates.
+"""The code speaks the field's words, as the documentation does (docs/glossary.md).
 
-The glossary has them. Keys of a record and names of options are code: they stand in backticks,
+That is: comments, docstrings, messages, help, profiles, templates. Keys of a record and names of options are code: they stand in backticks,
 or are strings without a space in them.
 """
 
@@ -27,7 +27,7 @@ FILES = sorted(
     for path in (ROOT / room).rglob(pattern)
 )
 
-COUNTED = r"(?:an?|each|every|per|one|two|both|this|of|over|between|within|first|last|usable|\d+)"
+COUNTED = r"(?:an?|each|every|per|one|two|both|this|of|over|between|within|first|last|usable|adding|more|\d+)"
 # What is not said: what is said instead.
 HOUSE_WORDS = {
     r"(?<!any )(?<!first )server starts?(?! (?:no|its)\b)(?!,)": "server launch",
@@ -54,13 +54,13 @@ ALLOWED = {
     r"benchmarks\.figures": "a module's name",
     r"\bnights_cpu\.json|benchmarks\.nights": "a module and its data",
     r"--nights|--across-nights|--starts|--shares": "options",
-    r"every night|last night's|from night to night|as every night": "the nightly job's nights",
+    r"every night|last night's|from night to night|a night or an afternoon": "real nights",
     r"</?figure|figcaption|\bfigure \{": "HTML's element",
     r"<[^>]*?(?:id|href|class)=\"[^\"]*\"": "ids and classes",
     r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}": "Jinja",
     r"`[^`]*`": "code",
 }
-_ALLOWED = re.compile("|".join(ALLOWED), re.DOTALL)
+_ALLOWED = re.compile("|".join(ALLOWED), re.DOTALL | re.IGNORECASE)
 # Keys of TOML, before their value.
 _KEY = re.compile(r"^\s*(?:\[[^\]]*\]|[\w.-]+ =)", re.MULTILINE)
 

@@ -301,7 +301,7 @@ class PointEffect(Record):
 
 
 class Look(Record):
-    """One interim analysis of an adaptive run."""
+    """One interim analysis of an adaptive run; `look` is its number, from 1."""
 
     look: int
     candidate_starts: int
