@@ -1,7 +1,7 @@
 """The code speaks the field's words, as the documentation does (docs/glossary.md).
 
-That is: comments, docstrings, messages, help, profiles, templates. Keys of a record and names of options are code: they stand in backticks,
-or are strings without a space in them.
+That is: comments, docstrings, messages, help, profiles, templates. Keys of a record and names of
+options are code: they stand in backticks, or are strings without a space in them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ FILES = sorted(
     for path in (ROOT / room).rglob(pattern)
 )
 
-COUNTED = r"(?:an?|each|every|per|one|two|both|this|of|over|between|within|first|last|usable|adding|more|\d+)"
+COUNTED = (
+    r"(?:an?|each|every|per|one|two|both|this|of|over|between|within|first|last|usable|adding|more"
+    r"|\d+)"
+)
 # What is not said: what is said instead.
 HOUSE_WORDS = {
     r"(?<!any )(?<!first )server starts?(?! (?:no|its)\b)(?!,)": "server launch",

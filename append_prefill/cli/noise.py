@@ -55,9 +55,7 @@ def register(commands: Any) -> None:
         metavar="FILE|FOLDER",
         help="A/A runs that were measured already (run.json or its folder), instead of --sglang",
     )
-    parser.add_argument(
-        "--nights", type=int, metavar="K", help="sessions of A/A launches (default 2)"
-    )
+    parser.add_argument("--nights", type=int, metavar="K", help="A/A sessions (default 2)")
     parser.add_argument("--profile", metavar="NAME|FILE", help="as in pytest")
     parser.add_argument(
         "--starts", type=int, metavar="N", help="server launches per side and session"

@@ -14,6 +14,7 @@ from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.words import WORDS
 from tests.report import parts, samples
+from tests.test_words import house_words_in
 
 VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -112,6 +113,13 @@ def test_ids_are_unique_and_every_anchor_leads_somewhere(rendered: tuple[str, st
     assert anchors <= set(ids)
     labels = chain.from_iterable(a.get("aria-labelledby", "").split() for _, a in page.tags)
     assert set(labels) <= set(ids)
+
+
+def test_what_is_read_has_no_house_words(rendered: tuple[str, str, Page]) -> None:
+    """Of the page as assembled: words that templates and counts put together, tooltips too."""
+    _, _, page = rendered
+    shown = [a[key] for _, a in page.tags for key in ("title", "aria-label") if key in a]
+    assert not house_words_in(" | ".join([page.words, *shown]))
 
 
 def test_renders_without_a_profile(rendered: tuple[str, str, Page]) -> None:
