@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from append_prefill.records.grounds import RunWarning
@@ -53,7 +54,8 @@ def headline_of(run: Run) -> Headline:
     """The banner of `run`: its verdict as recorded, and the numbers behind it."""
     return Headline(
         verdict=word_of(run.verdict),
-        sentence=_sentence(run),
+        # A name that begins it may be without a capital; the id of a finding stays as it is.
+        sentence=re.sub(r"^the ", "The ", _sentence(run)),
         facts=_facts(run),
         exit_meaning=exit_meaning(run.verdict),
         certainty=_certainty(run),

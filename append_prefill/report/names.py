@@ -54,6 +54,8 @@ def reference_name(comparison: Comparison, run: Run) -> str:
 def sglang(label: str, limit: int = 48) -> str:
     """A label as a sentence's subject: versions get the product's name before them."""
     text = shorten(label, limit)
+    if label == SIMULATED:
+        return f"the {text}"
     return f"SGLang {text}" if re.match(r"v?\d+\.\d", label) else text
 
 

@@ -38,7 +38,8 @@ def test_a_simulated_server_is_no_version_of_sglang() -> None:
     real = samples.regression()
     assert sglang(candidate_name(real)) == f"SGLang {real.version}"
     run = simulated(real)
-    assert sglang(candidate_name(run)) == "simulated server"
+    assert candidate_name(run) == "simulated server"
+    assert sglang(candidate_name(run)) == "the simulated server"
     assert sglang(baseline_name(run)) == f"simulated server {run.version}"
     assert baseline_name(real) == real.version
 
@@ -61,7 +62,7 @@ def test_its_reference_is_simulated_unless_it_is_the_studys_or_another_devices()
 def test_report_summary_and_terminal_do_not_call_it_sglang(tmp_path: Path) -> None:
     run = simulated(samples.regression())
     claim = f"SGLang {run.version}"
-    assert headline_of(run).sentence.startswith("simulated server is ")
+    assert headline_of(run).sentence.startswith("The simulated server is ")
     page = render_html(run)
     summary = render_markdown(run)
     for text in (page, summary, "\n".join(summary_lines(run, tmp_path, None))):
