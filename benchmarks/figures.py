@@ -1,12 +1,12 @@
-"""Which figure of a start's samples should two versions be compared by?
+"""Which statistic of a launch's samples should two versions be compared by?
 
     python -m benchmarks.figures
 
-Each candidate for it is taken of every start and point of interleaved pairs on real SGLang: the
-A/A nights of nights_cpu.json, and the sample reports. Printed is how far the ratio of the
+Each candidate for it is taken of every launch and point of interleaved pairs on real SGLang: the
+A/A sessions of nights_cpu.json, and the sample reports. Printed is how far the ratio of the
 levels scatters from pair to pair, and how far single points scatter beyond that; the smaller, the
-fewer starts a night takes. Where two versions were compared, their mean ratio at each point is
-taken out, and the mean is printed: figures that answer different questions differ there.
+fewer launches a session takes. Where two versions were compared, their mean ratio at each point is
+taken out, and the mean is printed: statistics that answer different questions differ there.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def scatter(
 def main() -> None:
     samples = nights.profile().plan.samples
     groups: dict[str, list[Pairs]] = {
-        "A/A nights, CPU": [
+        "A/A sessions, CPU": [
             [(list(a), list(b)) for a, b in night] for night in nights.every(nights.load(samples))
         ]
     }
@@ -97,8 +97,8 @@ def main() -> None:
     for title, group in groups.items():
         pairs = sum(map(len, group))
         table = Table(title=f"{title}: {pairs} pairs of {len(group[0][0][0])} points")
-        for heading in ("figure", "level's ratio, sd %", "points beyond it, sd %", "mean %"):
-            table.add_column(heading, justify="left" if heading == "figure" else "right")
+        for heading in ("statistic", "level's ratio, sd %", "points beyond it, sd %", "mean %"):
+            table.add_column(heading, justify="left" if heading == "statistic" else "right")
         for name, figure in FIGURES.items():
             table.add_row(name, *(f"{100 * value:.1f}" for value in scatter(group, figure)))
         Console().print(table)

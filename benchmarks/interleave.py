@@ -4,7 +4,7 @@
 
 Starts both servers of each pair, alternates their blocks (ABBA), and prints how far the levels of
 one version scatter from pair to pair and how far the ratio of the two does. The first is the noise
-of starts that follow one another, the second that of starts measured together.
+of launches that follow one another, the second that of launches measured together.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def one_block(client: TimedClient, prompts: PromptSource, plan: Plan, pair: int,
     for point in (order[-1], *order):
         sample = take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
         if sample.void is not None:
-            raise SystemExit(f"{point.label} is void: {sample.void}")
+            raise SystemExit(f"{point.label} is invalid: {sample.void}")
         yield point, sample.ttft_ms
 
 
 def measure(engines: dict[str, Engine], profile: Profile, plan: Plan, pair: int, blocks: int):
-    """Log level (mean over points of the figure that is compared) by side."""
+    """Log level (mean over points of the statistic that is compared) by side."""
     device = device_of(profile)
     with ExitStack() as stack, DeviceLock(device), tempfile.TemporaryDirectory() as logs:
         clients, prompts, servers = {}, {}, {}

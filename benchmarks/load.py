@@ -70,7 +70,7 @@ class Load:
             gate.wait()
             timing = client.generate(ids, max_new_tokens=2)
             if timing.ttft_ms is None or timing.cached_tokens != point.context_tokens:
-                raise SystemExit(f"void: {timing.error or timing.cached_tokens}")
+                raise SystemExit(f"invalid: {timing.error or timing.cached_tokens}")
             return timing.ttft_ms
 
         with ThreadPoolExecutor(count) as pool:
@@ -106,7 +106,7 @@ def _decode(client: TimedClient, ids: list[int]) -> None:
 def measure(
     load: Load, contexts: list[int], blocks: int, draw: random.Random
 ) -> dict[tuple[str, int], list[float]]:
-    """TTFT in ms by setting, one figure a block."""
+    """TTFT in ms by setting, one value a block."""
     settings: list[tuple[str, int]] = [("together", k) for k in TOGETHER]
     settings += [("beside decodes", k) for k in DECODES]
     settings += [("context", length) for length in contexts]

@@ -1,8 +1,8 @@
-"""A/A nights of real SGLang on a shared CPU (nights_cpu.json), for the other benchmarks.
+"""A/A sessions of real SGLang on a shared CPU (nights_cpu.json), for the other benchmarks.
 
     python -m benchmarks.nights --pack DIR...
 
-adds runs of `append-prefill noise` to nights_cpu.json: valid TTFT samples in ms by night, pair,
+adds runs of `append-prefill noise` to nights_cpu.json: valid TTFT samples in ms by session, pair,
 side and planned point.
 """
 
@@ -32,7 +32,7 @@ SIDES: tuple[Side, Side] = ("candidate", "reference")
 
 
 def profile() -> Profile:
-    """The profile with those of its experiments that the packed nights measured."""
+    """The profile with those of its experiments that the packed sessions measured."""
     packed = json.loads(NIGHTS.read_text(encoding="utf-8"))
     measured = {Point(*point) for point in packed["points"]}
     whole = load_profile(PROFILE)
@@ -44,7 +44,7 @@ def profile() -> Profile:
 
 
 def load(samples: int) -> dict[str, list[NDArray[np.float64]]]:
-    """Log TTFT of the nights of each day, each of shape (pairs, 2, points, samples).
+    """Log TTFT of the sessions of each day, each of shape (pairs, 2, points, samples).
 
     The first `samples` of a point count. Exits if one has fewer.
     """
@@ -61,12 +61,13 @@ def load(samples: int) -> dict[str, list[NDArray[np.float64]]]:
 
 
 def every(days: dict[str, list[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
-    """The nights of all days."""
+    """The sessions of all days."""
     return [night for nights in days.values() for night in nights]
 
 
 def noise_record(nights: Sequence[NDArray[np.float64]], points: Sequence[Point]) -> NoiseRecord:
-    """What `append-prefill noise` stores of such nights. Days are few: no between-nights part."""
+    """What `append-prefill noise` stores of such sessions. Days are few: no between-session
+    part."""
     starts = [
         [
             _start(index, side, samples, points)

@@ -97,7 +97,7 @@ def measure(
                 timing = way(context + new)
                 if timing.ttft_ms is None or timing.cached_tokens != point.context_tokens:
                     raise SystemExit(
-                        f"void at {point.label}: {timing.error or timing.cached_tokens}"
+                        f"invalid at {point.label}: {timing.error or timing.cached_tokens}"
                     )
                 found[way.__name__] = timing.ttft_ms
             if block >= 0:

@@ -94,7 +94,7 @@ def _packed(start: Start, points: Sequence[Any]) -> dict[str, Any]:
 
 
 def tables(data: dict[str, Any], arm: str) -> Array:
-    """Log TTFT under one arm, shape (pairs, 2, blocks, points); NaN where a sample is void.
+    """Log TTFT under one arm, shape (pairs, 2, blocks, points); NaN where a sample is invalid.
 
     Pairs that lack a side are left out, and blocks beyond what every launch has.
     """
@@ -112,7 +112,7 @@ def tables(data: dict[str, Any], arm: str) -> Array:
 
 
 def levels(table: Array) -> Array:
-    """The figure that is compared (mean of the faster half), averaged over points: (pairs, 2)."""
+    """The statistic that is compared (mean of the faster half), averaged over points: (pairs, 2)."""
     figures = np.full((*table.shape[:2], table.shape[3]), math.nan)
     for index in np.ndindex(figures.shape):
         samples = table[index[0], index[1], :, index[2]]

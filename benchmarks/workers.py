@@ -2,8 +2,8 @@
 
     python -m benchmarks.workers --workers 8
 
-Both runs are the plugin's own on planted servers, whose waiting is no work, with as many starts a
-worker; counted is from the first start's launch to the end of the last.
+Both runs are the plugin's own on simulated servers, whose waiting is no work, with as many launches
+a worker; counted is from the first launch's beginning to the end of the last.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TESTS = "perf_tests/test_regression.py"
 
 
 def run(folder: Path, workers: int, floor_ms: float) -> Run:
-    """One run of the suite on planted servers; exits with its output if it fails."""
+    """One run of the suite on simulated servers; exits with its output if it fails."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "append_prefill"),
         *("--profile", "cpu-nano", "--baseline", "none", "--seed", "1"),
-        f"--sglang=planted:floor_ms={floor_ms:g},devices={workers}",
+        f"--sglang=simulated:floor_ms={floor_ms:g},devices={workers}",
         f"--starts={STARTS_A_WORKER * workers}",
         f"--report-dir={folder}",
         *(("-n", str(workers)) if workers > 1 else ()),
@@ -40,7 +40,7 @@ def run(folder: Path, workers: int, floor_ms: float) -> Run:
 
 
 def samples_an_hour(run: Run) -> float:
-    """Valid samples over the hours from the first launch to the last start's end."""
+    """Valid samples over the hours from the first launch's beginning to the last one's end."""
     taken = sum(len(series.ttft_ms) for start in run.starts for series in start.series)
     ends = []
     for start in run.starts:
@@ -54,7 +54,7 @@ def samples_an_hour(run: Run) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--floor-ms", type=float, default=60, help="of the planted servers")
+    parser.add_argument("--floor-ms", type=float, default=60, help="of the simulated servers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         one = samples_an_hour(run(Path(folder) / "one", 1, options.floor_ms))

@@ -10,7 +10,7 @@
 #   NIGHTLY_BASELINE         auto (default), none, a version or a file: see --baseline. A version's
 #                            environment is made as well, so that a suspicion can be confirmed
 #   NIGHTLY_AGAINST          a version measured side by side: twice the time, and it confirms
-#   NIGHTLY_BUDGET_MINUTES   when the run stops adding starts: see --budget
+#   NIGHTLY_BUDGET_MINUTES   when the run stops adding launches: see --budget
 #   NIGHTLY_LIMIT_MINUTES    when the run is interrupted, as by Ctrl-C (default 180)
 #   NIGHTLY_WORKERS          GPUs to use, one pytest-xdist worker each (default 1)
 #   NIGHTLY_REPORT_DIR       default reports

@@ -4,7 +4,7 @@
 
 Needs a Chromium or Chrome; nothing else of the suite does. Each picture is a sample report with
 all sections but some hidden, as wide as a laptop's window, so what is seen is what a reader of
-that report sees. Run it when the report's looks or the samples change, and look at the outcome.
+that report sees. Run it when the report's style or the samples change, and look at the outcome.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@
 #SBATCH --exclusive
 #SBATCH --time=04:00:00
 #SBATCH --output=append-prefill-%A-%a.log
-# --exclusive: a co-tenant voids blocks. %1: one task at a time, so that both use the same node
+# --exclusive: a co-tenant makes blocks invalid. %1: one task at a time, so that both use the same node
 # if it is named with --nodelist, and one environment folder is never made twice at once.
 # Slurm's SIGTERM comes before the time limit, soon enough to stop the servers and report:
 #SBATCH --signal=B:TERM@180

@@ -10,4 +10,4 @@ def test_mean_ttft_agrees_across_cache_rate_ranges(finding):
 
 
 def test_ttft_share_of_the_whole_latency(finding):
-    finding("ttft_share")  # reported, never gated: skipped with its figure
+    finding("ttft_share")  # reported, never gated: skipped with its value

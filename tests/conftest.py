@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "tiny.toml"
 
 
-# The slowest test starts two workers and half a dozen planted servers.
+# The slowest test starts two workers and half a dozen simulated servers.
 LIMIT_S = 300
 
 
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Suite:
-    """The perf tests in a folder of their own, run against planted servers."""
+    """The perf tests in a folder of their own, run against simulated servers."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -42,7 +42,7 @@ class Suite:
         )
 
     def run(self, *arguments: str, files: tuple[str, ...] | None = ()) -> pytest.RunResult:
-        """Run the suite on two short starts of a planted server; `arguments` come last.
+        """Run the suite on two short starts of a simulated server; `arguments` come last.
 
         `files` None leaves the choice of tests to pytest's configuration.
         """
@@ -50,7 +50,7 @@ class Suite:
         planted = (
             ()
             if any("--sglang" in a for a in arguments)
-            else ("--sglang=planted:floor_ms=3,new_token_us=1",)
+            else ("--sglang=simulated:floor_ms=3,new_token_us=1",)
         )
         chosen = [f"perf_tests/{name}" for name in files or ()] or ["perf_tests"]
         if files is None:

@@ -15,6 +15,7 @@ from append_prefill.cli.main import main
 from append_prefill.cli.main import parser as command_line
 from append_prefill.plugin.options import add_options
 from append_prefill.records.store import read_run
+from tests.test_words import house_words_in
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -37,14 +38,6 @@ FOREIGN = {
     "--help",
     "--version",
 }
-
-# Words that mean something else elsewhere; the glossary has the field's. Record keys are code.
-HOUSE_WORDS = re.compile(
-    r"\b(mend\w*|torso\w*|heirs?|cry wolf|planted|rehears\w*|stand-ins?|server starts?|a side)\b",
-    re.IGNORECASE,
-)
-# Displayed texts that are quoted as they are.
-QUOTED = ("*Server starts*",)
 
 
 def text_of(page: Path) -> str:
@@ -185,9 +178,11 @@ def test_the_reference_has_every_option_of_a_command_and_no_other(command):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_options_that_are_named_exist(page):
     known = pytest_options() | FOREIGN | set().union(*COMMANDS.values())
-    programs = [ROOT / "append_prefill" / "engines" / "kit", ROOT / "benchmarks", ROOT / "ci"]
+    folders = ("append_prefill/engines/kit", "benchmarks", "ci", "tests/matrix")
+    programs = [ROOT / folder for folder in folders]
     for program in (module for folder in programs for module in folder.rglob("*.py")):
-        known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', text_of(program)))
+        declared = re.findall(r'add_?(?:argument|option)\(\s*"(--[a-z-]+)"', text_of(program))
+        known |= set(declared)
     assert not options_in(text_of(page)) - known
 
 
@@ -239,10 +234,7 @@ def test_the_samples_path_is_the_codes():
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_prose_uses_the_fields_words(page):
-    prose = without_code(text_of(page))
-    for quoted in QUOTED:
-        prose = prose.replace(quoted, "")
-    assert not HOUSE_WORDS.findall(prose)
+    assert not house_words_in(without_code(text_of(page)))
 
 
 def test_the_glossary_begins_with_the_two_letters():

@@ -1,6 +1,6 @@
 """The study's findings as claims that a run can break.
 
-`FINDINGS` is the registry: a finding is its words, its formula, the figure in the study's tables
+`FINDINGS` is the registry: a finding is its words, its formula, the value in the study's tables
 and a function from `Inputs` to `Measured`; its bound comes from the profile's table of bounds under
 the same id. Formulas are those of the study's audit, with T the median TTFT in ms, L, m and
 N = L + m in tokens. An experiment of one's own brings its claims along in its profile and needs
@@ -45,7 +45,7 @@ RANGES = {"low": (0.0, 0.3), "mid": (0.3, 0.7), "high": (0.7, 1.01)}
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a finding may look at: the starts of one side (as candidate), and the profile."""
+    """What a finding may look at: the launches of one side (as candidate), and the profile."""
 
     starts: Sequence[Start]
     cells: Cells

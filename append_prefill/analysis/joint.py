@@ -1,22 +1,22 @@
-"""The parts of a night's joint test: overall level, growth with m, growth with L, single points.
+"""The parts of a run's joint test: overall level, growth with m, growth with L, single points.
 
-Model: the log figure of start s at point p is mu_p + delta_p (candidate only) + u_s + e_sp. The
-start's common level u_s is by far the largest noise, and a mean over points does not shrink it;
+Model: the log statistic of launch s at point p is mu_p + delta_p (candidate only) + u_s + e_sp. The
+launch's common level u_s is by far the largest noise, and a mean over points does not shrink it;
 differences between points are free of it. So delta is taken apart into the mean over points (the
 level) and contrasts that sum to zero: the regression on m and on L, each adjusted for the other
 and scaled to "excess at the largest value over the average", and each point against all others.
 
-Every contrast is computed per start and its variance taken over starts, so starts that differ in
-more than a common level cannot fool it. Its prior is the pooled residual of the two-way layout.
+Every contrast is computed per launch and its variance taken over launches, so launches that differ
+in more than a common level cannot fool it. Its prior is the pooled residual of the two-way layout.
 
-Starts that followed each other: a start is compared with the other side's mean, not with its ABBA
-partner. The estimate is the same either way, and ABBA order has removed linear drift from it;
+Launches that followed each other: a launch is compared with the other side's mean, not with its
+ABBA partner. The estimate is the same either way, and ABBA order has removed linear drift from it;
 pairing would halve the degrees of freedom (five pairs at a level of 0.7 %: t = 4.2 in place of
 3.1). Drift that is left in makes the unpaired variance too large, never too small.
 
-Starts that were up together, blocks alternating: what the machine did meanwhile is in both, so
-their difference is the figure. Over 60 A/A pairs on a shared two-core machine levels scattered by
-8 % and their ratio by 2.5 % (benchmarks/nights_cpu.json), worth far more than the degrees of
+Launches that were up together, blocks alternating: what the machine did meanwhile is in both, so
+their difference is the statistic. Over 60 A/A pairs on a shared two-core machine levels scattered
+by 8 % and their ratio by 2.5 % (benchmarks/nights_cpu.json), worth far more than the degrees of
 freedom.
 """
 
@@ -45,32 +45,32 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise
 
 SHARES = {"level": 0.76, "append": 0.08, "context": 0.08, "points": 0.08}
-"""Parts of the false-alarm rate. The level carries the start noise and needs most of it; the
+"""Parts of the false-alarm rate. The level carries the launch noise and needs most of it; the
 contrasts are free of it and keep their power at a twelfth (a z of 3.2, and 3.9 for one point of 18
-at one in a hundred nights)."""
+at one run in a hundred)."""
 
 NIGHTS_DF_MIN = 1.0
-"""Least degrees of freedom of a spread across nights. Satterthwaite's approximation gives a sum of
-variances no fewer than its poorest term has. The nights' variance is a difference, though, and
+"""Least degrees of freedom of a spread across sessions. Satterthwaite's approximation gives a sum
+of variances no fewer than its poorest term has. The sessions' variance is a difference, though, and
 where it was cut at 0 the approximation is outside its domain: a tenth of a degree, or a millionth,
-whose t quantiles are beyond any number. Two nights' mean square has one degree, and what is built
-on it has no fewer. Simulated with two stored nights and none to 3 % between nights: false alarms
-stay as they are (at most 0.7 % for 1, and 15.5 % for 20)."""
+whose t quantiles are beyond any number. Two sessions' mean square has one degree, and what is built
+on it has no fewer. Simulated with two stored sessions and none to 3 % between sessions: false
+alarms stay as they are (at most 0.7 % for 1, and 15.5 % for 20)."""
 
 ASSUMED_DF = 4.0
-"""Degrees of freedom of a profile's assumed noise: an educated guess counts like five starts."""
+"""Degrees of freedom of a profile's assumed noise: an educated guess counts like five launches."""
 
 CONTRAST_PRIOR_DF_MAX = 16.0
 """Weight of the pooled residual in a contrast's variance. It has far more degrees of freedom, but
-rests on all points being alike; twice the own 8 of five starts a side is what it may claim."""
+rests on all points being alike; twice the own 8 of five launches per side is what it may claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is known of the noise beforehand, relative standard deviations; None: nothing.
 
-    `night_error` is the variance that the starts of a stored night give to that night's mean. It
-    was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
+    `night_error` is the variance that the launches of a stored session give to that session's mean.
+    It was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
     """
 
     start_sd: float | None
@@ -83,7 +83,7 @@ class Prior:
     pair_df: float = 0.0
 
     def level_sd(self, *, paired: bool) -> float | None:
-        """Sd of a start's level, or of a pair's log ratio."""
+        """Sd of a launch's level, or of a pair's log ratio."""
         return self.pair_sd if paired else self.start_sd
 
     def level_df(self, *, paired: bool) -> float:
@@ -129,7 +129,7 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
 
 
 def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:
-    """`record` with the profile's assumption of how nights differ, if it does not know itself.
+    """`record` with the profile's assumption of how sessions differ, if it does not know itself.
 
     A record of one day does not. The assumption has the few degrees of freedom it is worth.
     """
@@ -230,7 +230,7 @@ class Joint:
 
 
 def _residual_variance(tables: Sequence[FloatArray]) -> tuple[FloatArray, float]:
-    """Pooled residual variance of two-way layouts (starts by points), and its df."""
+    """Pooled residual variance of two-way layouts (launches by points), and its df."""
     squares = np.zeros(tables[0].shape[:-2])
     for side in tables:
         rows = side.mean(axis=-1, keepdims=True)
@@ -250,21 +250,21 @@ def estimate(
     nights: bool,
     paired: bool = False,
 ) -> Joint:
-    """All parts for log figures of candidate `a` and reference `b`.
+    """All parts for log statistics of candidate `a` and reference `b`.
 
-    Shapes (..., starts, points) without NaN, at least two starts a side. `nights`: the sides were
-    measured on different nights; every variance is then larger by the factor by which the
-    level's is, 2 night_sd^2 being added to that (nights are known by their level only; that they
+    Shapes (..., launches, points) without NaN, at least two launches per side. `nights`: the sides
+    were measured in different sessions; every variance is then larger by the factor by which the
+    level's is, 2 night_sd^2 being added to that (sessions are known by their level only; that they
     scatter the shape as much is assumed). `paired`: row k of `a` and of `b` were measured together,
-    blocks alternating, so their difference is the figure and pairs are the replicates. Raises
+    blocks alternating, so their difference is the statistic and pairs are the replicates. Raises
     ValueError if `nights` and no night_sd is known, or for pairs of unequal number.
     """
     if paired and a.shape[-2] != b.shape[-2]:
-        raise ValueError("pairs have as many starts on one side as on the other")
+        raise ValueError("pairs have as many launches on one side as on the other")
     own = paired_spread if paired else own_spread
     known_sd, known_df = prior.level_sd(paired=paired), prior.level_df(paired=paired)
     if nights and prior.night_sd is None:
-        raise ValueError("a comparison across nights needs the between-nights noise")
+        raise ValueError("a comparison across sessions needs the between-session noise")
     per_start = 1 / a.shape[-2] if paired else 1 / a.shape[-2] + 1 / b.shape[-2]
     count = a.shape[-1]
     residual, residual_df = _residual_variance([a - b] if paired else [a, b])
@@ -290,7 +290,7 @@ def estimate(
         return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
 
     def place(values_a: FloatArray, values_b: FloatArray, terms: Spread) -> Part:
-        # Level and contrast may vary together over starts: the sum of their variances is the
+        # Level and contrast may vary together over launches: the sum of their variances is the
         # prior, the place's own variance speaks up where it is larger.
         spread = moderate(own(values_a, values_b), terms)
         return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
@@ -327,12 +327,12 @@ def estimate(
 
 
 def _across_nights(joint: Joint, prior: Prior) -> Joint:
-    """Every spread with the nights' part added, degrees of freedom after Satterthwaite, or 1.
+    """Every spread with the sessions' part added, degrees of freedom after Satterthwaite, or 1.
 
-    The between-nights variance is a difference of mean squares, cut at 0, from few nights. Taken
+    The between-session variance is a difference of mean squares, cut at 0, from few sessions. Taken
     with the degrees of freedom of a variance of its own size, a record that happened to find none
-    would vouch for nights it has not seen (4 % false alarms for 1, with four nights stored); its
-    true uncertainty is that of the nights' mean square.
+    would vouch for sessions it has not seen (4 % false alarms for 1, with four sessions stored);
+    its true uncertainty is that of the sessions' mean square.
     """
     night_sd = prior.night_sd
     assert night_sd is not None  # estimate() has refused

@@ -1,8 +1,8 @@
 """What a finding is measured by: ratios of ends, spreads, shares, each with its interval.
 
-Every measure takes `Cells` (the starts' medians) and gives a `Measured`. Ratios are estimated per
-start and averaged on the log scale. A spread (max over min) is not: a start's maximum over noisy
-medians is too large on average, and averaging over starts does not cure that. See `spread_of`.
+Every measure takes `Cells` (the launches' medians) and gives a `Measured`. Ratios are estimated per
+launch and averaged on the log scale. A spread (max over min) is not: a launch's maximum over noisy
+medians is too large on average, and averaging over launches does not cure that. See `spread_of`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from append_prefill.analysis.summary import FloatArray, t_interval
 from append_prefill.workload.points import Point
 
 Cells = Mapping[Point, Mapping[int, float]]
-"""Median TTFT in ms by point and start's index, as `start_medians` gives it."""
+"""Median TTFT in ms by point and launch's index, as `start_medians` gives it."""
 
 Axis = Callable[[Point], float]
 
@@ -27,10 +27,10 @@ TAIL = 0.975  # two-sided 95 %, the interval the record promises
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A figure with its 95 % interval over starts, None where fewer than two starts allow none.
+    """A value with its 95 % interval over launches, None where fewer than two launches allow none.
 
     `near` and `far` are the points at the cheap and the dear end; if T(far) stays and T(near)
-    sinks, the figure worsens though nothing got slower.
+    sinks, the value worsens though nothing got slower.
     """
 
     value: float
@@ -43,13 +43,13 @@ class Measured:
 
 
 class MissingError(ValueError):
-    """The figure cannot be computed; the text says what is missing."""
+    """The value cannot be computed; the text says what is missing."""
 
 
 def log_table(cells: Cells, points: Sequence[Point]) -> FloatArray:
-    """Log medians of the starts that measured all of `points`, shape (starts, points).
+    """Log medians of the launches that measured all of `points`, shape (launches, points).
 
-    Raises MissingError where no start did.
+    Raises MissingError where no launch did.
     """
     common: set[int] | None = None
     for point in points:
@@ -58,13 +58,13 @@ def log_table(cells: Cells, points: Sequence[Point]) -> FloatArray:
             raise MissingError(f"no valid sample at {point.label}")
         common = measured if common is None else common & measured
     if not common:
-        raise MissingError("no start measured all of " + ", ".join(p.label for p in points))
+        raise MissingError("no launch measured all of " + ", ".join(p.label for p in points))
     rows = [[cells[point][index] for point in points] for index in sorted(common)]
     return np.log(np.array(rows, dtype=np.float64))
 
 
 def elasticity(table: FloatArray, axis: Sequence[float]) -> float:
-    """Slope of ln T over ln x by least squares, averaged over starts (rows of `table`).
+    """Slope of ln T over ln x by least squares, averaged over launches (rows of `table`).
 
     0 is a constant TTFT, 1 one in proportion to x. NaN-free input, at least two distinct x.
     """
@@ -76,7 +76,7 @@ def ratio_of(
 ) -> Measured:
     """T at the largest `axis` over T at the smallest, divided by the span of `over` if given.
 
-    Per start, then mean and t interval over starts on the log scale.
+    Per launch, then mean and t interval over launches on the log scale.
     """
     ordered = sorted(points, key=axis)
     near, far = ordered[0], ordered[-1]
@@ -115,22 +115,22 @@ class Range:
 
 
 def spread_of(table: FloatArray) -> Range:
-    """The range of the columns' means of `table`, shape (starts, k), with a 95 % interval.
+    """The range of the columns' means of `table`, shape (launches, k), with a 95 % interval.
 
     The range of k noisy means is biased upwards, so its interval is not symmetric. Let R be the
     true range, r the range of the means and q the studentised range.
 
     - Lower end: the range is subadditive, r <= R + range(errors), and range(errors) / se follows
       the studentised range; so R >= r - q(0.975; k, df) * se with 97.5 % confidence, whichever
-      columns are largest. Under pure noise "broken" is thus said in at most 2.5 of 100 nights.
+      columns are largest. Under pure noise "broken" is thus said in at most 2.5 of 100 runs.
     - Upper end: R is the difference of one fixed pair, and r is at least that pair's difference,
       so r plus that pair's one-sided t bound covers R (an intersection-union test needs no
       correction: Berger, Technometrics 1982).
 
-    The level that a start's columns share cancels: the error variance is that of the residuals of
-    the two-way layout, with (starts - 1)(k - 1) degrees of freedom if the columns are equally
+    The level that a launch's columns share cancels: the error variance is that of the residuals of
+    the two-way layout, with (launches - 1)(k - 1) degrees of freedom if the columns are equally
     noisy. They need not be; so the degrees of freedom are Satterthwaite's for columns of different
-    variance, and each pair's own variance over starts is taken where it is the larger, both for
+    variance, and each pair's own variance over launches is taken where it is the larger, both for
     the upper end (over all pairs) and for the lower end (the pair that makes the range).
     """
     starts, columns = table.shape
@@ -155,7 +155,7 @@ def spread_of(table: FloatArray) -> Range:
 
 
 def band_of(cells: Cells, points: Sequence[Point]) -> Measured:
-    """(max T - min T) / max T over the points, on means over starts."""
+    """(max T - min T) / max T over the points, on means over launches."""
     ordered = sorted(points)
     if len(ordered) < 2:
         raise MissingError("a band needs two points")
@@ -173,7 +173,7 @@ def band_of(cells: Cells, points: Sequence[Point]) -> Measured:
 
 
 def grouped_spread_of(cells: Cells, groups: Mapping[str, Sequence[Point]]) -> Measured:
-    """Largest over smallest of the groups' mean TTFT (ms), a mean per start and group.
+    """Largest over smallest of the groups' mean TTFT (ms), a mean per launch and group.
 
     A point listed twice (it belongs to two experiments) counts twice, as in the study's table.
     """
@@ -204,9 +204,9 @@ def grouped_spread_of(cells: Cells, groups: Mapping[str, Sequence[Point]]) -> Me
 
 
 def share_of(shares: Sequence[float], points: tuple[Point, ...] = ()) -> Measured:
-    """A share, one value a start, with its t interval on the log scale."""
+    """A share, one value per launch, with its t interval on the log scale."""
     if not shares:
-        raise MissingError("no start has the samples it takes")
+        raise MissingError("no launch has the samples it takes")
     interval = t_interval(np.log(np.asarray(shares, dtype=np.float64)))
     return Measured(
         value=float(np.exp(interval.value)),

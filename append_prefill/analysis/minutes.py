@@ -10,13 +10,13 @@ from statistics import median
 from append_prefill.records.run import Start
 
 SLOW_START = 2.0
-"""A start that takes twice as long as its side's median did something the others did not. On an
+"""A launch that takes twice as long as its side's median did something the others did not. On an
 H200 the first of three compiled kernels (106 s against 45 s) and was 10 % slower throughout."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceMinutes:
-    """Minutes by what they were spent on, summed over devices; rehearsals count as starting."""
+    """Minutes by what they were spent on, summed over devices; compile runs count as starting."""
 
     starting: float
     warming_up: float
@@ -28,10 +28,10 @@ class DeviceMinutes:
 
 
 def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
-    """None unless every start was measured to its end: what an unfinished one took is not known.
+    """None unless every launch was measured to its end: what an unfinished one took is not known.
 
     Servers of an interleaved pair start side by side and share the time from then on, so the
-    slower start and the longer measuring of the two count, and both warm-ups, which follow each
+    slower launch and the longer measuring of the two count, and both warm-ups, which follow each
     other.
     """
     starting = warming_up = measuring = 0.0
@@ -56,7 +56,7 @@ def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
 
 
 def slow_to_start(starts: Sequence[Start]) -> list[Start]:
-    """Starts that took more than `SLOW_START` times their side's median to be ready.
+    """Launches that took more than `SLOW_START` times their side's median to be ready.
 
     None where a side has fewer than three, for then no one can say which is the odd one.
     """

@@ -1,7 +1,7 @@
 """Variances of differences between two sides, and how they borrow strength honestly.
 
-Five starts a side give a variance with 8 degrees of freedom, and a test at the one-in-a-hundred
-level pays for that with a tenth of its power. So a variance is *moderated* as in limma (Smyth,
+Five launches per side give a variance with 8 degrees of freedom, and a test at the one-in-a-hundred
+rate pays for that with a tenth of its power. So a variance is *moderated* as in limma (Smyth,
 Statistical Applications in Genetics and Molecular Biology 3, 2004): (d0 s0^2 + d s^2) / (d0 + d)
 with d0 + d degrees of freedom, where s0^2 is a prior, either stored A/A noise or the other points
 of the same run. Two things keep that honest:
@@ -13,7 +13,7 @@ of the same run. Two things keep that honest:
   prior gives 2.3 %, 3.9 % and ever more;
 - d0 is bounded by `PRIOR_DF_MAX`.
 
-Everything takes arrays of any leading shape, so that simulations judge all their nights at once.
+Everything takes arrays of any leading shape, so that simulations judge all their sessions at once.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from scipy import special, stats
 FloatArray = NDArray[np.float64]
 
 VARIANCE_FLOOR = 1e-12
-"""(1e-6)^2: a relative spread of 20 ns in 20 ms, the clock's own grain. Keeps noiseless data from
+"""(1e-6)^2: a relative scatter of 20 ns in 20 ms, the clock's own grain. Keeps noiseless data from
 dividing by zero."""
 
 PRIOR_DF_MAX = 30.0
 """A stored variance never counts for more than 30 degrees of freedom: the quantiles hardly gain
-beyond, while nights differ in how noisy they are, which a pooled figure cannot know."""
+beyond, while sessions differ in how noisy they are, which a pooled value cannot know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class Spread:
 
 
 def own_spread(a: FloatArray, b: FloatArray) -> Spread:
-    """Of mean(a) - mean(b) over axis -2; a, b have shape (..., starts, k), result (..., k).
+    """Of mean(a) - mean(b) over axis -2; a, b have shape (..., launches, k), result (..., k).
 
-    With as many starts on both sides the variance is the pooled one, which then is also Welch's,
-    with na + nb - 2 degrees of freedom: with equal numbers the pooled t test keeps its level even
+    With as many launches on both sides the variance is the pooled one, which then is also Welch's,
+    with na + nb - 2 degrees of freedom: with equal numbers the pooled t test keeps its rate even
     where one side is noisier. With unequal numbers it does not, so then the degrees of freedom
-    are Welch's (Welch, Biometrika 1947). Needs two starts a side.
+    are Welch's (Welch, Biometrika 1947). Needs two launches per side.
     """
     na, nb = a.shape[-2], b.shape[-2]
     va = np.maximum(a.var(axis=-2, ddof=1), VARIANCE_FLOOR) / na
@@ -75,7 +75,7 @@ def own_spread(a: FloatArray, b: FloatArray) -> Spread:
 
 
 def paired_spread(a: FloatArray, b: FloatArray) -> Spread:
-    """Of mean(a - b) over axis -2, for starts that were measured together; shapes as above.
+    """Of mean(a - b) over axis -2, for launches that were measured together; shapes as above.
 
     What the machine did meanwhile is in both halves of a pair and leaves their difference. One
     degree of freedom a pair, less one. Needs two pairs.
@@ -119,7 +119,7 @@ def _inverse_trigamma(value: FloatArray) -> FloatArray:
 def fit_prior(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
     """Prior that a family of variances (last axis) implies, after limma's fitFDist.
 
-    Method of moments on the log variances: their spread beyond that of a chi-squared with `own.df`
+    Method of moments on the log variances: their scatter beyond that of a chi-squared with `own.df`
     tells how far the true variances differ, hence d0. At most `cap` degrees of freedom. Needs at
     least three members.
     """

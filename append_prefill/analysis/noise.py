@@ -1,13 +1,14 @@
-"""The A/A noise of a site: how starts of one version scatter, within a night and between nights.
+"""The A/A noise of a site: how launches of one version scatter, within a session and between
+sessions.
 
-Variance components by moments, on log figures: night (random) / start within night (random) /
-sample within start. With unequal numbers the between-nights component is the unbiased estimator of
-Searle, Casella & McCulloch, Variance Components (1992), section 3.6; it is cut at 0.
+Variance components by moments, on log statistics: session (random) / launch within session (random)
+/ sample within launch. With unequal numbers the between-session component is the unbiased estimator
+of Searle, Casella & McCulloch, Variance Components (1992), section 3.6; it is cut at 0.
 
-How little few nights say: a standard deviation from n nights has n - 1 degrees of freedom. The
-95 % interval of the true one runs from 0.45 to 31.9 times the estimate with two nights, 0.57 to
+How little few sessions say: a standard deviation from n sessions has n - 1 degrees of freedom. The
+95 % interval of the true one runs from 0.45 to 31.9 times the estimate with two sessions, 0.57 to
 3.7 times with four, 0.69 to 1.83 times with ten. `compare` takes those degrees of freedom into its
-intervals, so few nights make wide ones.
+intervals, so few sessions make wide ones.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ from append_prefill.workload.points import Point
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Variances, None where too little was measured: within a night, between nights."""
+    """Variances, None where too little was measured: within a session, between sessions."""
 
     within: float | None
     between: float | None
 
 
 def components(groups: Sequence[FloatArray]) -> Components:
-    """One-way random effects by moments; each group holds one night's values, shape (starts,)."""
+    """One-way random effects by moments; each group holds one session's values, shape
+    (launches,).
+    """
     groups = [group for group in groups if group.size]
     count = sum(group.size for group in groups)
     nights = len(groups)
@@ -58,10 +61,10 @@ def robust_sd(residuals: FloatArray) -> float:
 
 
 def lag1(sequences: Sequence[FloatArray]) -> float | None:
-    """Lag-1 autocorrelation of samples in time order, pooled over starts after centring each.
+    """Lag-1 autocorrelation of samples in time order, pooled over launches after centring each.
 
     Corrected for the bias of -1/n that centring brings (Kendall & Stuart, volume 3, section 48.3).
-    None where no start has at least four samples or none varies.
+    None where no launch has at least four samples or none varies.
     """
     usable_ones = [s - s.mean() for s in sequences if s.size >= 4]
     power = sum(float((s**2).sum()) for s in usable_ones)
@@ -93,7 +96,7 @@ def _point_noise(point: Point, nights: Sequence[Sequence[Start]]) -> NoisePoint:
     spread = components([f[~np.isnan(f)] for f in figures])
     within = correlation = None
     if sequences:
-        # A median takes one degree of freedom from each start, as a mean would.
+        # A median takes one degree of freedom from each launch, as a mean would.
         size = sum(s.size for s in sequences)
         residuals = np.concatenate([s - np.median(s) for s in sequences])
         within = robust_sd(residuals) * float(np.sqrt(size / (size - len(sequences))))
@@ -110,7 +113,9 @@ def _point_noise(point: Point, nights: Sequence[Sequence[Start]]) -> NoisePoint:
 
 
 def _common_levels(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -> list[FloatArray]:
-    """Each night's starts' levels, shape (starts,), over the points that all of them measured."""
+    """Each session's launches' levels, shape (launches,), over the points that all of them
+    measured.
+    """
     tables = [log_matrix(starts, points) for starts in nights]
     whole = np.concatenate(tables) if tables else np.empty((0, len(points)))
     kept, _, columns = complete(whole, np.empty((0, len(points))))
@@ -123,15 +128,16 @@ def _common_levels(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -
 
 
 def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
-    """The noise of starts of one and the same version, grouped by night.
+    """The noise of launches of one and the same version, grouped by session.
 
-    `start_sd`: sd of a start's common level within a night (the mean over points of its log
-    figures, less what the points' own scatter contributes to that mean). `night_sd`: of a night's
-    level; None with fewer than two nights, or no night with two starts. `within_sd`: median over
-    points of the robust sd of samples inside a start. Per point: sd of the start's figure within
-    nights, robust within-start sd, lag-1 autocorrelation and effective number of samples.
+    `start_sd`: sd of a launch's common level within a session (the mean over points of its
+    log statistics, less what the points' own scatter contributes to that mean). `night_sd`: of a
+    session's level; None with fewer than two sessions, or no session with two launches.
+    `within_sd`: median over points of the robust sd of samples inside a launch. Per point: sd of
+    the launch's statistic within sessions, robust within-launch sd, lag-1 autocorrelation and
+    effective number of samples.
 
-    Both sides of a side-by-side run of one version are starts of one night.
+    Both sides of a side-by-side run of one version are launches of one session.
     """
     points = sorted(
         {s.point for starts in nights for start in usable(starts, None) for s in start.series}
@@ -157,7 +163,7 @@ def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
 
 
 def _level_error(tables: Sequence[FloatArray]) -> float:
-    """Variance that the points' own scatter gives to a start's mean over points."""
+    """Variance that the points' own scatter gives to a launch's mean over points."""
     squares = df = 0.0
     count = tables[0].shape[1]
     for table in tables:

@@ -1,4 +1,4 @@
-"""What a plan can see: minimum detectable effects and the starts they take.
+"""What a plan can see: minimum detectable effects and the launches they take.
 
 All effects are relative (0.03 is +3 %); the arithmetic is that of the one-sided t test on logs.
 The alternative's distribution is the noncentral t (Johnson, Kotz & Balakrishnan, Continuous
@@ -20,7 +20,7 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile
 
 MAX_STARTS = 200
-"""More starts a side than any night holds; beyond, `starts_needed` says None."""
+"""More launches per side than any session holds; beyond, `starts_needed` says None."""
 
 LAG_MAX = 0.9
 """An autocorrelation above it is taken for it: the estimate of a few samples may touch 1."""
@@ -31,9 +31,9 @@ of any size; that a run would find one of more than this is no statement about i
 
 PRIOR_WORTH = 0.4
 """Part of a stored noise's degrees of freedom that a plan may count on. `moderation.moderate` takes
-a prior's weight back on nights that look noisier, and those are the nights that decide the power:
-counted in full the promised effect was caught 93 to 94 times in 100 (simulated with 4, 16 and 30
-degrees of freedom, start sd 1 % and 5 %), counted at 0.4 at least 95 times."""
+a prior's weight back on sessions that look noisier, and those are the sessions that decide the
+power: counted in full the promised effect was caught 93 to 94 times in 100 (simulated with 4, 16
+and 30 degrees of freedom, launch sd 1 % and 5 %), counted at 0.4 at least 95 times."""
 
 
 def power_of(
@@ -47,7 +47,7 @@ def power_of(
     """The minimum detectable effects of a plan; None where the noise is not known well enough.
 
     They are of the overall level: the joint test's first part of the false-alarm rate, with the
-    spread of stored noise where there is some, of the profile where not.
+    scatter of stored noise where there is some, of the profile where not.
     """
     prior = prior_of(noise)
     policy = profile.policy
@@ -86,13 +86,15 @@ def power_of(
 
 
 def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: int) -> float | None:
-    """Variance that the points' own scatter leaves in a start's level, its mean over `points`.
+    """Variance that the points' own scatter leaves in a launch's level, its mean over `points`.
 
-    A point's figure (`summary.faster_half`) has `FIGURE_VARIANCE` times the variance of a mean of
-    `samples`, the more so as samples follow each other alike (AR(1): (1 + r) / (1 - r); an unknown
-    r is taken for none, as in a profile's assumption). A stored noise also knows how far a start's
-    figure at a point strays beyond its common level; the larger of the two counts. None where the
-    spread of samples is not known.
+    A point's statistic (`summary.faster_half`) has `FIGURE_VARIANCE` times the variance of a mean
+    of `samples`, the more so as samples follow each other alike (AR(1): (1 + r) / (1 - r); an
+    unknown r is taken for none, as in a profile's assumption). A stored noise also knows how far a
+    launch's
+     statistic at a point strays beyond its common level; the larger of the two counts. None where
+     the
+    scatter of samples is not known.
     """
     if noise.within_sd is None:
         return None
@@ -176,13 +178,13 @@ def mde(
     night_df: float | None = None,
     min_effect: float = 0.0,
 ) -> float | None:
-    """Minimum detectable relative effect between `starts_a` and `starts_b` starts.
+    """Minimum detectable relative effect between `starts_a` and `starts_b` launches.
 
-    `start_sd`: relative sd of a start's figure; for the level with `points_error` in it.
+    `start_sd`: relative sd of a launch's  statistic; for the level with `points_error` in it.
     `prior_df`: degrees of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them
-    count. `night_sd`: between-nights sd, for a comparison across nights, resting on `night_df`
+    count. `night_sd`: between-session sd, for a comparison across sessions, resting on `night_df`
     degrees of freedom (None: known for certain). `paired`: `start_sd` is that of the log ratio
-    within a pair whose blocks alternated. None with fewer than two starts on a side, and where no
+    within a pair whose blocks alternated. None with fewer than two launches on a side, and where no
     effect up to `EFFECT_MAX` would be found: nothing can be told.
     """
     if starts_a < 2 or starts_b < 2:
@@ -209,9 +211,9 @@ def starts_needed(
     night_df: float | None = None,
     min_effect: float = 0.0,
 ) -> int | None:
-    """Fewest starts a side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
+    """Fewest launches per side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
 
-    Between-nights variance does not shrink with starts, so across nights None is common.
+    Between-session variance does not shrink with launches, so across sessions None is common.
     """
 
     def enough(starts: int) -> bool:
@@ -231,7 +233,7 @@ def starts_needed(
 
     if not enough(MAX_STARTS):
         return None
-    low, high = 1, MAX_STARTS  # `low` is never enough: one start a side tells nothing
+    low, high = 1, MAX_STARTS  # `low` is never enough: one launch a side tells nothing
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

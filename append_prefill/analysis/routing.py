@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from append_prefill.analysis.transfer import transfer_ms
 from append_prefill.records.run import Run, Surface
 
-# A fifth of TTFT is the spread that the study itself calls flat.
+# A fifth of TTFT is the range that the study itself calls flat.
 SHARE = 0.2
 # The study's own turn length.
 APPEND_TOKENS = 128

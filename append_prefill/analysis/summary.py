@@ -1,12 +1,12 @@
-"""One figure a start and point, and the candidate's table of points.
+"""One statistic per launch and point, and the candidate's table of points.
 
-What a user waits is told by the median TTFT of a start's valid samples: points and findings are of
-medians. Versions are compared, and the surface is fitted, by a figure that scatters less from start
-to start, `faster_half`. Both are taken on the log scale: relative changes are what a regression
-is, and the spread of a server's TTFT is roughly proportional to its size. Server starts are the
-replicates; the samples inside a start share its memory layout, its clocks and its warm-up, and
-treating them as independent gives false alarms at many times the nominal rate (Kalibera & Jones,
-"Rigorous benchmarking in reasonable time", ISMM 2013).
+What a user waits is told by the median TTFT of a launch's valid samples: points and findings are of
+medians. Versions are compared, and the surface is fitted, by a statistic that scatters less from
+launch to launch, `faster_half`. Both are taken on the log scale: relative changes are what a
+regression is, and the scatter of a server's TTFT is roughly proportional to its size. Server
+launches are the replicates; the samples inside a launch share its memory layout, its clocks and its
+warm-up, and treating them as independent gives false alarms at many times the nominal rate
+(Kalibera & Jones, "Rigorous benchmarking in reasonable time", ISMM 2013).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ variance is 4 (1/2 - 1 / (2 pi)) (Huber, Robust Statistics, 1981, section 3.3)."
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its 95 % interval; `low` and `high` are None where one start is all."""
+    """An estimate and its 95 % interval; `low` and `high` are None where one launch is all."""
 
     value: float
     low: float | None
@@ -44,7 +44,7 @@ class Interval:
 
 
 def t_interval(values: Sequence[float] | FloatArray, confidence: float = CONFIDENCE) -> Interval:
-    """Mean of `values` (one a start) with Student's t interval.
+    """Mean of `values` (one per launch) with Student's t interval.
 
     One value gives no interval. Raises ValueError on none.
     """
@@ -90,9 +90,9 @@ def faster_half(log_ms: FloatArray) -> FloatArray:
 
     What disturbs a request only ever adds to it, and on some machines to half of them: TTFT then
     has two humps, and a median, sitting between them, falls into either. Over five interleaved
-    pairs on an H200 the ratio of the levels scattered by 6.3 % in medians and 3.0 % in this figure,
-    over sixty of one version on a shared CPU by 3.0 and 2.7 %, and single points beyond it by 8.9
-    and 5.2 %, 7.1 and 4.7 % (`python -m benchmarks.figures`). A slow-down of the whole
+    pairs on an H200 the ratio of the levels scattered by 6.3 % in medians and 3.0 % in this
+    statistic, over sixty of one version on a shared CPU by 3.0 and 2.7 %, and single points beyond
+    it by 8.9 and 5.2 %, 7.1 and 4.7 % (`python -m benchmarks.figures`). A slow-down of the whole
     distribution is in it in full; one of the slower half of the requests is not, as in a median. A
     side whose samples merely scatter more looks faster, so the comparison checks the medians.
     """
@@ -106,7 +106,7 @@ def log_median(log_ms: FloatArray) -> FloatArray:
 
 
 def samples_of(start: Start, point: Point) -> FloatArray:
-    """The start's valid TTFT samples in ms at `point`, shape (samples,)."""
+    """The launch's valid TTFT samples in ms at `point`, shape (samples,)."""
     samples: list[float] = []
     for series in start.series:
         if series.point == point:
@@ -117,14 +117,14 @@ def samples_of(start: Start, point: Point) -> FloatArray:
 def start_medians(
     starts: Sequence[Start], side: Side | None = "candidate"
 ) -> dict[Point, dict[int, float]]:
-    """Median TTFT in ms: point -> start's index -> median of its valid samples.
+    """Median TTFT in ms: point -> launch's index -> median of its valid samples.
 
-    Points sorted; a start without a valid sample at a point is absent there. `side` None takes
-    all. Raises ValueError if two of the starts share an index.
+    Points sorted; a launch without a valid sample at a point is absent there. `side` None takes
+    all. Raises ValueError if two of the launches share an index.
     """
     chosen = usable(starts, side)
     if len({start.index for start in chosen}) != len(chosen):
-        raise ValueError("two starts share an index")
+        raise ValueError("two launches share an index")
     table: dict[Point, dict[int, float]] = {}
     for start in chosen:
         for point in {series.point for series in start.series}:
@@ -154,9 +154,9 @@ def log_matrix(
     points: Sequence[Point],
     figure: Callable[[FloatArray], FloatArray] = faster_half,
 ) -> FloatArray:
-    """Log figures of TTFT in ms, shape (starts, points); NaN where a start measured nothing.
+    """Log statistics of TTFT in ms, shape (launches, points); NaN where a launch measured nothing.
 
-    Takes every start that did not fail, whatever its side.
+    Takes every launch that did not fail, whatever its side.
     """
     rows = []
     for start in usable(starts, None):
@@ -168,8 +168,9 @@ def log_matrix(
 def summarise_points(starts: Sequence[Start], profile: Profile) -> list[PointSummary]:
     """The candidate at every point of the profile and every drawn one, sorted.
 
-    `median_ms` is the geometric mean over starts of the starts' medians, with its 95 % t interval
-    over starts; a planned point that no start measured is there with None and zero starts.
+    `median_ms` is the geometric mean over launches of the launches' medians, with its 95 % t
+    interval over launches; a planned point that no launch measured is there with None and zero
+    launches.
     """
     chosen = usable(starts, "candidate")
     medians = start_medians(starts)

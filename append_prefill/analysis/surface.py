@@ -32,7 +32,7 @@ FORMS: tuple[Form, Form] = ("sum", "max")
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One start's coefficients, all in ms (a and b: ms a token), and its squared residuals.
+    """One launch's coefficients, all in ms (a and b: ms a token), and its squared residuals.
 
     `squares` is the sum over points of ((fitted - T) / T)^2.
     """
@@ -94,9 +94,9 @@ def _identified(points: Sequence[Point]) -> bool:
 
 
 def fit_starts(points: Sequence[Point], log_ms: FloatArray) -> tuple[Form, list[Fit]] | None:
-    """Best form over all rows and the fit of every row; `log_ms` has shape (starts, points).
+    """Best form over all rows and the fit of every row; `log_ms` has shape (launches, points).
 
-    All starts are read in one form. `max` also chooses its cut, so it has to be better than `sum`
+    All launches are read in one form. `max` also chooses its cut, so it has to be better than `sum`
     by more than chance: the likelihood ratio n ln(squares of sum / squares of max) has to exceed
     the 95 % quantile of a chi-squared with one degree of freedom; `sum` otherwise, where a flat
     TTFT just has no cost per token. None where the points cannot tell three coefficients apart or
@@ -106,7 +106,7 @@ def fit_starts(points: Sequence[Point], log_ms: FloatArray) -> tuple[Form, list[
         return None
     fits = {form: [fit_start(form, points, np.exp(row)) for row in log_ms] for form in FORMS}
     count = log_ms.size
-    # Exact (planted) data leaves nothing to compare: a residual of 1e-6 is as good as none.
+    # Exact (simulated) data leaves nothing to compare: a residual of 1e-6 is as good as none.
     squares = {form: sum(fit.squares for fit in fits[form]) + 1e-12 * count for form in FORMS}
     better = count * np.log(squares["sum"] / squares["max"]) > float(stats.chi2.ppf(0.95, 1))
     form: Form = "max" if better else "sum"
@@ -121,11 +121,11 @@ def _estimate(values: Sequence[float], scale: float = 1.0) -> Estimate:
 
 
 def fit_surface(starts: Sequence[Start], side: Side = "candidate") -> Surface | None:
-    """Fit every start of `side`, then estimate each quantity with a t interval over starts.
+    """Fit every launch of `side`, then estimate each quantity with a t interval over launches.
 
-    Points that some start lacks are left out. The crossover is averaged on the log scale, and
-    None where a start showed no cost per new token.
-    None where fewer than three distinguishable points were measured in all starts.
+    Points that some launch lacks are left out. The crossover is averaged on the log scale, and
+    None where a launch showed no cost per new token.
+    None where fewer than three distinguishable points were measured in all launches.
     """
     chosen = usable(starts, side)
     points = sorted({series.point for start in chosen for series in start.series})

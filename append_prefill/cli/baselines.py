@@ -31,6 +31,7 @@ from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.names import baseline_name, sglang
 from append_prefill.report.reasons import warning_words
 from append_prefill.run.reference_side import reference_record
 from append_prefill.workload.points import Point
@@ -58,14 +59,14 @@ def register(commands: Commands) -> None:
         help="store a measured run as its version's baseline",
         description="Store the run in FILE as the baseline of its device, model and version, as "
         "--save-baseline would have done. Of a side-by-side run the reference can be stored too: "
-        "its starts are then judged alone.",
+        "its launches are then judged alone.",
     )
     store.add_argument("file", metavar="FILE", type=Path, help="run.json or its folder")
     store.add_argument(
         "--side",
         choices=("candidate", "reference"),
         default="candidate",
-        help="whose starts to store (default: %(default)s)",
+        help="whose launches to store (default: %(default)s)",
     )
     store.add_argument(
         "--profile", metavar="NAME|FILE", help="to judge by (default: the run's own)"
@@ -109,10 +110,20 @@ def _list(args: argparse.Namespace) -> int:
     elif not stored:
         say(f"No baselines in {args.baselines}: pytest -m append_prefill --save-baseline.")
     else:
-        columns = ["device", "model", "version", "created", "starts", "points", "floor", "", "from"]
+        columns = [
+            "device",
+            "model",
+            "version",
+            "created",
+            "launches",
+            "points",
+            "floor",
+            "",
+            "from",
+        ]
         rows = [
             [
-                s.device,
+                fmt.scalar(s.device),
                 s.model,
                 s.version,
                 f"{s.run.created_at:%Y-%m-%d}",
@@ -133,12 +144,13 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print_json(run.model_dump(mode="json", by_alias=True))
         return 0
-    say(f"SGLang {run.version or '(unknown)'}, {fmt.moment(run.created_at)}, {run.provenance}")
+    name = sglang(baseline_name(run)) if run.version else "SGLang (unknown)"
+    say(f"{name}, {fmt.moment(run.created_at)}, {run.provenance}")
     print_table(
         "Identity and subject",
         ["field", "value"],
         [
-            [f"{group}.{key}", fmt.shorten(str(value), 90)]
+            [f"{group}.{key}", fmt.shorten(fmt.scalar(value), 90)]
             for group, mapping in (("identity", run.identity), ("subject", run.subject))
             for key, value in fmt.flatten(mapping).items()
         ],
@@ -146,7 +158,7 @@ def _show(args: argparse.Namespace) -> int:
     )
     print_table(
         "TTFT",
-        ["L", "m", "median ms", "95 % interval", "starts", "samples", "void", "experiments"],
+        ["L", "m", "median ms", "95 % interval", "launches", "samples", "invalid", "experiments"],
         [
             [
                 fmt.count(point.context_tokens),
@@ -184,7 +196,7 @@ def _store(args: argparse.Namespace) -> int:
             raise UsageError(
                 "--side",
                 args.side,
-                f"asks for the reference of {args.file}, which has no valid start of one.",
+                f"asks for the reference of {args.file}, which has no valid launch of one.",
                 "Give a run that was measured with --against, or store its candidate.",
             )
         run = reference

@@ -11,7 +11,7 @@ from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
-from append_prefill.report.names import reference_name
+from append_prefill.report.names import candidate_name, reference_name
 from append_prefill.report.reasons import (
     comparison_reason,
     method_words,
@@ -96,8 +96,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def print_comparison(comparison: Comparison, candidate: Run) -> None:
     """The comparison in tables: points, surface, what differs, and the verdict with its reason."""
-    label = candidate.version or "candidate"
-    other = reference_name(comparison, candidate.version)
+    label = candidate_name(candidate)
+    other = reference_name(comparison, candidate)
     if comparison.points:
         print_table(
             f"TTFT of {label} against {other}",
@@ -157,7 +157,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
         needed = (
             ""
             if comparison.starts_needed is None
-            else f" Starts a side to settle it: {comparison.starts_needed}."
+            else f" Launches per side to settle it: {comparison.starts_needed}."
         )
         say(f"Minimum detectable effect: {fmt.share(comparison.mde)}.{needed}")
     say(f"Method: {method_words(comparison.method)}.")

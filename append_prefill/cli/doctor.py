@@ -23,7 +23,7 @@ from append_prefill.errors import EXIT_INFRASTRUCTURE, InfrastructureError
 from append_prefill.places import checkout_of, make_environment
 
 _GB = 10**9
-# A server takes 2.5 GB of main memory with a model of no size, and its start some more for a
+# A server takes 2.5 GB of main memory with a model of no size, and its launch some more for a
 # moment; two of them and the client fit into this.
 _MEMORY_BYTES = 8 * _GB
 # One SGLang environment takes 2.3 GB on a CPU and about four times that with CUDA's libraries;
@@ -103,7 +103,7 @@ def environments_line(root: Path) -> Line:
         "SGLang",
         "missing",
         "no environment holds a version, nor does this interpreter",
-        f"Make one: {make_environment(root, NEWEST)}. Until then only --sglang planted, an "
+        f"Make one: {make_environment(root, NEWEST)}. Until then only --sglang simulated, an "
         "interpreter's path or --sglang-url can be measured.",
     )
 
@@ -134,12 +134,14 @@ def device_memory_line(device: Device) -> Line:
         what,
         "warning",
         f"{found}, {used / _GB:.1f} GB in use",
-        "Another process on the device voids the blocks it runs beside: see nvidia-smi.",
+        "Another process on the device invalidates the blocks it runs beside: see nvidia-smi.",
     )
 
 
 def lock_line(device: Device) -> Line:
-    """Whether a run holds the device right now; the lock is held for no longer than the look."""
+    """Whether a run holds the device right now; the lock is held for no
+    longer than the check.
+    """
     try:
         with DeviceLock(device):
             return Line(f"lock of {device.id}", "ok", "free")

@@ -9,6 +9,7 @@ from append_prefill.cli.output import Commands, add_json, print_json, print_tabl
 from append_prefill.errors import UsageError
 from append_prefill.records.history import HistoryEntry, load_history
 from append_prefill.report import format as fmt
+from append_prefill.report.names import SIMULATED
 from append_prefill.report.words import word_of
 
 
@@ -50,16 +51,22 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _version(entry: HistoryEntry) -> str:
+    """The version, told apart from one that is only simulated."""
+    version = entry.version or fmt.MISSING
+    return f"{SIMULATED} {version}" if entry.identity.get("device_kind") == "planted" else version
+
+
 def _row(entry: HistoryEntry) -> list[str]:
     medians = [point.median_ms for point in entry.points if point.median_ms is not None]
     word = word_of(entry.verdict)
     return [
         fmt.moment(entry.created_at),
-        entry.version or fmt.MISSING,
+        _version(entry),
         entry.reference or fmt.MISSING,
         f"{word.sign} {word.word}",
         fmt.number(entry.floor_ms),
         fmt.number(max(medians, default=None)),
-        str(entry.identity.get("device") or fmt.MISSING),
+        fmt.scalar(entry.identity.get("device")),
         entry.path,
     ]

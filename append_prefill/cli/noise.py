@@ -1,4 +1,4 @@
-"""`append-prefill noise`: A/A nights, measured now or before, and the noise they show, stored."""
+"""`append-prefill noise`: A/A sessions, measured now or before, and the noise they show, stored."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def register(commands: Any) -> None:
     parser = commands.add_parser(
         "noise",
         help="measure one version against itself, and store how much it scatters",
-        description="Runs A/A nights: the same version on both sides, ABBA, no look but one. Or "
+        description="Runs A/A sessions: the same version on both sides, ABBA, judged once, at "
+        "the end. Or "
         f"takes, with --runs, those that were measured already ({_AA_RUN}). "
-        "Stores start-to-start, within-start and between-nights spread, autocorrelation and "
+        "Stores launch-to-launch, within-launch and between-session scatter, autocorrelation and "
         "effective n in the version's baseline, where verdicts and `plan` take them from. "
-        "Nights of one day cannot show how nights differ: that part is then left to the profile.",
+        "Sessions of one day cannot show how sessions differ: that part is then left to the "
+        "profile.",
     )
     parser.add_argument("--sglang", metavar="ENV", help="as in pytest; or --runs")
     parser.add_argument(
@@ -53,11 +55,13 @@ def register(commands: Any) -> None:
         metavar="FILE|FOLDER",
         help="A/A runs that were measured already (run.json or its folder), instead of --sglang",
     )
-    parser.add_argument("--nights", type=int, metavar="K", help="A/A runs (default 2)")
+    parser.add_argument("--nights", type=int, metavar="K", help="A/A sessions (default 2)")
     parser.add_argument("--profile", metavar="NAME|FILE", help="as in pytest")
-    parser.add_argument("--starts", type=int, metavar="N", help="server starts a side and night")
-    parser.add_argument("--samples", type=int, metavar="N", help="samples a point and start")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the first night")
+    parser.add_argument(
+        "--starts", type=int, metavar="N", help="server launches per side and session"
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="samples per point and launch")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the first session")
     parser.add_argument("--report-dir", type=Path, metavar="DIR", help="as in pytest")
     add_baselines(parser)
     add_json(parser)
@@ -98,13 +102,13 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
             raise UsageError(
                 option,
                 value,
-                "cannot go with --runs, whose nights are measured already.",
+                "cannot go with --runs, whose sessions are measured already.",
                 f"Drop {option} or --runs.",
             )
 
 
 def _measure(args: argparse.Namespace) -> list[Run]:
-    """Nights measured now."""
+    """Sessions measured now."""
     count = 2 if args.nights is None else args.nights
     if count < 1:
         raise UsageError("--nights", count, "measures nothing.", "Give 1 or more.")
@@ -135,7 +139,7 @@ def _measure(args: argparse.Namespace) -> list[Run]:
 
 
 def _read(args: argparse.Namespace) -> list[Run]:
-    """The nights of `--runs`.
+    """The sessions of `--runs`.
 
     Raises UsageError for one that is no A/A run, is given twice or is not of the first one's
     identity and version, and for a baseline that its noise may not be written to.
@@ -155,11 +159,11 @@ def _read(args: argparse.Namespace) -> list[Run]:
                 f"differs from {args.runs[0]} in {', '.join(differing)}.",
                 "Give runs of one identity and version.",
             )
-        # `reports/*` has the newest night a second time, as `latest`.
+        # `reports/*` has the newest session a second time, as `latest`.
         twin = seen.setdefault(night.created_at, path)
         if twin is not path:
             raise UsageError(
-                "--runs", path, f"is the run of {twin} once more.", "Give every night once."
+                "--runs", path, f"is the run of {twin} once more.", "Give every session once."
             )
     refuse_overwrite(args.baselines, identity_of(first), first.version, not_binding=not_binding)
     return nights
@@ -175,7 +179,7 @@ def _aa_run(path: Path) -> Run:
         raise UsageError(
             "--runs",
             path,
-            "has no valid starts of both sides, so no version was held against itself.",
+            "has no valid launches of both sides, so no version was held against itself.",
             f"Give runs of {_AA_RUN}.",
         )
     # More than the version: an environment can be of the same one and differ all the same. The
@@ -194,7 +198,9 @@ def _aa_run(path: Path) -> Run:
 
 
 def _one_look(settings: Settings) -> Settings:
-    """Settings under which a night ends after its planned starts: noise wants equal nights."""
+    """Settings under which a session ends after its planned launches: noise wants equal
+    sessions.
+    """
     policy = settings.profile.policy.model_copy(update={"looks": 1})
     return replace(settings, profile=settings.profile.model_copy(update={"policy": policy}))
 
@@ -220,19 +226,21 @@ def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
         worker=Worker(),
         tell=lambda text: print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True),
     )
-    _ = session.judged  # raises if the night says nothing
+    _ = session.judged  # raises if the session says nothing
     run, _ = session.finish()
     close_run(session, run)
     return run
 
 
 def _store(nights: Sequence[Run], baselines: Path) -> tuple[NoiseRecord, Path]:
-    """Put the noise of these nights into the version's baseline, or make one of the last night."""
+    """Put the noise of these sessions into the version's baseline, or make one of the last
+    session.
+    """
     last = max(nights, key=lambda run: run.created_at)
     path = baseline_path(baselines, identity_of(last), last.version)
     noise = noise_of([run.starts for run in nights])
     if len({run.created_at.date() for run in nights}) == 1:
-        # Runs of one day cannot show how nights differ; taken for nights they would promise far
+        # Runs of one day cannot show how sessions differ; taken for sessions they would promise far
         # too much. Verdicts then take the profile's assumption.
         noise = noise.model_copy(update={"night_sd": None})
     base = read_run(path, option="--baselines") if path.is_file() else last
@@ -256,8 +264,8 @@ def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path) -> None:
 
     print(f"A/A verdicts: {', '.join(map(_night_words, nights))}")
     print(
-        f"start-to-start {percent(noise.start_sd)}, within a start {percent(noise.within_sd)}, "
-        f"between nights {percent(noise.night_sd)}, ratio within an interleaved pair "
-        f"{percent(noise.pair_sd)}, from {noise.starts} starts in {noise.nights} nights"
+        f"launch-to-launch {percent(noise.start_sd)}, within a launch {percent(noise.within_sd)}, "
+        f"between sessions {percent(noise.night_sd)}, ratio within an interleaved pair "
+        f"{percent(noise.pair_sd)}, from {noise.starts} launches in {noise.nights} sessions"
     )
     print(f"stored in {path}")

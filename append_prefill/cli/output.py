@@ -1,4 +1,4 @@
-"""What the commands share: options that several have, and how figures leave the program."""
+"""What the commands share: options that several have, and how numbers leave the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from append_prefill.places import BASELINES, checkout_of, shipped_baselines
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 # Wide enough for the widest table. Rich takes 80 columns where there is no terminal to ask, and
-# would cut figures off in a CI log.
+# would cut numbers off in a CI log.
 _LOG_WIDTH = 140
 
 
@@ -30,7 +30,7 @@ class _Console(Console):
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json`: the figures as one JSON document on stdout instead of tables."""
+    """`--json`: the numbers as one JSON document on stdout instead of tables."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -56,7 +56,7 @@ def shipped_beside(args: argparse.Namespace) -> Path | None:
 
 
 def print_json(data: Any) -> None:
-    """`data` on stdout; a missing figure is null."""
+    """`data` on stdout; a missing value is null."""
     json.dump(data, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
     print()
 
@@ -69,7 +69,7 @@ def say(text: str = "", *, style: str = "") -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
 ) -> None:
-    """A table on stdout; columns are right-aligned (figures) unless named in `left`."""
+    """A table on stdout; columns are right-aligned (numbers) unless named in `left`."""
     table = Table(show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(

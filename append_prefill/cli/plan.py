@@ -35,8 +35,8 @@ def register(commands: Commands) -> None:
         "Starts no server and sends nothing.",
     )
     parser.add_argument("--profile", metavar="NAME|FILE", help="as in pytest (default: by device)")
-    parser.add_argument("--starts", type=int, metavar="N", help="server starts a side")
-    parser.add_argument("--samples", type=int, metavar="N", help="samples a point and start")
+    parser.add_argument("--starts", type=int, metavar="N", help="server launches per side")
+    parser.add_argument("--samples", type=int, metavar="N", help="samples per point and launch")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="time limit of the run")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawn points")
     parser.add_argument(
@@ -100,8 +100,9 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
     )
     sides = " and ".join(plan.sides)
     say(
-        f"{fmt.plural(plan.starts, 'start')} of {sides}, {fmt.plural(plan.samples, 'sample')} a "
-        f"point and start, {fmt.plural(len(plan.all_points), 'point')}."
+        f"{fmt.plural(plan.starts, 'launch')} of {sides}, "
+        f"{fmt.plural(plan.samples, 'sample')} per point and launch, "
+        f"{fmt.plural(len(plan.all_points), 'point')}."
     )
     say(
         f"About {fmt.count(outlook['requests'])} requests of up to "
@@ -128,4 +129,4 @@ def _say_mde(how: str, value: float | None) -> None:
 
 
 def _needed(starts: int | None) -> str:
-    return "more starts than a night holds" if starts is None else f"{starts} starts a side"
+    return "more launches than a session holds" if starts is None else f"{starts} launches per side"

@@ -18,7 +18,7 @@ from append_prefill.errors import UsageError
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
-from append_prefill.report.names import sglang
+from append_prefill.report.names import reference_label, sglang
 from append_prefill.report.write import FILES, REPORTS, write_reports
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
@@ -123,8 +123,9 @@ def _stored(run: Run, args: argparse.Namespace) -> Run | None:
         # One that was stored anew since is another run, not what this one was compared with.
         if (of_study or stored.version == version) and stored.run.created_at < run.created_at:
             return stored.run
+    name = sglang(reference_label(chosen, run))
     print(
-        f"append-prefill: {sglang(version)}, which the run was compared with, is not in "
+        f"append-prefill: {name}, which the run was compared with, is not in "
         f"{args.baselines}; without --baseline FILE the charts lack its curve.",
         file=sys.stderr,
     )

@@ -78,7 +78,7 @@ class RunningServer(Protocol):
 
 
 class Engine(Protocol):
-    """A way to get a server. `label` is what reports call it (`0.5.23`, `planted`, a URL).
+    """A way to get a server. `label` is what reports call it (`0.5.23`, `simulated`, a URL).
 
     `replicable` is False where a start cannot be repeated (a server that is already running).
     """

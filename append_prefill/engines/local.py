@@ -1,4 +1,4 @@
-"""Engines that the suite starts itself: a real SGLang, and the planted server."""
+"""Engines that the suite starts itself: a real SGLang, and the simulated server."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class PlantedEngine:
 
     @property
     def label(self) -> str:
-        return "planted"
+        return "simulated"
 
     @property
     def version(self) -> str | None:
@@ -160,7 +160,7 @@ class PlantedEngine:
 
     @property
     def devices(self) -> int:
-        """How many may run at once: the pretended devices, `planted:devices=8`."""
+        """How many may run at once: the pretended devices, `simulated:devices=8`."""
         return int(self.options.get(_DEVICES, "1"))
 
     @property
@@ -184,8 +184,8 @@ class PlantedEngine:
             raise UsageError(
                 "--server-arg",
                 " ".join(self.extra_args),
-                "the planted server takes no argument of SGLang's.",
-                "Write its options as --sglang planted:key=value,key=value.",
+                "the simulated server takes no argument of SGLang's.",
+                "Write its options as --sglang simulated:key=value,key=value.",
             )
 
     def model_identity(self) -> dict[str, Any]:

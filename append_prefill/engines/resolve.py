@@ -26,8 +26,9 @@ from append_prefill.places import make_environment
 from append_prefill.workload.profile import Profile
 
 VARIABLE = "APPEND_PREFILL_SGLANG"
-_PLANTED = "planted"
-_PLANTED_KEY = re.compile(r"[a-z][a-z0-9_-]*")
+# The second is what the first was called before.
+_SIMULATED = ("simulated", "planted")
+_SIMULATED_KEY = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def resolve_engine(
@@ -43,15 +44,15 @@ def resolve_engine(
     """The engine that an option names; starts nothing.
 
     `value` is a version (an environment that tox made under `root`, or `append-prefill env`), the
-    path of an interpreter, or `planted[:key=value,...]`. None means the default:
+    path of an interpreter, or `simulated[:key=value,...]`. None means the default:
     $APPEND_PREFILL_SGLANG, the running interpreter if it has SGLang, the newest version
     environment. Raises UsageError, naming `option`, the value and what would be right.
     """
     if value is None:
         value = os.environ.get(VARIABLE) or None
         option = f"${VARIABLE}" if value else option
-    if value is not None and value.partition(":")[0] == _PLANTED:
-        return PlantedEngine(_planted_options(option, value), profile, list(server_args))
+    if value is not None and value.partition(":")[0] in _SIMULATED:
+        return PlantedEngine(_simulated_options(option, value), profile, list(server_args))
     interpreter = _default(option, root) if value is None else _interpreter(option, value, root)
     return SglangEngine(
         option=option,
@@ -83,7 +84,7 @@ def _interpreter(option: str, value: str, root: Path) -> Interpreter:
         raise UsageError(
             option,
             value,
-            "is neither a version, nor a path, nor `planted`.",
+            "is neither a version, nor a path, nor `simulated`.",
             f"{_there(root)} Any other version: `{make_environment(root, 'VERSION')}`.",
         )
     python = version_environments(root).get(value)
@@ -136,17 +137,17 @@ def _there(root: Path) -> str:
     return f"Environments there are: {names}." if names else "There is no environment yet."
 
 
-def _planted_options(option: str, value: str) -> dict[str, str]:
-    """`planted:floor-ms=20,slow=m>512` as {"floor-ms": "20", "slow": "m>512"}; order is kept."""
+def _simulated_options(option: str, value: str) -> dict[str, str]:
+    """`simulated:floor-ms=20,slow=m>512` as {"floor-ms": "20", "slow": "m>512"}; order is kept."""
     options: dict[str, str] = {}
     for part in filter(None, value.partition(":")[2].split(",")):
         key, equals, setting = part.partition("=")
-        if not equals or not _PLANTED_KEY.fullmatch(key):
+        if not equals or not _SIMULATED_KEY.fullmatch(key):
             raise UsageError(
                 option,
                 value,
                 f"{part!r} is not key=value.",
-                "Write planted:key=value,key=value; `python -m append_prefill.planted --help` "
+                "Write simulated:key=value,key=value; `python -m append_prefill.planted --help` "
                 "lists the keys.",
             )
         options[key.replace("_", "-")] = setting

@@ -26,7 +26,7 @@ def declare_options(add: Callable[..., object]) -> None:
         "--sglang",
         metavar="ENV",
         help="the candidate: a version with an environment (0.5.23), a Python interpreter that "
-        "has SGLang, or `planted`. Default: $APPEND_PREFILL_SGLANG, this interpreter, or the "
+        "has SGLang, or `simulated`. Default: $APPEND_PREFILL_SGLANG, this interpreter, or the "
         "newest version environment",
     )
     add("--against", metavar="ENV", help="a reference measured side by side in the same run")
@@ -41,9 +41,9 @@ def declare_options(add: Callable[..., object]) -> None:
     add("--profile", metavar="NAME|FILE", help="llama-3.1-8b, cpu-nano, or a TOML file")
     add("--model", metavar="PATH|NAME", help="the model to load instead of the profile's")
     add("--dummy-weights", action="store_true", help="the model's geometry with random weights")
-    add("--starts", type=int, metavar="N", help="server starts a side")
-    add("--samples", type=int, metavar="N", help="samples a point and start")
-    add("--budget", type=float, metavar="MINUTES", help="when to stop adding starts")
+    add("--starts", type=int, metavar="N", help="server launches per side")
+    add("--samples", type=int, metavar="N", help="samples per point and launch")
+    add("--budget", type=float, metavar="MINUTES", help="when to stop adding launches")
     add("--seed", type=int, metavar="N", help="every draw is derived from it; recorded")
     add(
         "--baseline",

@@ -157,11 +157,11 @@ def save_baseline(
 ) -> Path:
     """Store `run` as the baseline of its device, model and version; returns the path.
 
-    Kept is what a comparison needs: the candidate's whole starts with their samples (rounded to
+    Kept is what a comparison needs: the candidate's whole launches with their samples (rounded to
     0.1 µs), points, findings, surface, noise. Left out are the device readings of each block, the
-    reference's starts and the comparison, which is about other runs. Raises UsageError as
-    `refuse_overwrite`, and for a run that holds nothing to compare with: none valid, one start, or
-    starts of a running server.
+    reference's launches and the comparison, which is about other runs. Raises UsageError as
+    `refuse_overwrite`, and for a run that holds nothing to compare with: none valid, one launch, or
+    launches of a running server.
     """
     path = refuse_overwrite(
         root,
@@ -175,18 +175,18 @@ def save_baseline(
     for unfit, problem, remedy in (
         (
             run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
-            "this run holds no valid start to compare with.",
+            "this run holds no valid launch to compare with.",
             "Fix what its warnings name and measure again.",
         ),
         (
             not run.replicated,
-            "this run is of a running server, whose starts cannot be replicated.",
+            "this run is of a running server, whose launches cannot be replicated.",
             "Let the suite start the server (--sglang).",
         ),
         (
             run.plan.starts == 1 and run.provenance != "study",
-            "this run was planned with one start, so it shows no start-to-start spread.",
-            "Measure at least two starts (five is the profiles' default).",
+            "this run was planned with one launch, so it shows no launch-to-launch scatter.",
+            "Measure at least two launches (five is the profiles' default).",
         ),
     ):
         if unfit:

@@ -17,7 +17,7 @@ from append_prefill.workload.profile import Profile
 
 # Raise it whenever the same profile would, on the same server, give other numbers or other
 # samples than before: when the clock starts or stops elsewhere, when a sample is primed, warmed
-# up, flushed, ordered or voided differently, when the token ids are drawn from another range.
+# up, flushed, ordered or made invalid differently, when the token ids are drawn from another range.
 # Every stored baseline is then of another protocol and has to be measured again, so do not
 # raise it for a change of statistics, of reports, or of how often something is measured.
 PROTOCOL_VERSION = 1
@@ -37,7 +37,7 @@ UNTOLD: Protocol = {
 def protocol_of(profile: Profile) -> Protocol:
     """What a sample is; every key must be equal for two samples of a point to mean the same.
 
-    Left out is what only says how often or how it is judged (starts, samples, budget, bounds,
+    Left out is what only says how often or how it is judged (launches, samples, budget, bounds,
     policy) and what the experiments are called. A key that is added is left out, too, where its
     value means what was done before there was the key: what was stored then stays comparable.
     """

@@ -19,7 +19,7 @@ ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive",
 class Record(BaseModel):
     """Base of everything in a run record: a key that is not known is an error.
 
-    JSON has neither NaN nor infinity, and no figure is either.
+    JSON has neither NaN nor infinity, and no value is either.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -44,7 +44,7 @@ class NoiseSource(Record):
     """Where the noise that a comparison assumed comes from.
 
     `profile`: an assumption. `stored`: A/A launches; `starts` and `nights` say how many, and
-    `night_assumed` that how nights differ is the profile's assumption all the same.
+    `night_assumed` that how sessions differ is the profile's assumption all the same.
     """
 
     kind: Literal["profile", "stored"]

@@ -143,7 +143,7 @@ def last_of_identity(
 def load_runs(entries: Sequence[HistoryEntry], report_dir: Path) -> list[Run]:
     """The records of those entries that still lie under `report_dir`; CI may have pruned others.
 
-    The starts of a window are the rolling reference, or the nights a noise record is made of.
+    The launches of a window are the rolling reference, or the sessions a noise record is made of.
     """
     folders = [report_dir / entry.path for entry in entries]
     return [

@@ -1,7 +1,7 @@
 """Identity: what must be equal for two runs to be comparable, and where two runs differ in it.
 
-Identity is not state (clocks, throttling, co-tenants: they void samples) and not subject (the
-versions under test: they are meant to differ).
+Identity is not state (clocks, throttling, co-tenants: they make samples invalid) and not subject
+(the versions under test: they are meant to differ).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from append_prefill.records.definition import protocol_behind
 from append_prefill.records.run import Run
 from append_prefill.workload.points import Point
 
-# Where a server listens, where its files lie and what it logs: differs from start to start and
+# Where a server listens, where its files lie and what it logs: differs from launch to launch and
 # moves no timing. The model behind a path is identified by `model_identity`.
 _PLACES = frozenset(
     {
@@ -52,7 +52,7 @@ def compose_identity(
     `device` is `Guard.identity()` (device, memory_bytes, driver, power_cap_w, …), whose keys stay
     on top; `model` is `Engine.model_identity()` (name, config hash, dtype, weights). `server_args`
     and `server_env` are what the profile and the user pinned, not what the engine adds for one
-    start; of the environment only the names and a digest are kept. `placement` is the policy that
+    launch; of the environment only the names and a digest are kept. `placement` is the policy that
     this host has cores for, None under a profile that places nothing.
     """
     return {

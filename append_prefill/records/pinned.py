@@ -1,6 +1,6 @@
 """`pinned.json`: the reference of one device and model that only a reviewed commit moves.
 
-A baseline that follows every version forgives a slow creep: each night is held against one that
+A baseline that follows every version forgives a slow creep: each run is held against one that
 is a little slower already. The pinned one does not move until someone promotes another.
 """
 

@@ -1,6 +1,6 @@
 """The run record, `append-prefill/run/1`: what one run measured and what was made of it.
 
-Times are milliseconds unless a key ends in `_s`. A figure that is missing is None (JSON null),
+Times are milliseconds unless a key ends in `_s`. A value that is missing is None (JSON null),
 never 0. `schema/run.schema.json` is generated from these classes and checked in.
 """
 
@@ -50,9 +50,9 @@ TIME_MAX_MS = 3_600_000.0
 What is larger was written in another unit (20 ms in ns are five and a half hours)."""
 
 SD_MAX = 51.0
-"""Logs of times within these limits are at most 24.3 apart, so the robust sd of two samples a start
-(1.4826 times the median deviation, times the root of 2) is at most 51. All that was ever measured
-is below 1; what is larger than 51 was never computed from times."""
+"""Logs of times within these limits are at most 24.3 apart, so the robust sd of two samples per
+launch (1.4826 times the median deviation, times the root of 2) is at most 51. All that was ever
+measured is below 1; what is larger than 51 was never computed from times."""
 
 TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Tokens = Annotated[int, Field(ge=1)]
@@ -67,7 +67,7 @@ class Void(Record):
 
 
 class Series(Record):
-    """One point in one start. The lists are parallel: one entry a valid sample, in time order.
+    """One point in one launch. The lists are parallel: one entry a valid sample, in time order.
 
     `itl_ms` is each sample's median inter-token time, null where it had fewer than two gaps.
     """
@@ -116,12 +116,12 @@ class Warmup(Record):
 
 
 class Start(Record):
-    """One server start: the replicate. `pair` numbers the ABBA bracket it belongs to.
+    """One server launch: the replicate. `pair` numbers the ABBA bracket it belongs to.
 
     `interleaved`: the pair's servers were up together and their blocks alternated.
-    `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first start
-    of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted start before
-    this one took, in which kernels were compiled; null where none was needed.
+    `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first launch
+    of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted launch
+    before this one took, in which kernels were compiled; null where none was needed.
     """
 
     index: int
@@ -171,7 +171,7 @@ class Start(Record):
 
 
 class PointSummary(Record):
-    """The candidate at one point: median over starts, 95 % interval over starts."""
+    """The candidate at one point: median over launches, 95 % interval over launches."""
 
     experiment: list[str]
     context_tokens: Tokens
@@ -189,9 +189,9 @@ class PointSummary(Record):
 
 
 class Finding(Record):
-    """A claim of the study, measured. `low`/`high`: 95 % interval over starts.
+    """A claim of the study, measured. `low`/`high`: 95 % interval over launches.
 
-    `details` carries figures shown beside it (an elasticity, a second ratio), by name.
+    `details` carries numbers shown beside it (an elasticity, a second ratio), by name.
     `reason` is why the verdict is what it is. `standing`: a regime shift that the
     reference shows as well, so nothing that this version brought.
     """
@@ -212,7 +212,7 @@ class Finding(Record):
 
 
 class Estimate(Record):
-    """A fitted quantity with its 95 % interval over starts."""
+    """A fitted quantity with its 95 % interval over launches."""
 
     value: float | None
     low: float | None
@@ -280,7 +280,7 @@ class Effect(Record):
 class PointEffect(Record):
     """Candidate over reference at one point.
 
-    `reference_ms`, `candidate_ms`: geometric means over starts of the medians, what a user waits.
+    `reference_ms`, `candidate_ms`: geometric means over launches of the medians, what a user waits.
     `ratio` is of the statistic that is compared (`Comparison.method`), so not quite their quotient.
     """
 
@@ -301,7 +301,7 @@ class PointEffect(Record):
 
 
 class Look(Record):
-    """One interim analysis of an adaptive run."""
+    """One interim analysis of an adaptive run; `look` is its number, from 1."""
 
     look: int
     candidate_starts: int
@@ -365,7 +365,7 @@ class PlanRecord(Record):
 
 
 class NoisePoint(Record):
-    """A/A spread at one point: relative standard deviations on the log scale."""
+    """A/A scatter at one point: relative standard deviations on the log scale."""
 
     context_tokens: Tokens
     append_tokens: Tokens
@@ -380,11 +380,11 @@ class NoisePoint(Record):
 
 
 class NoiseRecord(Record):
-    """The stored A/A noise. `starts` and `nights` say what the figures rest on.
+    """The stored A/A noise. `starts` and `nights` say what the numbers rest on.
 
-    `start_sd` is the spread of a start's common level, `night_sd` that of a night's; None where
-    too little was measured to tell. `pair_sd` is the spread of the log ratio between the two
-    starts of an interleaved A/A pair, from `pairs` of them. `night_assumed`: `night_sd` is not
+    `start_sd` is the scatter of a launch's common level, `night_sd` that of a session's; None where
+    too little was measured to tell. `pair_sd` is the scatter of the log ratio between the two
+    launches of an interleaved A/A pair, from `pairs` of them. `night_assumed`: `night_sd` is not
     measured but a profile's assumption.
     """
 
@@ -429,7 +429,7 @@ class Run(Record):
         seen: set[tuple[str, int]] = set()
         for start in self.starts:
             if (start.side, start.index) in seen:
-                raise ValueError(f"two {start.side} starts have the index {start.index}")
+                raise ValueError(f"two {start.side} launches have the index {start.index}")
             seen.add((start.side, start.index))
         return self
 
@@ -437,6 +437,11 @@ class Run(Record):
     def version(self) -> str | None:
         """The candidate's SGLang version, or None where the server did not tell."""
         return _version(self.subject)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the suite's own simulated server was measured, which is no SGLang at all."""
+        return self.identity.get("device_kind") == "planted"
 
     @property
     def replicated(self) -> bool:

@@ -26,13 +26,13 @@ def write_run(run: Run, path: Path) -> Path:
     """Write `run` to `path`, replacing what was there as a whole; returns `path`.
 
     Missing folders are made. Raises ValueError for a NaN or an infinity, which JSON has not: a
-    missing figure is None.
+    missing value is None.
     """
     return write_whole(path, run_text(run))
 
 
 def run_text(run: Run) -> str:
-    """`run` as JSON, one line a start, a point, a finding: small, and readable in a diff.
+    """`run` as JSON, one line per launch, a point, a finding: small, and readable in a diff.
 
     The values of secret server arguments are masked here, so that no record can hold one.
     """
@@ -66,7 +66,7 @@ def read_run(path: Path, *, option: str = "run") -> Run:
 
 
 def write_start(start: Start, folder: Path) -> Path:
-    """Write one start to `folder`/starts/<side>-<index>.json, replacing its earlier state.
+    """Write one launch to `folder`/starts/<side>-<index>.json, replacing its earlier state.
 
     Called after every block, so that a crash loses at most one block. A pair that is measured
     again after its worker died replaces the unfinished one, which is no replicate.
@@ -78,7 +78,7 @@ def write_start(start: Start, folder: Path) -> Path:
 
 
 def read_starts(folder: Path) -> list[Start]:
-    """Every start written to `folder` so far, by index, then side; none gives an empty list.
+    """Every launch written to `folder` so far, by index, then side; none gives an empty list.
 
     Raises UsageError for a file that is not JSON or does not validate.
     """
@@ -88,7 +88,7 @@ def read_starts(folder: Path) -> list[Start]:
             data = json.loads(file.read_bytes())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UsageError(
-                "start", file, f"is not JSON ({error}).", "Remove it to go on without that start."
+                "start", file, f"is not JSON ({error}).", "Remove it to go on without that launch."
             ) from error
         starts.append(_validated(Start, data, "start", file))
     return sorted(starts, key=lambda start: (start.index, start.side))

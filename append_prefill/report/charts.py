@@ -1,6 +1,6 @@
 """Line charts of TTFT over one axis, with what the change was below: geometry only.
 
-A `Chart` is plain numbers for `templates/chart.svg.j2`; colours live in the stylesheet.
+A `Chart` is plain numbers for `templates/chart.svg.j2`; colours are the stylesheet's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from append_prefill.records.run import PointSummary, Run
 from append_prefill.report import format as fmt
-from append_prefill.report.names import candidate_name, label_in, reference_name
+from append_prefill.report.names import baseline_name, candidate_name, reference_name
 from append_prefill.report.panel import PANEL_BOTTOM, Mark, Panel, panel_of
 from append_prefill.report.scales import (
     Scale,
@@ -175,9 +175,9 @@ def _sides(
         if comparison.kind == "baseline" and stored:
             # The stored run has the same medians and their intervals besides.
             referred, stored = stored, []
-        sides.append(("reference", reference_name(comparison, run.version), referred))
+        sides.append(("reference", reference_name(comparison, run), referred))
     if baseline is not None:
-        sides.append(("baseline", label_in(baseline.subject) or "baseline", stored))
+        sides.append(("baseline", baseline_name(baseline), stored))
     return [side for side in sides if side[2]]
 
 

@@ -82,7 +82,7 @@ def to_pytest_benchmark(run: Run) -> dict[str, Any]:
     """pytest-benchmark's JSON: one benchmark a point, seconds, the candidate's samples pooled.
 
     Pooling hides that samples of one launch hang together, so intervals must not be made from
-    these numbers. Points with fewer than two valid samples are left out: the shape needs a spread.
+    these numbers. Points with fewer than two valid samples are left out: the shape needs a scatter.
     """
     launches = usable(run.starts, "candidate")
     points = sorted({series.point for start in launches for series in start.series})

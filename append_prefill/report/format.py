@@ -1,6 +1,6 @@
-"""Figures as text: three significant digits, typographic signs, and "–" for what is missing.
+"""Numbers as text: three significant digits, typographic signs, and "–" for what is missing.
 
-Every function takes None and answers `MISSING`, never "0": a figure that was not measured must
+Every function takes None and answers `MISSING`, never "0": a value that was not measured must
 not look like one that was.
 """
 
@@ -38,7 +38,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def exact(value: float | None) -> str:
-    """A figure that was set or quoted, not measured: no digits that nobody wrote. 0.2 → "0.2"."""
+    """A value that was set or quoted, not measured: no digits that nobody wrote. 0.2 → "0.2"."""
     return MISSING if value is None else f"{value:.4g}".replace("-", _MINUS)
 
 
@@ -86,7 +86,7 @@ def change_interval(low: float | None, high: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A relative figure without a sign: 0.019 → "1.9 %"."""
+    """A relative value without a sign: 0.019 → "1.9 %"."""
     return MISSING if value is None else f"{number(value * 100, 2)}{_NBSP}%"
 
 
@@ -125,8 +125,8 @@ def shorten(text: str, limit: int) -> str:
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
-    """A count with its noun: "1 start", "5 starts"."""
-    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+    """A count with its noun: "1 launch", "5 launches", "2 points"."""
+    return f"{count(n)} {one if n == 1 else many or one + ('es' if one.endswith('ch') else 's')}"
 
 
 def listed(items: Sequence[str], limit: int = 3) -> str:
@@ -151,6 +151,8 @@ def scalar(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value == "planted":  # what records have always called it
+        return "simulated"
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", _MINUS)
     if isinstance(value, (list, tuple)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from append_prefill.records.grounds import RunWarning
@@ -11,6 +12,7 @@ from append_prefill.report.names import (
     attached,
     candidate_name,
     pytest_command,
+    reference_label,
     reference_name,
     sglang,
 )
@@ -49,10 +51,11 @@ class Headline:
 
 
 def headline_of(run: Run) -> Headline:
-    """The banner of `run`: its verdict as recorded, and the figures behind it."""
+    """The banner of `run`: its verdict as recorded, and the numbers behind it."""
     return Headline(
         verdict=word_of(run.verdict),
-        sentence=_sentence(run),
+        # A name that begins it may be without a capital; the id of a finding stays as it is.
+        sentence=re.sub(r"^the ", "The ", _sentence(run)),
         facts=_facts(run),
         exit_meaning=exit_meaning(run.verdict),
         certainty=_certainty(run),
@@ -71,7 +74,7 @@ def worst_first(points: list[PointEffect]) -> list[PointEffect]:
 def _sentence(run: Run) -> str:
     name = sglang(candidate_name(run))
     comparison = run.comparison
-    other = fmt.shorten(reference_name(comparison, run.version), 48) if comparison else ""
+    other = fmt.shorten(reference_name(comparison, run), 48) if comparison else ""
     broken = [f.id for f in run.findings if f.verdict == "broken"]
     unclear = [f.id for f in run.findings if f.verdict == "inconclusive"]
     match run.verdict:
@@ -82,16 +85,16 @@ def _sentence(run: Run) -> str:
             return _moved(name, other, comparison, "improvement")
         case "improvement":
             text = f"{name} has a lower floor than the study's bounds were made for: faster."
-            return text + _beside(comparison)
+            return text + _beside(run)
         case "broken":
             verb = "no longer hold" if len(broken) > 1 else "no longer holds"
-            return f"{fmt.listed(broken)} {verb} on {name}.{_beside(comparison)}"
+            return f"{fmt.listed(broken)} {verb} on {name}.{_beside(run)}"
         case "pass" if comparison and comparison.verdict == "pass":
             n = len(comparison.points)
             return f"{name} is not slower than {other}, over {fmt.plural(n, 'point')}."
         case "pass":
             text = f"Every finding that is asserted holds on {name}."
-            return text + _beside(comparison)
+            return text + _beside(run)
         case "inconclusive" if comparison and comparison.verdict == "inconclusive":
             return f"Cannot tell yet whether {name} is slower than {other}."
         case "inconclusive":
@@ -114,11 +117,13 @@ def _sentence(run: Run) -> str:
             return f"{name}: {verdict}."
 
 
-def _beside(comparison: Comparison | None) -> str:
+def _beside(run: Run) -> str:
     """What a comparison that did not make the verdict came to, as a sentence of its own."""
+    comparison = run.comparison
     if comparison is None:
         return ""
-    whom = "the study's table" if comparison.provenance == "study" else comparison.reference
+    study = comparison.provenance == "study"
+    whom = "the study's table" if study else reference_label(comparison, run)
     return f" Against {fmt.shorten(whom, 48)}: {comparison.verdict}."
 
 
@@ -160,15 +165,15 @@ def _facts(run: Run) -> list[Fact]:
         failed = [s for s in run.starts if s.failure]
         devices = sorted({s.device for s in run.starts})
         return [
-            Fact("What failed", f"{len(failed)} of {fmt.plural(len(run.starts), 'server start')}"),
-            Fact("Where", fmt.listed(devices) or fmt.MISSING, "Device of the starts"),
-            Fact("What it says about speed", "Nothing", "No figure below may be read as a result"),
+            Fact("What failed", f"{len(failed)} of {fmt.plural(len(run.starts), 'server launch')}"),
+            Fact("Where", fmt.listed(devices) or fmt.MISSING, "Device of the launches"),
+            Fact("What it says about speed", "Nothing", "No value below may be read as a result"),
         ]
     facts: list[Fact] = []
     if comparison is None:
         facts.append(Fact("Compared with", "nothing", "No reference was given and none was stored"))
     elif comparison.verdict == "not-comparable":
-        other = reference_name(comparison, run.version)
+        other = reference_name(comparison, run)
         facts.append(Fact("Compared with", other, comparison_reason(comparison)))
     else:
         facts += _comparison_facts(run, comparison)
@@ -242,7 +247,7 @@ def _certainty(run: Run) -> str:
     if comparison and moved and run.verdict == comparison.verdict:
         words.append("confirmed side by side" if comparison.confirmed else "not confirmed")
     if attached(run):
-        words.append("attached server, its starts not replicated")
+        words.append("attached server, its launches not replicated")
     return "; ".join(words)
 
 
@@ -257,11 +262,11 @@ def _certainty_fact(run: Run, comparison: Comparison) -> Fact:
     else:
         text = kind.capitalize()
     sides = [sum(s.side == side for s in run.starts) for side in ("candidate", "reference")]
-    detail = f"{sides[0]} + {sides[1]} starts" if sides[1] else fmt.plural(sides[0], "start")
+    detail = f"{sides[0]} + {sides[1]} launches" if sides[1] else fmt.plural(sides[0], "launch")
     if comparison.mde is not None:
         detail += f"; can tell changes of {fmt.share(comparison.mde)} and more"
     if comparison.starts_needed is not None and comparison.verdict == "inconclusive":
-        detail += f"; {fmt.plural(comparison.starts_needed, 'start')} a side would settle it"
+        detail += f"; {fmt.plural(comparison.starts_needed, 'launch')} per side would settle it"
     return Fact("How sure", text, f"{detail}. {comparison_reason(comparison)}")
 
 
@@ -291,13 +296,13 @@ def _reservations(run: Run) -> list[Reservation]:
     comparison = run.comparison
     failure = next((s.failure for s in run.starts if s.failure), None)
     if run.verdict == "infrastructure" and failure:
-        reservations.append(Reservation("First failure", "As the start recorded it:", failure))
+        reservations.append(Reservation("First failure", "As the launch recorded it:", failure))
     moved = comparison is not None and comparison.verdict in ("regression", "improvement")
     if comparison and moved and comparison.kind == "baseline" and not comparison.confirmed:
         reservations.append(
             Reservation(
                 "Not confirmed",
-                "A stored baseline only suspects, since nights differ more than starts do. "
+                "A stored baseline only suspects, since sessions differ more than launches do. "
                 "Side by side on one device confirms or clears it:",
                 pytest_command(run, against=comparison.reference_version or comparison.reference),
             )

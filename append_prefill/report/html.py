@@ -61,7 +61,7 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
 
 
 def _shown(formatter: fmt.Formatter) -> Callable[..., Markup | str]:
-    """The formatter as a filter whose missing figures say so to a pointer."""
+    """The formatter as a filter whose missing numbers say so to a pointer."""
 
     def filtered(*args: Any, **kwargs: Any) -> Markup | str:
         text = formatter(*args, **kwargs)

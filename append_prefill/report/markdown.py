@@ -102,7 +102,7 @@ def _points(run: Run) -> str:
     title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
     return (
         title
-        + escape(fmt.shorten(reference_name(comparison, run.version), 60))
+        + escape(fmt.shorten(reference_name(comparison, run), 60))
         + "\n\n"
         + _table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")
@@ -134,7 +134,7 @@ def _reading(report_path: str | None) -> str:
     text = (
         "<sub>L: context tokens in the prefix cache; m: new tokens appended. TTFT: time to first "
         "token. Change: candidate over reference, above zero is slower. Intervals are over server "
-        "starts, 95 %. “–” is not measured. *inconclusive* is neither a pass nor a failure."
+        "launches, 95 %. “–” is not measured. *inconclusive* is neither a pass nor a failure."
     )
     where = f" Full report: <code>{_html(report_path)}</code>" if report_path else ""
     return f"{text}{where}</sub>"

@@ -10,6 +10,9 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.run import Comparison, Run
 from append_prefill.report.format import shorten
 
+# Never "SGLang": the version that it pretends to be says nothing of that version's speed.
+SIMULATED = "simulated server"
+
 
 def label_in(subject: dict[str, Any]) -> str | None:
     """What a subject is called: SGLang's version, or None where the server did not tell."""
@@ -19,23 +22,45 @@ def label_in(subject: dict[str, Any]) -> str | None:
 
 def candidate_name(run: Run) -> str:
     """The candidate's label; "the candidate" where no server told its version."""
-    return label_in(run.subject) or "the candidate"
+    return SIMULATED if run.simulated else label_in(run.subject) or "the candidate"
 
 
-def reference_name(comparison: Comparison, candidate_version: str | None) -> str:
+def baseline_name(baseline: Run) -> str:
+    """A stored run's label beside the candidate's."""
+    version = label_in(baseline.subject) or "baseline"
+    return f"{SIMULATED} {version}" if baseline.simulated else version
+
+
+def reference_label(comparison: Comparison, run: Run) -> str:
+    """What `run` was compared with: a version, told apart from one that is only simulated.
+
+    A comparison with another kind of device or with the study's table was with the real thing.
+    """
+    real = comparison.provenance == "study" or "device_kind" in comparison.differing
+    return (
+        f"{SIMULATED} {comparison.reference}"
+        if run.simulated and not real
+        else comparison.reference
+    )
+
+
+def reference_name(comparison: Comparison, run: Run) -> str:
     """The reference's label, told apart from a candidate of the same version."""
-    same = candidate_version is not None and comparison.reference_version == candidate_version
-    return f"{comparison.reference} (reference)" if same else comparison.reference
+    same = run.version is not None and comparison.reference_version == run.version
+    label = reference_label(comparison, run)
+    return f"{label} (reference)" if same else label
 
 
 def sglang(label: str, limit: int = 48) -> str:
     """A label as a sentence's subject: versions get the product's name before them."""
     text = shorten(label, limit)
+    if label == SIMULATED:
+        return f"the {text}"
     return f"SGLang {text}" if re.match(r"v?\d+\.\d", label) else text
 
 
 def attached(run: Run) -> bool:
-    """Whether the candidate was already running, so that its starts could not be replicated."""
+    """Whether the candidate was already running, so that its launches could not be replicated."""
     return not run.replicated
 
 
@@ -56,7 +81,8 @@ def pytest_command(run: Run, against: str | None = None) -> str:
     elif attached(run):
         words += ["--sglang-url", "URL", "--seed", str(run.seed)]
     else:
-        words += ["--sglang", label_in(run.subject) or "ENV", "--seed", str(run.seed)]
+        environment = "simulated" if run.simulated else label_in(run.subject) or "ENV"
+        words += ["--sglang", environment, "--seed", str(run.seed)]
     if against is not None:
         words += ["--against", against]
     return shlex.join(words)

@@ -156,7 +156,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
         case "no-common-point":
             return "No point was measured on both sides."
         case "one-value-a-point":
-            words = "The study's table holds one value a point and no spread: effect sizes only."
+            words = "The study's table holds one value a point and no scatter: effect sizes only."
             if ground.slower_points is None or ground.least_effect is None:
                 return words
             return (
@@ -171,7 +171,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
         case "too-few-launches":
             return (
                 f"{ground.candidate_starts} launch(es) of the candidate and "
-                f"{ground.reference_starts} of the reference measured the same points; the spread "
+                f"{ground.reference_starts} of the reference measured the same points; the scatter "
                 "between launches takes two per side."
             )
         case "identity-differs":
@@ -325,7 +325,7 @@ def warning_words(warning: RunWarning | str) -> str:
     match warning.code:
         case "baseline-expired":
             return (
-                f"The baseline of SGLang {warning.version or '(unknown version)'} is "
+                f"The baseline of {warning.version or '(unknown version)'} is "
                 f"{_whole(warning.value)} days old, more than the profile's "
                 f"{_whole(warning.limit)}: drivers and hosts move in that time. Measure it again "
                 "with --save-baseline."
@@ -349,7 +349,7 @@ def warning_words(warning: RunWarning | str) -> str:
             )
         case "measured-as-reference":
             return (
-                f"Measured as the reference of SGLang {warning.version or '(unknown version)'}: "
+                f"Measured as the reference of {warning.version or '(unknown version)'}: "
                 "other warnings call it so."
             )
         case "not-finished":

@@ -7,7 +7,7 @@ from append_prefill.records.run import Run
 
 
 def spent_words(run: Run) -> str | None:
-    """One sentence; None where a start did not end, since its time is not known."""
+    """One sentence; None where a launch did not end, since its time is not known."""
     spent = minutes_of(run.starts)
     if spent is None:
         return None

@@ -1,4 +1,4 @@
-"""Rows of the report's tables: the record's figures put side by side, tallied, never judged."""
+"""Rows of the report's tables: the record's numbers put side by side, tallied, never judged."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ FOREST_WIDTH = 150.0
 
 
 def tally(starts: Iterable[Start], side: Side) -> dict[Point, Tally]:
-    """Starts with a valid sample, valid samples and void ones, by point."""
+    """Launches with a valid sample, valid samples and invalid ones, by point."""
     found: dict[Point, Tally] = {}
     for start in starts:
         if start.side != side:
@@ -89,7 +89,7 @@ def tally(starts: Iterable[Start], side: Side) -> dict[Point, Tally]:
 
 
 def void_in(series: Series) -> int:
-    """How many samples of one series are void, for whatever reason."""
+    """How many samples of one series are invalid, for whatever reason."""
     return sum(entry.count for entry in series.void)
 
 
@@ -202,7 +202,7 @@ def _capital(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VoidReason:
-    """One reason, how many samples it voided, and at which points."""
+    """One reason, how many samples it made invalid, and at which points."""
 
     reason: str
     count: int
@@ -210,7 +210,7 @@ class VoidReason:
 
 
 def void_reasons(run: Run) -> list[VoidReason]:
-    """Every reason for which samples were void, most frequent first, both sides together."""
+    """Every reason for which samples were invalid, most frequent first, both sides together."""
     by_reason: dict[str, Counter[str]] = {}
     for start in run.starts:
         for series in start.series:
@@ -222,13 +222,13 @@ def void_reasons(run: Run) -> list[VoidReason]:
 
 
 def void_blocks(run: Run) -> list[tuple[Start, BlockState]]:
-    """Blocks the device's state voided, with their start."""
+    """Blocks that the device's state made invalid, with their launch."""
     return [(s, b) for s in run.starts for b in s.state if b.void is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class StartRow:
-    """One start, with how many of its samples count and their median over all points, in ms."""
+    """One launch, with how many of its samples count and their median over all points, in ms."""
 
     start: Start
     valid: int
@@ -238,7 +238,7 @@ class StartRow:
 
 
 def start_rows(run: Run) -> list[StartRow]:
-    """The starts in the order they ran."""
+    """The launches in the order they ran."""
     rows = []
     for start in sorted(run.starts, key=lambda s: s.started_at):
         values = [v for series in start.series for v in series.ttft_ms]

@@ -31,7 +31,7 @@ def header_lines(
     against = "nothing to compare with" if reference is None else f"against {reference}"
     per_side = " per side" if len(outlook["sides"]) > 1 else ""
     points = len(outlook["points"])
-    launches = fmt.plural(outlook["starts"], "server launch", "server launches")
+    launches = fmt.plural(outlook["starts"], "server launch")
     plan = (
         f"{fmt.plural(points, 'point')} × {launches}{per_side} × "
         f"{fmt.plural(outlook['samples'], 'sample')}, all experiments"
@@ -60,7 +60,7 @@ def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
         lines.append(problem)
     lines += [_finding_line(f) for f in run.findings]
     if run.comparison is not None:
-        lines += _comparison_lines(run.comparison, run.version)
+        lines += _comparison_lines(run.comparison, run)
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
@@ -84,9 +84,9 @@ def _finding_line(finding: Finding) -> str:
     return f"  {finding.verdict:<15} {finding.id}: {value}{spread}{bound}"
 
 
-def _comparison_lines(comparison: Comparison, version: str | None) -> list[str]:
+def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
     lines = [
-        f"against {reference_name(comparison, version)} ({comparison.kind}): {comparison.verdict}. "
+        f"against {reference_name(comparison, run)} ({comparison.kind}): {comparison.verdict}. "
         f"{comparison_reason(comparison)}"
     ]
     if note := shared_note(comparison):

@@ -61,8 +61,8 @@ def change_note(comparison: Comparison) -> str:
     if all(point.p is None for point in comparison.points):
         return ""
     return (
-        "Times are medians. A change compares the mean of the faster half of each start's samples, "
-        "which scatters less, so it is not quite the times' quotient."
+        "Times are medians. A change compares the mean of the faster half of each launch's "
+        "samples, which scatters less, so it is not quite the times' quotient."
     )
 
 

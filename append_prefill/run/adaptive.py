@@ -22,7 +22,7 @@ SUSPECT_RATE = 0.2
 """False-alarm rate at which a stored run asks for a confirmation that can be had.
 
 The confirmation decides, at its own rate, so a loose suspicion costs minutes and no false alarm.
-At a quiet device's noise 13 nights in 100 measure both sides for nothing; +3 % on the floor is
+At a quiet device's noise 13 sessions in 100 measure both sides for nothing; +3 % on the floor is
 suspected 73 times in 100 and +5 % 96 times, which at the policy's own 1 % would be 7 and 24
 (`python -m benchmarks.verdicts --across-nights`)."""
 
@@ -73,7 +73,7 @@ class Decider:
 
     def _confirm(self, state: QueueState) -> QueueState:
         """A stored baseline can only suspect: measure both sides now, if that can be done."""
-        done = state.model_copy(update={"closed": "all planned starts are measured"})
+        done = state.model_copy(update={"closed": "all planned launches are measured"})
         stored = compare_references(
             self._record(),
             self._settings.profile,
@@ -148,7 +148,7 @@ class Decider:
         return state.looks[0].candidate_starts
 
     def _pairs_left(self, *, sides: int) -> int:
-        """How many more pairs of `sides` starts the budget holds, by what starts took so far."""
+        """How many more pairs of `sides` starts the budget holds, by what launches took so far."""
         starts = [s for s in self._record().starts if s.measured_s is not None]
         if not starts:
             return 0

@@ -1,10 +1,10 @@
 """Workers on several hosts (pytest-xdist's `--tx ssh=...`): where they measure, what they send.
 
-Workers that see the controller's run folder share out its pairs of starts. Workers of a host that
+Workers that see the controller's run folder share out its pairs of launches. Workers of a host that
 does not see it share out a plan of their own: that host measures the whole plan, judges its own
-tests by it, and sends its record to the controller when it is done. There, starts of hosts with
+tests by it, and sends its record to the controller when it is done. There, launches of hosts with
 the controller's identity join its record; the record of any other host is kept beside it, since
-figures of two kinds of device are not replicates of each other.
+numbers of two kinds of device are not replicates of each other.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def count(specs: Iterable[object]) -> int:
 def one_of(settings: Settings, hosts: int) -> Settings:
     """Settings for one of several hosts, each judging tests of its own.
 
-    More hosts must not mean more false alarms in a night, so each has its part of the rate
-    (Bonferroni); and one analysis, since another's starts will join its own for the last word.
+    More hosts must not mean more false alarms in a run, so each has its part of the rate
+    (Bonferroni); and one analysis, since another's launches will join its own for the last word.
     """
     if hosts == 1:
         return settings
@@ -89,7 +89,7 @@ class Delivery:
 
 
 def latest(deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """One delivery a host: workers of one host send the same starts, the last the most."""
+    """One delivery a host: workers of one host send the same launches, the last the most."""
     best: dict[str, Delivery] = {}
     for one in deliveries:
         known = best.get(one.host_id)
@@ -101,10 +101,10 @@ def latest(deliveries: Iterable[Delivery]) -> list[Delivery]:
 def take_over(
     delivery: Delivery, folder: Path, own_identity: dict[str, object]
 ) -> RunWarning | None:
-    """Add a host's starts to the run in `folder`, or keep its record beside it.
+    """Add a host's launches to the run in `folder`, or keep its record beside it.
 
-    Starts are numbered on, so that no pair of one host meets a start of another. Returns a warning
-    for the record if the host is of another identity.
+    Launches are numbered on, so that no pair of one host meets a launch of another. Returns a
+    warning for the record if the host is of another identity.
     """
     run = delivery.run
     if run.identity == own_identity:

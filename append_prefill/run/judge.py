@@ -36,8 +36,8 @@ def judge(
 ) -> Run:
     """A copy of `run` with everything judged.
 
-    `references` are the stored runs to compare with; `replicable` says whether the starts
-    are real server starts (they are not when a running server is measured).
+    `references` are the stored runs to compare with; `replicable` says whether the launches
+    are real server launches (they are not when a running server is measured).
     """
     candidate = usable(run.starts, "candidate")
     points = summarise_points(candidate, profile)
@@ -62,16 +62,16 @@ def judge(
 
 
 def paired(starts: Sequence[Start], side: Side) -> list[Start]:
-    """The usable starts of a side whose pair has a usable start of the other side too."""
+    """The usable launches of a side whose pair has a usable launch of the other side too."""
     other: Side = "reference" if side == "candidate" else "candidate"
     pairs = {s.pair for s in usable(starts, other)}
     return [s for s in usable(starts, side) if s.pair in pairs]
 
 
 def too_few_valid(run: Run, profile: Profile) -> list[str]:
-    """What makes the run worthless, a sentence a side; empty if enough samples are valid.
+    """What makes the run worthless, a sentence per side; empty if enough samples are valid.
 
-    Worthless is a side without a whole start, or with a point of which fewer than
+    Worthless is a side without a whole launch, or with a point of which fewer than
     `plan.min_valid_share` of the samples are valid.
     """
     problems = []
@@ -79,7 +79,7 @@ def too_few_valid(run: Run, profile: Profile) -> list[str]:
     for side in sorted(sides):
         starts = usable(run.starts, side)
         if not starts:
-            problems.append(f"No {side} start was measured to its end.")
+            problems.append(f"No {side} launch was measured to its end.")
             continue
         valid: Counter[Point] = Counter()
         void: Counter[Point] = Counter()
@@ -98,9 +98,10 @@ def too_few_valid(run: Run, profile: Profile) -> list[str]:
         shown = ", ".join(f"{p.label} ({valid[p]} of {valid[p] + void[p]})" for p in poor[:3])
         more = f" and {len(poor) - 3} more" if len(poor) > 3 else ""
         why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
-        state = f" The last voided block: {states[-1]}." if states else ""
+        state = f" The last invalid block: {states[-1]}." if states else ""
         problems.append(
-            f"Too few samples of the {side} are valid at {shown}{more}. Void because: {why}.{state}"
+            f"Too few samples of the {side} are valid at {shown}{more}. Invalid because: "
+            f"{why}.{state}"
         )
     return problems
 
@@ -151,7 +152,7 @@ def compare_references(
     """Against each stored reference, the chosen one first.
 
     They share the false-alarm rate equally (Bonferroni), so that several references do not mean
-    several chances of a false alarm. `rate` is that of the night, by default the policy's.
+    several chances of a false alarm. `rate` is that of the run, by default the policy's.
     """
     stored = references.stored
     judged = sum(1 for _, r in stored if r.provenance != "study") or 1
@@ -175,8 +176,8 @@ def compare_sides(
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured.
 
-    `references` may know the noise; `alpha` is the false-alarm rate of this look, by default the
-    policy's whole.
+    `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
+    default the policy's whole.
     """
     reference = paired(run.starts, "reference")
     if not reference:
@@ -205,9 +206,9 @@ def compare_stored(
     alpha: float | None = None,
     site: NoiseRecord | None = None,
 ) -> Comparison:
-    """The candidate against a stored run: not comparable, a study's, or across nights.
+    """The candidate against a stored run: not comparable, a study's, or across sessions.
 
-    `role` is how the reference was chosen; `alpha` its part of the night's false-alarm rate, by
+    `role` is how the reference was chosen; `alpha` its part of the run's false-alarm rate, by
     default the whole; `site` the noise of this identity, for a reference that stored none.
     """
     label = baseline.version or "baseline"
@@ -270,7 +271,7 @@ def _measured(run: Run) -> set[Point]:
 
 
 def _undecided(comparison: Comparison) -> Comparison:
-    """The comparison of a server whose starts cannot be replicated: figures, and no verdict."""
+    """The comparison of a server whose launches cannot be replicated: numbers, and no verdict."""
 
     def open_(verdict: ComparisonVerdict) -> ComparisonVerdict:
         return "not-comparable" if verdict == "not-comparable" else "inconclusive"
@@ -305,7 +306,7 @@ def noise_for(
 
 
 def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[Start]:
-    """The starts of what the candidate is held against, as candidate; empty without any.
+    """The launches of what the candidate is held against, as candidate; empty without any.
 
     Those of this run's other side, else those of a stored run of the same identity.
     """

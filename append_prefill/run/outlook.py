@@ -28,7 +28,7 @@ _REQUESTS_A_SAMPLE = 2
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a start is: seconds until it is ready, and seconds a sample, priming included."""
+    """How fast a launch is: seconds until it is ready, and seconds a sample, priming included."""
 
     ready_s: float
     sample_s: float
@@ -38,8 +38,8 @@ class Pace:
 
 # Used until a stored run tells. On an H200 a block of 22 primed samples took 1.3 s, and 0.5.17 was
 # ready after 36 to 49 s (106 where it had to compile first). On a CPU 210 primed samples took 5.4 s
-# and starts 17 to 28 s on two cores. Warm-up ends after two windows where nothing drifts, and takes
-# about twice that where it does.
+# and launches 17 to 28 s on two cores. Warm-up ends after two windows where nothing drifts, and
+# takes about twice that where it does.
 _ASSUMED = {
     "cuda": Pace(60.0, 0.058, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
     "cpu": Pace(25.0, 0.026, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
@@ -81,7 +81,7 @@ def _alike(run: Run, profile: Profile) -> bool:
 def outlook_of(
     plan: Plan, profile: Profile, like: Run | None, *, noise: Noise | NoiseRecord | None = None
 ) -> dict[str, Any]:
-    """The figures of a plan, as `--json` prints them. Effects are relative: 0.03 is +3 %.
+    """The numbers of a plan, as `--json` prints them. Effects are relative: 0.03 is +3 %.
 
     `like` is a stored run whose noise and pace are taken over as far as it has them, its noise
     only where no `noise` is given.
@@ -125,7 +125,7 @@ def outlook_of(
 
 
 def _pace(like: Run | None) -> Pace | None:
-    """The pace of a stored run's starts; None without one that tells all of it."""
+    """The pace of a stored run's launches; None without one that tells all of it."""
     paces = []
     for start in [] if like is None else like.starts:
         if start.ready_s is None or start.measured_s is None or start.warmup is None:

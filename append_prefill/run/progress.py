@@ -1,4 +1,4 @@
-"""What is running, which start, how long still: one line an event, from every worker.
+"""What is running, which launch, how long still: one line an event, from every worker.
 
 Workers append to one file in the run's folder; whoever owns the terminal follows that file. So
 the lines look the same with and without xdist, and are kept with the run.

@@ -1,4 +1,4 @@
-"""Pairs of starts, shared out among the workers of one run.
+"""Pairs of launches, shared out among the workers of one run.
 
 Every worker of a run (one without xdist, K with `-n K`) claims pairs from the same folder until
 none is left, then waits for the pairs of the others. A claim is a file lock, which the system

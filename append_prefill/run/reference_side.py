@@ -1,4 +1,4 @@
-"""The reference of a side-by-side record as a record of its own, judged on its starts alone."""
+"""The reference of a side-by-side record as a record of its own, judged on its launches alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from append_prefill.workload.profile import Profile
 def reference_record(run: Run, profile: Profile) -> Run | None:
     """The record the reference of `run` would have had alone; None if only one side was measured.
 
-    `profile` is the one `run` was measured with. The reference's usable starts are the candidate's
-    there, and nothing is compared. A run that failed has failed for both sides.
+    `profile` is the one `run` was measured with. The reference's usable launches are the
+    candidate's there, and nothing is compared. A run that failed has failed for both sides.
     """
     starts = [as_candidate(start) for start in usable(run.starts, "reference")]
     if not starts:

@@ -1,4 +1,4 @@
-"""What a run is held against from storage: the chosen baseline, the pinned one, the last nights.
+"""What a run is held against from storage: the chosen baseline, the pinned one, the last sessions.
 
 The newest older version answers "did this release get slower?", the pinned reference "how far
 have we crept?", the rolling window "did something change here since last week?".
@@ -112,7 +112,7 @@ def _site_noise(
 def _rolling(
     report_dir: Path, identity: dict[str, Any], profile: Profile, now: datetime
 ) -> Run | None:
-    """The last nights of this identity as one run; None with fewer than two of them."""
+    """The last sessions of this identity as one run; None with fewer than two of them."""
     entries = last_of_identity(
         with_protocols(load_history(report_dir), report_dir),
         identity,
@@ -126,7 +126,7 @@ def _rolling(
     nights = [starts for starts in nights if starts]
     if len(nights) < 2:
         return None
-    # Nights of several versions scatter by what the versions differ: that is no noise.
+    # Sessions of several versions scatter by what the versions differ: that is no noise.
     one_version = len({run.version for run in runs}) == 1
     return runs[-1].model_copy(
         update={

@@ -251,7 +251,7 @@ class Session:
         left = max(0, state.planned - done)
         minutes = self._age_s() / done * left / 60
         both = len(self._decider.sides(state.planned - 1, state)) > 1
-        units = "pairs of starts" if both else "starts"
+        units = "pairs of launches" if both else "launches"
         self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min left")
 
     def _finished(self, queue: PairQueue) -> bool:

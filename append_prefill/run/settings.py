@@ -101,12 +101,13 @@ class Settings:
         return kv_bytes_per_token(self.model.config)
 
     def guard(self, device: Device) -> Guard:
-        """What watches the device's state. A planted server has no device: nothing to watch."""
+        """What watches the device's state. A simulated server has no device: nothing to watch."""
         return Guard([]) if isinstance(self.candidate, PlantedEngine) else guard_for(device)
 
     def device_identity(self) -> dict[str, Any]:
         """What must be equal of the device for two runs to be comparable."""
         if isinstance(self.candidate, PlantedEngine):
+            # What it was called when the first records were written.
             return {"device_kind": "planted", "device": "planted"}
         return guard_for(self.devices[0]).identity()
 
@@ -218,7 +219,7 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
         # Its waiting is no work: as many at once as asked for, and other runs are not in the way.
         here = hashlib.sha256(str(root).encode()).hexdigest()[:8]
         return tuple(
-            Device("cpu", f"planted-{here}-{n}", "planted", 0) for n in range(candidate.devices)
+            Device("cpu", f"planted-{here}-{n}", "simulated", 0) for n in range(candidate.devices)
         )
     if profile.device == "cpu":
         return (cpu_device(),)
@@ -245,7 +246,7 @@ def _refuse_contradictions(options: Options) -> None:
                     name,
                     "" if value is True else value,
                     f"cannot go with --sglang-url {options.sglang_url}: that server is measured "
-                    f"as it is, and its starts cannot be replicated.",
+                    f"as it is, and its launches cannot be replicated.",
                     f"Drop {name}, or let the suite start the server (--sglang).",
                 )
     for name, count in (("--starts", options.starts), ("--samples", options.samples)):
@@ -261,6 +262,6 @@ def _refuse_contradictions(options: Options) -> None:
         raise UsageError(
             "--save-baseline",
             "",
-            "with --starts 1 would store a baseline without any start-to-start spread.",
-            "Measure at least two starts (five is the profiles' default).",
+            "with --starts 1 would store a baseline without any launch-to-launch scatter.",
+            "Measure at least two launches (five is the profiles' default).",
         )

@@ -39,7 +39,7 @@ Argument = Annotated[str, AfterValidator(_argued)]
 
 
 class Strict(BaseModel):
-    """Part of a profile: what it does not know is refused, and no figure is NaN or infinite."""
+    """Part of a profile: what it does not know is refused, and no value is NaN or infinite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class Strict(BaseModel):
 class Bound(Strict):
     """The limit of one finding.
 
-    `limit` is None for a figure that is reported and never gated. `meaningful = false` makes the
+    `limit` is None for a value that is reported and never gated. `meaningful = false` makes the
     finding not-applicable under this profile; `argument` then says why it has no meaning.
     """
 

@@ -1,8 +1,8 @@
 """A profile: which model, which points, how often, and what must hold.
 
 Profiles are TOML files; two are shipped in `append_prefill/profiles/`, and one's own can extend a
-shipped one. A bound or a noise figure without its argument does not validate: every number that can
-turn a night red says why.
+shipped one. A bound or a noise value without its argument does not validate: every number that can
+turn a run red says why.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Server(Strict):
     start_limit_s: float = Field(default=600, gt=0)
 
 
-class Plan(Strict):
-    """How often: starts a side, samples a point and start, spread over blocks.
+class Repeats(Strict):
+    """How often: launches per side, samples per point and launch, spread over blocks.
 
     `interleave`: side by side, both servers of a pair are up together and their blocks alternate,
-    where the device holds two. Else one start follows the other (ABBA). `alternate`: what turns
+    where the device holds two. Else one launch follows the other (ABBA). `alternate`: what turns
     from one server to the other then, whole blocks or single samples.
     """
 
@@ -80,7 +80,7 @@ class Placement(Strict):
 
 
 class Policy(Strict):
-    """What counts as a regression (relative effects) and how often a night may cry wolf."""
+    """What counts as a regression (relative effects), and how often a run may alarm falsely."""
 
     min_effect: float = Field(default=0.015, gt=0)
     must_catch: float = Field(default=0.03, gt=0)
@@ -128,7 +128,7 @@ class Profile(Strict):
     device: DeviceKind
     model: Model
     server: Server
-    plan: Plan
+    plan: Repeats
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]
@@ -138,7 +138,7 @@ class Profile(Strict):
     link: Link
     identity_not_binding: tuple[str, ...] = ()
     baseline_max_age_days: float = Field(default=90, gt=0)
-    # A week of nights: long enough for a between-nights spread that is not all guess, short
+    # A week of nightly runs: long enough for a between-session scatter that is not all guess, short
     # enough that a driver update is soon inside it.
     rolling_runs: int = Field(default=7, ge=2)
 
@@ -231,7 +231,7 @@ def load_profile(name_or_file: str) -> Profile:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            _OPTION, name_or_file, f"is not TOML ({error}).", "Mend the file."
+            _OPTION, name_or_file, f"is not TOML ({error}).", "Repair the file."
         ) from error
     if "extends" in data:
         data = _extended(data, name_or_file)

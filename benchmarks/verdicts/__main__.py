@@ -15,7 +15,7 @@ from benchmarks.verdicts.table import goals_met, print_rules, print_table, table
 SETTINGS = {"quiet": quiet, "cpu": cpu, "h200": h200}
 
 CHOSEN_ON = (
-    "The statistic that the suite compares, and the spread that its profiles assume of a pair, "
+    "The statistic that the suite compares, and the scatter that its profiles assume of a pair, "
     "were chosen on the first day's CPU sessions and on the H200's sample run. The settings cpu "
     "and h200 are read off the same runs, so the suite has an advantage here that the other "
     "rules lack. `python -m benchmarks.replay` also judges a second day's sessions, measured "

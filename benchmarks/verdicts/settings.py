@@ -33,7 +33,7 @@ class Setting:
     """The truth that sessions are drawn from; relative standard deviations on the log scale.
 
     `cell_sd` and `within_sd` have shape (points,): a launch's own deviation at a point, and its
-    samples' spread. `pair_sd`: of the ratio between two launches that are up together, None where
+    samples' scatter. `pair_sd`: of the ratio between two launches that are up together, None where
     one follows the other. `promise`: the effect that `append-prefill plan` promises to catch.
     """
 
@@ -159,7 +159,7 @@ def h200() -> Setting:
 def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> Setting:
     """A record's noise as the truth for alternating pairs; exits if it lacks something.
 
-    The record's spread of a launch's statistic at a point, less the common level and the
+    The record's scatter of a launch's statistic at a point, less the common level and the
     statistic's own error, is the launch's own deviation there.
     """
     rows = {row.point: row for row in record.points}

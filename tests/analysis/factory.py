@@ -1,4 +1,4 @@
-"""Starts and profiles for the tests of the analysis, from plain arrays."""
+"""Launches and profiles for the tests of the analysis, from plain arrays."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def start(
     state: Sequence[BlockState] = (),
     **of_series: Any,
 ) -> Start:
-    """One start from its samples by point."""
+    """One launch from its samples by point."""
     return Start(
         index=index,
         side=side,
@@ -108,7 +108,8 @@ def start(
 def starts_of(
     log_ms: Any, points: Sequence[Point] = POINTS, *, side: Side = "candidate", first: int = 0
 ) -> list[Start]:
-    """Starts from log figures, shape (starts, points); one sample a point, NaN leaves it out."""
+    """Launches from log statistics, shape (launches, points); one sample a point, NaN leaves it
+    out."""
     return [
         start(
             first + row,

@@ -154,7 +154,7 @@ def test_a_reference_without_the_points_explains_nothing() -> None:
 
 
 def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> None:
-    """Every night on a server whose floor fell long ago would else be red."""
+    """Every run on a server whose floor fell long ago would else be red."""
     after = np.log(0.7) * (M < 700)
     tonight, stored = starts_of(flat(sd=0.005) + after), starts_of(flat(sd=0.005, seed=1) + after)
     reference = dict(zip(POINTS, 20 * np.exp(after), strict=True))
@@ -245,9 +245,9 @@ def test_experiments_beyond_the_studys_are_not_in_its_ranges() -> None:
 
 
 def test_noise_at_the_bound_breaks_nothing_above_the_nominal_rate() -> None:
-    """TTFT exactly at each bound: `broken` in at most 2.5 % of nights for each finding.
+    """TTFT exactly at each bound: `broken` in at most 2.5 % of sessions for each finding.
 
-    200 nights; at a true 2.5 % more than 13 (6.5 %) are seen once in 1000 seeds.
+    200 sessions; at a true 2.5 % more than 13 (6.5 %) are seen once in 1000 seeds.
     """
     rng = np.random.default_rng(3)
     far_append = np.log(1.2) * (M == 1024)

@@ -100,9 +100,9 @@ def test_sides_swapped_swap_the_sign() -> None:
     ],
 )
 def test_whole_nights_false_alarms(starts, prior, common, cell) -> None:
-    """Nothing differs: at most 1 night in 100 rejects, even without a least effect.
+    """Nothing differs: at most 1 session in 100 rejects, even without a least effect.
 
-    4000 nights; at a true 1 % more than 1.5 % is seen once in 800 seeds.
+    4000 sessions; at a true 1 % more than 1.5 % is seen once in 800 seeds.
     """
     rng = np.random.default_rng(5)
     a, b = (nights(rng, 4000, starts, common, cell) for _ in range(2))
@@ -110,9 +110,10 @@ def test_whole_nights_false_alarms(starts, prior, common, cell) -> None:
 
 
 def test_starts_that_differ_in_shape_raise_no_alarm() -> None:
-    """Starts whose floor scatters and whose compute does not: a contrast is as noisy as the level.
+    """Launches whose floor scatters and whose compute does not: a contrast is as noisy as the
+    level.
 
-    4000 nights at 1 %: the contrasts' own variance over starts has to notice. At most 2 %.
+    4000 sessions at 1 %: the contrasts' own variance over launches has to notice. At most 2 %.
     """
     rng = np.random.default_rng(6)
     shape = np.clip(1 - M / 1024, 0, 1)
@@ -133,9 +134,9 @@ def test_starts_that_differ_in_shape_raise_no_alarm() -> None:
     ],
 )
 def test_power_at_five_starts(shape, effect, least) -> None:
-    """Start sd 1 %, one median's error 0.8 %, 16 df stored: some 96, 97, 90 and 97 % are caught.
+    """Launch sd 1 %, one median's error 0.8 %, 16 df stored: some 96, 97, 90 and 97 % are caught.
 
-    2000 nights; the bounds are three standard errors below.
+    2000 sessions; the bounds are three standard errors below.
     """
     rng = np.random.default_rng(7)
     a, b = nights(rng, 2000) + np.log1p(effect * shape), nights(rng, 2000)
@@ -146,7 +147,7 @@ def test_power_at_five_starts(shape, effect, least) -> None:
 def test_a_sunken_floor_is_not_a_regression(sunk: float, most: float) -> None:
     """Faster but for m >= 700: a large excess there, yet slower nowhere.
 
-    4000 nights: 2, 3 and 0.3 % say "regression"; the bounds are four standard errors more.
+    4000 sessions: 2, 3 and 0.3 % say "regression"; the bounds are four standard errors more.
     """
     rng = np.random.default_rng(8)
     a, b = nights(rng, 4000) + np.where(M >= 700, 0.0, -sunk), nights(rng, 4000)
@@ -158,9 +159,10 @@ def test_a_sunken_floor_is_not_a_regression(sunk: float, most: float) -> None:
 
 
 def test_a_pass_hides_no_three_per_cent() -> None:
-    """At a true +3 % everywhere, or at a far end alone, a pass is said in at most 2.5 % of nights.
+    """At a true +3 % everywhere, or at a far end alone, a pass is said in at most 2.5 % of
+    sessions.
 
-    2000 nights; 3.5 % is three standard errors more.
+    2000 sessions; 3.5 % is three standard errors more.
     """
     rng = np.random.default_rng(9)
     for shape in (np.ones(P), M / 1024, CONTEXT / 2048):
@@ -173,9 +175,10 @@ def test_a_pass_hides_no_three_per_cent() -> None:
 
 @pytest.mark.parametrize("stored", [2, 4, 10])
 def test_across_nights_the_nights_noise_counts(stored: int) -> None:
-    """1 % between nights, known from a few stored ones: at most 1 % false alarms in 4000 nights.
+    """1 % between sessions, known from a few stored ones: at most 1 % false alarms in 4000
+    sessions.
 
-    100 records of 40 nights each; 1.5 % allows for their correlation. Read as side by side, the
+    100 records of 40 sessions each; 1.5 % allows for their correlation. Read as side by side, the
     same data alarms in more than 5 %.
     """
     rng = np.random.default_rng(10)
@@ -202,12 +205,12 @@ def test_across_nights_the_nights_noise_counts(stored: int) -> None:
         rates.append(float(said.mean()))
     assert np.mean(rates) <= 0.015
     assert float(alarms(a, b)[0].any.mean()) > 0.05
-    with pytest.raises(ValueError, match="between-nights"):
+    with pytest.raises(ValueError, match="between-session"):
         estimate(a, b, DESIGN, NOTHING, nights=True)
 
 
 def test_linear_drift_cancels_in_abba_order() -> None:
-    """10 % drift over the run: paired off by ABBA, false alarms stay below 1 % (2000 nights)."""
+    """10 % drift over the run: paired off by ABBA, false alarms stay below 1 % (2000 sessions)."""
     rng = np.random.default_rng(11)
     order = np.array([0, 3, 4, 7, 8]), np.array([1, 2, 5, 6, 9])
     a, b = (nights(rng, 2000) + 0.1 * hours[:, None] / 10 for hours in order)
@@ -237,7 +240,7 @@ def test_step_up_is_benjamini_and_hochbergs() -> None:
 
 
 def together(rng, count, pairs=5, machine=0.14, ratio=0.04):
-    """Nights of pairs whose blocks alternated: the machine's part is in both halves."""
+    """Sessions of pairs whose blocks alternated: the machine's part is in both halves."""
     shared = machine * rng.normal(size=(count, pairs, 1))
     a, b = (shared + nights(rng, count, pairs, ratio / np.sqrt(2)) for _ in range(2))
     return a, b
@@ -253,7 +256,7 @@ PAIRS_KNOWN = Prior(None, 0.0, None, 0.0, "a record", pair_sd=0.04, pair_df=12.0
 
 @pytest.mark.parametrize("prior", [NOTHING, PAIRS_KNOWN])
 def test_pairs_measured_together_keep_the_false_alarm_rate(prior) -> None:
-    """4,000 null nights at a nominal 1 %: at most 1.5 % (three standard errors above it)."""
+    """4,000 null sessions at a nominal 1 %: at most 1.5 % (three standard errors above it)."""
     raised, _ = paired_alarms(*together(np.random.default_rng(3), 4000), prior)
     assert raised.any.mean() <= 0.015
 
@@ -270,12 +273,13 @@ def test_pairs_measured_together_see_what_the_machine_hides() -> None:
 
 def test_pairs_come_in_pairs() -> None:
     a, b = together(np.random.default_rng(5), 1)
-    with pytest.raises(ValueError, match="as many starts"):
+    with pytest.raises(ValueError, match="as many launches"):
         estimate(a[:, :4], b, DESIGN, NOTHING, nights=False, paired=True)
 
 
 def test_nights_that_found_no_spread_leave_a_degree_of_freedom() -> None:
-    """Two nights, their spread cut at 0, and a run far quieter than they: Satterthwaite's 0.002."""
+    """Two sessions, their spread cut at 0, and a run far quieter than they: Satterthwaite's
+    0.002."""
     record = NoiseRecord(
         starts=4, nights=2, start_sd=0.2, within_sd=None, night_sd=0.0, pairs=0, points=[]
     )
@@ -300,10 +304,10 @@ def rows_of(part: str) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("level", "least"), [(1, 1.2), (-1, 0.5)])
 @pytest.mark.parametrize("part", ["far", "ends", "absolute"])
 def test_a_places_variance_is_guarded_both_ways(part: str, level: int, least: float) -> None:
-    """Level and contrast may vary together over starts, each by 4 %.
+    """Level and contrast may vary together over launches, each by 4 %.
 
     In step the place varies by twice the sum of the two variances: its own speaks up. Against each
-    other it happens not to vary at all, and the sum holds it up: five starts prove no such luck.
+    other it happens not to vary at all, and the sum holds it up: five launches prove no such luck.
     """
     row, shape = rows_of(part)
     rng = np.random.default_rng(13)

@@ -34,7 +34,7 @@ def slope(experiment: str, axis) -> float:
     return elasticity(log_table(STUDY[experiment], points), [axis(p) for p in points])
 
 
-# Every figure of the study's audit, from the tables it audits.
+# Every value of the study's audit, from the tables it audits.
 
 
 def test_study_cache_rate_band() -> None:
@@ -94,7 +94,7 @@ def test_measures_need_points_and_starts() -> None:
     near, far = Point(512, 32), Point(512, 1024)
     with pytest.raises(MissingError, match="L512-m1024"):
         ratio_of({near: {0: 1.0}}, [near, far], by_append)
-    with pytest.raises(MissingError, match="no start measured all"):
+    with pytest.raises(MissingError, match="no launch measured all"):
         ratio_of({near: {0: 1.0}, far: {1: 1.0}}, [near, far], by_append)
     with pytest.raises(MissingError, match="different"):
         ratio_of({near: {0: 1.0}}, [near], by_append)
@@ -102,7 +102,7 @@ def test_measures_need_points_and_starts() -> None:
         band_of({near: {0: 1.0}}, [near])
     with pytest.raises(MissingError, match="fewer than two"):
         grouped_spread_of({near: {0: 1.0}}, {"low": [near], "mid": []})
-    with pytest.raises(MissingError, match="no start"):
+    with pytest.raises(MissingError, match="no launch"):
         share_of([])
 
 
@@ -125,7 +125,7 @@ def test_spread_of_small_tables() -> None:
     assert (one.value, one.low, one.high, one.smallest, one.largest) == (1.0, None, None, 0, 1)
     flat = spread_of(np.zeros((3, 4)))
     assert (flat.value, flat.low, flat.high) == (0.0, 0.0, 0.0)
-    # Starts that differ by a common level only: the spread is known exactly.
+    # Launches that differ by a common level only: the spread is known exactly.
     exact = spread_of(np.array([[0.0, 0.1], [5.0, 5.1]]))
     assert exact.low == pytest.approx(0.1, abs=1e-6)
     assert exact.high == pytest.approx(0.1, abs=1e-6)
@@ -134,10 +134,10 @@ def test_spread_of_small_tables() -> None:
 @pytest.mark.parametrize("starts", [2, 3, 5])
 @pytest.mark.parametrize("noisy", [1.0, 3.0])
 def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
-    """A constant TTFT: the lower end exceeds 0 in at most 2.5 % of nights, noisy point or not.
+    """A constant TTFT: the lower end exceeds 0 in at most 2.5 % of runs, noisy point or not.
 
-    2000 nights; at a true 2.5 % more than 3.4 % is seen once in 200 seeds. A spread taken per
-    start and averaged is above 0 every night, which is why it is not done.
+    2000 sessions; at a true 2.5 % more than 3.4 % is seen once in 200 seeds. A spread taken per
+    launch and averaged is above 0 every time, which is why it is not done.
     """
     rng = np.random.default_rng(7)
     scale = np.ones(6)
@@ -154,7 +154,7 @@ def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
 
 @pytest.mark.parametrize("truth", [[0, 0, 0, 0, 0, 3.0], [0, 0, 0, 3.0, 3.0, 3.0]])
 def test_spread_covers_the_truth(truth: list[float]) -> None:
-    """Both ends, 2000 nights: each errs in at most 2.5 % (3.4 % is seen once in 200 seeds)."""
+    """Both ends, 2000 sessions: each errs in at most 2.5 % (3.4 % is seen once in 200 seeds)."""
     rng = np.random.default_rng(8)
     too_high = too_low = 0
     for _ in range(2000):

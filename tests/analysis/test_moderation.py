@@ -75,7 +75,7 @@ def test_fewer_than_three_are_no_family() -> None:
     ("louder", "limit"), [(1.0, 0.0125), (1.5, 0.024), (2.5, 0.026), (4.0, 0.02)]
 )
 def test_a_wrong_prior_stays_nearly_honest(louder: float, limit: float) -> None:
-    """40,000 nights at a one-sided 1 %, five starts a side, 16 df of stored noise.
+    """40,000 sessions at a one-sided 1 %, five launches per side, 16 df of stored noise.
 
     With the right prior 1 %; where the run is 1.5 to 2.5 times as noisy as the store said, some
     2.2 %; undiscounted it would be 2.6 and 7 %. Bounds are five standard errors (0.05 to 0.08 %)

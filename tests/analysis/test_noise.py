@@ -27,7 +27,7 @@ def test_planted_components_come_back() -> None:
     assert found.start_sd == pytest.approx(0.02, rel=0.1)
     assert found.night_sd == pytest.approx(0.03, rel=0.2)
     assert {p.point for p in found.points} == set(POINTS)
-    # A single point's figure scatters by the common level and its own part.
+    # A single point's statistic scatters by the common level and its own part.
     sds = [p.start_sd for p in found.points]
     assert np.median(sds) == pytest.approx(np.hypot(0.02, 0.01), rel=0.1)
 
@@ -58,7 +58,7 @@ def test_equal_starts_have_no_noise() -> None:
 
 
 def test_unequal_nights_are_unbiased() -> None:
-    """Mean of 2000 estimates from nights of 2, 3 and 7 starts: within 5 % of the truth."""
+    """Mean of 2000 estimates from sessions of 2, 3 and 7 launches: within 5 % of the truth."""
     rng = np.random.default_rng(2)
     found = []
     for _ in range(2000):

@@ -131,7 +131,7 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
 
 
 def test_the_promise_is_kept() -> None:
-    """The planned effect, stored noise of 16 df itself estimated: caught in 95 % of 4000 nights
+    """The planned effect, stored noise of 16 df itself estimated: caught in 95 % of 4000 sessions
     (93.9 % is three standard errors less)."""
     rng = np.random.default_rng(1)
     design, count = design_of(POINTS), len(POINTS)

@@ -1,7 +1,7 @@
 """Stored runs of real SGLang on a CPU as references: few of them, and every one ends in a verdict.
 
-The suite's A/A nights (benchmarks/nights_cpu.json), the k before a night as its rolling reference.
-With two, 9 of 14 comparisons were beyond a float.
+The suite's A/A sessions (benchmarks/nights_cpu.json), the k before a session as its rolling
+reference. With two, 9 of 14 comparisons were beyond a float.
 """
 
 import pytest
@@ -15,7 +15,7 @@ from benchmarks import nights as real_nights
 from tests.records import builders
 
 PROFILE = real_nights.profile()
-FIRST = 6  # of the twenty nights, the first with enough before it
+FIRST = 6  # of the twenty sessions, the first with enough before it
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_rolling_reference_of_few_nights_ends_in_a_verdict(nights, count):
         (comparison,) = compare_references(
             run, PROFILE, References(rolling=rolling), replicable=True
         )
-        # Nights of one version, and far too few to tell 3 %.
+        # Sessions of one version, and far too few to tell 3 %.
         assert comparison.verdict == "inconclusive"
         assert comparison.role == "rolling"
         assert all(p.p is not None and p.ratio is not None for p in comparison.points)

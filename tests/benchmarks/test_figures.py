@@ -1,4 +1,4 @@
-"""The scatter of a figure over pairs, on arrays whose scatter is known."""
+"""The scatter of a value over pairs, on arrays whose scatter is known."""
 
 import numpy as np
 import pytest

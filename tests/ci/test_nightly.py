@@ -1,4 +1,4 @@
-"""ci/nightly.sh with a stand-in for its interpreter: arguments, outcomes, and what CI is told."""
+"""ci/nightly.sh with a stub for its interpreter: arguments, outcomes, and what CI is told."""
 
 import os
 import signal

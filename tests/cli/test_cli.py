@@ -89,7 +89,7 @@ def test_every_command_explains_itself(command: str, capsys: Captured) -> None:
     assert "usage: append-prefill" in capsys.readouterr().out
 
 
-# compare: far effects and a spread of 0.5 % between starts, so that a false verdict of this seed
+# compare: far effects and a spread of 0.5 % between launches, so that a false verdict of this seed
 # would be a defect; the error rates themselves are the analysis' own tests.
 
 
@@ -403,8 +403,8 @@ def test_store_refuses_what_save_baseline_refuses(
     assert "running server" in refusal("url", both_sides(state={"replicated": False}))
     once = both_sides()
     once.plan.starts = 1
-    assert "one start" in refusal("once", once)
-    assert "no valid start" in refusal("failed", both_sides(verdict="infrastructure"))
+    assert "one launch" in refusal("once", once)
+    assert "no valid launch" in refusal("failed", both_sides(verdict="infrastructure"))
     whole = stored(tmp_path, "whole", both_sides())
     assert main(["baselines", "store", whole, *options]) == 0
     capsys.readouterr()

@@ -81,11 +81,11 @@ def test_either_a_server_or_runs(tmp_path: Path, capsys: Captured) -> None:
     ):
         error = refused(capsys, "noise", "--runs", run, option, value)
         assert f"{option} {value}: cannot go with --runs" in error
-    assert "--nights 0" in refused(capsys, "noise", "--sglang", "planted", "--nights", "0")
+    assert "--nights 0" in refused(capsys, "noise", "--sglang", "simulated", "--nights", "0")
 
 
 def renamed(side: str, **subject: Any) -> Run:
-    """A night of which one side's servers told something else of themselves."""
+    """A session of which one side's servers told something else of themselves."""
     run = night()
     for start in run.starts:
         if start.side == side:
@@ -97,7 +97,7 @@ def renamed(side: str, **subject: Any) -> Run:
     ("run", "what"),
     [
         (night().model_copy(update={"verdict": "infrastructure"}), "a run that failed"),
-        (builders.run(), "no valid starts of both sides"),
+        (builders.run(), "no valid launches of both sides"),
         (night(reference="0.5.19"), "sglang 0.5.23 and 0.5.19"),
         (renamed("reference", prefill_graph="off"), "prefill_graph None and off"),
         (night(1, identity=builders.identity(driver="590.1")), "in driver."),

@@ -1,4 +1,4 @@
-"""`plan`: the figures add up, come from stored runs where there are any, and nothing is sent."""
+"""`plan`: the numbers add up, come from stored runs where there are any, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan(profile: Profile = PROFILE, **options: Any) -> Plan:
 
 
 def test_study_points_and_promise() -> None:
-    """Five starts at 1 % catch 3 % side by side: what the design says of the default plan."""
+    """Five launches at 1 % catch 3 % side by side: what the design says of the default plan."""
     outlook = outlook_of(plan(sides=("candidate", "reference")), PROFILE, None)
     tagged = [p for p in outlook["points"] if p["experiment"]]
     assert len(tagged) == len(PROFILE.points)
@@ -89,7 +89,7 @@ def test_command(tmp_path: Path, capsys: Captured) -> None:
     base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path)]
     assert main([*base, "--against", "--starts", "4"]) == 0
     text = capsys.readouterr().out
-    assert "4 starts of candidate and reference" in text
+    assert "4 launches of candidate and reference" in text
     assert "Minimum detectable effect" in text
     assert "Side by side, +3 % takes" in text
     save_baseline(builders.run(definition=definition_of(PROFILE)), tmp_path)

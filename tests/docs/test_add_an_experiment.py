@@ -79,7 +79,7 @@ class Copy:
 
     def measure(self, *arguments: str, version: str) -> tuple[str, dict[str, Any]]:
         """A short run on a simulated server of that version: what it printed, and its record."""
-        server = f"--sglang=planted:floor_ms=2,new_token_us=0.5,sglang_version={version}"
+        server = f"--sglang=simulated:floor_ms=2,new_token_us=0.5,sglang_version={version}"
         result = self.pytest(*arguments, server, "--starts=2", "--samples=3")
         assert result.returncode in (0, 1), result.stdout + result.stderr
         return result.stdout, json.loads((self.report() / "run.json").read_text())

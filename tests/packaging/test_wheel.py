@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 # Two short launches of a server that answers at once.
 QUICK = (
     "--profile=../calm.toml",
-    "--sglang=planted:floor_ms=3,new_token_us=1",
+    "--sglang=simulated:floor_ms=3,new_token_us=1",
     "--starts=2",
     "--samples=3",
     "--seed=1",
@@ -101,7 +101,9 @@ def installed(environment, tmp_path) -> Installed:
 def test_run_does_the_job_in_an_empty_folder(installed):
     result = installed("append-prefill", "run", *QUICK, "--baseline=none", "--", *EXPERIMENT)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "append-prefill: candidate planted, nothing to compare with; planted" in result.stdout
+    assert (
+        "append-prefill: candidate simulated, nothing to compare with; simulated" in result.stdout
+    )
     assert "verdict: " in result.stdout
     assert installed.left == {"reports"}
     record = installed.record()
@@ -119,7 +121,7 @@ def test_pytest_itself_does_the_same(installed):
 
 
 def test_the_exit_status_is_the_jobs(installed):
-    dead = "--sglang=planted:fault=refuse-start"
+    dead = "--sglang=simulated:fault=refuse-start"
     result = installed("append-prefill", "run", *QUICK, dead, "--baseline=none", "--", *EXPERIMENT)
     assert result.returncode == 7, result.stdout + result.stderr
     assert "verdict: INFRASTRUCTURE" in result.stdout
@@ -141,7 +143,7 @@ def test_shipped_runs_are_read_and_new_ones_are_stored_beside_the_user(installed
     listed = installed("append-prefill", "baselines", "list", "--json")
     versions = {one["version"] for one in json.loads(listed.stdout)}
     assert {"0.5.23", "0.5.5.post3"} <= versions
-    planted = "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.5"
+    planted = "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.5"
     saving = ("run", *QUICK, planted, "--baseline=none", "--save-baseline")
     # -k would store a part as the whole.
     result = installed("append-prefill", *saving)

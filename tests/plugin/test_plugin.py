@@ -1,4 +1,4 @@
-"""Every option of the plugin, with and without xdist, against planted servers."""
+"""Every option of the plugin, with and without xdist, against simulated servers."""
 
 import json
 import time
@@ -36,7 +36,26 @@ def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
     assert len(record["starts"]) == 2
     assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}
     assert record["verdict"] is not None
-    result.stdout.fnmatch_lines(["*candidate planted*, start 1: *", "verdict: *", "report: *"])
+    result.stdout.fnmatch_lines(["*candidate simulated*, start 1: *", "verdict: *", "report: *"])
+
+
+def test_a_simulated_server_goes_by_either_name_and_never_as_sglang(suite):
+    """Runs that were stored under the older name stay comparable."""
+    identities = []
+    for name in ("planted", "simulated"):
+        result = suite.run(
+            f"--sglang={name}:floor_ms=3,new_token_us=1", "--baseline=none", files=FAST
+        )
+        assert result.ret == 0
+        identities.append(suite.record()["identity"])
+        result.stdout.fnmatch_lines(["append-prefill: candidate simulated, nothing *"])
+        texts = [result.stdout.str()] + [
+            (suite.latest() / file).read_text() for file in ("report.html", "summary.md")
+        ]
+        assert not [text for text in texts if "SGLang 0." in text]
+        assert "simulated server" in texts[1]
+    assert identities[0] == identities[1]
+    assert identities[0]["device_kind"] == "planted"
 
 
 def test_selected_experiments_limit_the_points(suite):
@@ -64,7 +83,7 @@ def test_a_profiles_own_claim_has_its_test_and_measures_its_points(suite):
     profile.write_text(TINY.read_text() + OWN)
     result = suite.run(
         f"--profile={profile}",
-        "--sglang=planted:floor_ms=10,new_token_us=300",
+        "--sglang=simulated:floor_ms=10,new_token_us=300",
         "--baseline=none",
         "--starts=3",
         "-kmine_flat",
@@ -82,7 +101,7 @@ def test_without_own_claims_there_is_no_test_of_them(suite, arguments):
         "-p",
         "no:cacheprovider",
         *arguments,
-        "--sglang=planted",
+        "--sglang=simulated",
         "perf_tests/test_profile_claims.py",
     )
     result.assert_outcomes(deselected=1)
@@ -102,7 +121,7 @@ def test_an_own_claim_called_as_one_of_the_studys_is_refused(suite):
 def test_a_broken_finding_fails_the_test_and_the_run(suite):
     # Large against the ms or two that a machine busy with other tests adds.
     result = suite.run(
-        "--sglang=planted:floor_ms=10,new_token_us=200",
+        "--sglang=simulated:floor_ms=10,new_token_us=200",
         "--baseline=none",
         "--starts=3",
         files=FAST,
@@ -117,8 +136,8 @@ def test_a_broken_finding_fails_the_test_and_the_run(suite):
 def test_a_lower_floor_is_a_regime_shift_and_not_red(suite):
     """What prefill graphs do: launch-bound points get faster, m = 256 stays as it was."""
     result = suite.run(
-        "--sglang=planted:floor_ms=40,new_token_us=250,cached_token_us=0",
-        "--against=planted:floor_ms=64,new_token_us=250,cached_token_us=0",
+        "--sglang=simulated:floor_ms=40,new_token_us=250,cached_token_us=0",
+        "--against=simulated:floor_ms=64,new_token_us=250,cached_token_us=0",
         "--starts=3",
         files=FAST,
     )
@@ -132,8 +151,8 @@ def test_a_lower_floor_is_a_regime_shift_and_not_red(suite):
 
 def test_a_regression_side_by_side_fails_and_exits_1(suite):
     result = suite.run(
-        "--sglang=planted:floor_ms=12",
-        "--against=planted:floor_ms=4",
+        "--sglang=simulated:floor_ms=12",
+        "--against=simulated:floor_ms=4",
         "--starts=3",
         "--baseline=none",
         files=("test_regression.py",),
@@ -154,7 +173,7 @@ def test_a_regression_side_by_side_fails_and_exits_1(suite):
 def test_baselines_are_saved_selected_and_compared(suite):
     assert (
         suite.run(
-            "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.5",
+            "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.5",
             "--save-baseline",
             "--baseline=none",
             files=("test_regression.py",),
@@ -164,7 +183,7 @@ def test_baselines_are_saved_selected_and_compared(suite):
     saved = list((suite.pytester.path / "baselines").rglob("*.json"))
     assert [path.name for path in saved] == ["0.5.5.json"]
     result = suite.run(
-        "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.6",
+        "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.6",
         "--baseline=0.5.5",
         files=FAST,
     )
@@ -181,7 +200,7 @@ def test_an_option_that_is_a_path_does_not_move_the_baselines(suite, tmp_path_fa
     result = suite.run(
         "--profile",
         str(elsewhere),
-        "--sglang=planted:floor_ms=3,new_token_us=1,sglang_version=0.5.5",
+        "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.5",
         "--save-baseline",
         "--baseline=none",
         files=("test_regression.py",),
@@ -211,7 +230,7 @@ def test_inconclusive_passes_unless_strict(suite):
 
 def test_a_server_that_does_not_start_is_infrastructure(suite):
     result = suite.run(
-        "--sglang=planted:floor_ms=3,fault=refuse-start", "--baseline=none", files=FAST
+        "--sglang=simulated:floor_ms=3,fault=refuse-start", "--baseline=none", files=FAST
     )
     assert result.ret == 7
     assert suite.record()["verdict"] == "infrastructure"
@@ -233,7 +252,7 @@ append_prefill.run.{module}.{name} = crashing
 """
     )
     result = suite.run(
-        "--baseline=none", "--against=planted:floor_ms=3,new_token_us=1", *workers, files=FAST
+        "--baseline=none", "--against=simulated:floor_ms=3,new_token_us=1", *workers, files=FAST
     )
     assert result.ret == 7
     record, folder = suite.record(), suite.latest()
@@ -278,7 +297,7 @@ session.judge = infinite
 
 def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):
     result = suite.run(
-        "--sglang=planted:floor_ms=3,fault=cache-loss=0.5", "--baseline=none", files=FAST
+        "--sglang=simulated:floor_ms=3,fault=cache-loss=0.5", "--baseline=none", files=FAST
     )
     assert result.ret == 7
     record = suite.record()
@@ -291,11 +310,11 @@ def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):
     [
         (("--sglang=9.9.9",), "--sglang 9.9.9"),
         (("--profile=nope",), "--profile nope"),
-        (("--sglang-url=http://127.0.0.1:9", "--sglang=planted"), "cannot go with"),
+        (("--sglang-url=http://127.0.0.1:9", "--sglang=simulated"), "cannot go with"),
         (("--starts=0",), "--starts 0"),
         (("--budget=-1",), "--budget -1"),
         (("--model=/no/such/model",), "--model /no/such/model"),
-        (("--server-arg=--context-length", "--server-arg=100", "--sglang=planted"), "100"),
+        (("--server-arg=--context-length", "--server-arg=100", "--sglang=simulated"), "100"),
     ],
 )
 def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named):
@@ -332,7 +351,7 @@ def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
     profile.write_text(wide)
     result = suite.run(
         f"--profile={profile}",
-        "--against=planted:floor_ms=3,new_token_us=1",
+        "--against=simulated:floor_ms=3,new_token_us=1",
         "--baseline=none",
         "--strict-verdicts",
         "--starts=3",
@@ -394,7 +413,7 @@ def test_selecting_nothing_leaves_nothing_and_says_what_would(suite, workers):
     # The header is there by then, and from the one process that has a terminal.
     heads = [line for line in result.outlines if line.startswith("append-prefill: candidate ")]
     assert heads == [
-        "append-prefill: candidate planted, nothing to compare with; planted; profile tiny"
+        "append-prefill: candidate simulated, nothing to compare with; simulated; profile tiny"
     ]
     result.stdout.fnmatch_lines(["append-prefill: 9 points × 2 server launches × 3 samples, *"])
 
@@ -409,7 +428,7 @@ def test_selecting_nothing_leaves_earlier_runs_alone(suite):
 
 def test_two_devices_are_used_by_two_workers(suite):
     result = suite.run(
-        "--sglang=planted:floor_ms=3,new_token_us=1,devices=2",
+        "--sglang=simulated:floor_ms=3,new_token_us=1,devices=2",
         "--baseline=none",
         "--starts=4",
         "-n",
@@ -464,7 +483,7 @@ def test_measured(measured):
 """
     )
     result = suite.run(
-        "--sglang=planted:floor_ms=3,new_token_us=1,devices=2",
+        "--sglang=simulated:floor_ms=3,new_token_us=1,devices=2",
         "--baseline=none",
         "--starts=8",
         "-n",
@@ -487,8 +506,8 @@ def test_blocks_of_both_sides_alternate_where_the_profile_says_so(suite):
     profile.write_text(TINY.read_text().replace("[plan]", "[plan]\ninterleave = true"))
     result = suite.run(
         f"--profile={profile}",
-        "--sglang=planted:floor_ms=12,new_token_us=1",
-        "--against=planted:floor_ms=4,new_token_us=1",
+        "--sglang=simulated:floor_ms=12,new_token_us=1",
+        "--against=simulated:floor_ms=4,new_token_us=1",
         "--baseline=none",
         "--starts=3",
         files=("test_regression.py",),

@@ -172,7 +172,7 @@ def side_by_side(
     points: Sequence[Point] = POINTS,
     **changes: Any,
 ) -> Run:
-    """A run of two sides; `changes` are those of `run`, but for what the starts are made of."""
+    """A run of two sides; `changes` are those of `run`, but for what the launches are made of."""
     made = run(version, starts=3, **changes)
     sides: list[tuple[Side, str, float]] = [
         ("candidate", version, 20.0),

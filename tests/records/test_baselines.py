@@ -105,7 +105,7 @@ def test_run_is_left_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"verdict": "infrastructure"}, {"starts": 0}])
 def test_nothing_measured_is_no_baseline(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="holds no valid start"):
+    with pytest.raises(UsageError, match="holds no valid launch"):
         save_baseline(builders.run(**changes), tmp_path)
 
 

@@ -189,7 +189,7 @@ def test_two_starts_of_a_side_are_told_apart_by_index(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     data["starts"][1]["index"] = 0
     path.write_text(json.dumps(data))
-    with pytest.raises(UsageError, match="two candidate starts have the index 0"):
+    with pytest.raises(UsageError, match="two candidate launches have the index 0"):
         read_run(path)
 
 

@@ -1,6 +1,6 @@
 """Parts of sample runs for the report's tests: a cost model, a seed, no I/O.
 
-TTFT(L, m) = max(floor, a m) + b L, with a start's level, noise and planted changes on top.
+TTFT(L, m) = max(floor, a m) + b L, with a launch's level, noise and simulated changes on top.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def level_of(starts: list[Start], side: Side, point: Point) -> list[float]:
 
 
 def spread(values: list[float]) -> tuple[float | None, float | None, float | None]:
-    """Median and a t-like 95 % interval over starts; (median, None, None) for one start."""
+    """Median and a t-like 95 % interval over launches; (median, None, None) for one launch."""
     if not values:
         return None, None, None
     middle = statistics.median(values)
@@ -411,7 +411,7 @@ def side_by_side(
         kind="side-by-side",
         provenance="suite",
         confirmed=verdict in ("regression", "improvement", "pass"),
-        method="Welch on log medians of starts, Benjamini-Hochberg over points, one joint test",
+        method="Welch on log medians of launches, Benjamini-Hochberg over points, one joint test",
         points=effects,
         surface=[
             effect("overall level", level, 1.0, 0.006, joint),

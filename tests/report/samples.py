@@ -51,7 +51,7 @@ def regression() -> Run:
             "confirmed": False,
             "reference": "0.5.22",
             "looks": [],
-            "reason": "Suspected against the stored baseline; nights differ more than starts.",
+            "reason": "Suspected against the stored baseline; sessions differ more than launches.",
         }
     )
     comparison = run.comparison.model_copy(update={"others": [suspected]})
@@ -61,14 +61,14 @@ def regression() -> Run:
     for start, reason, n in ((starts[1], "cached_tokens is not L", 3), (starts[2], "retracted", 1)):
         start.series[4].void.append(Void(reason=reason, count=n))
     for series in starts[1].series:
-        series.void.append(Void(reason="block void: throttled", count=1))
+        series.void.append(Void(reason="block invalid: throttled", count=1))
     assert starts[3].warmup is not None
     starts[3].warmup.stationary = False
     return run.model_copy(
         update={
             "comparison": comparison,
             "starts": starts,
-            "warnings": ["candidate start 4 was still drifting after 30 warm-up rounds."],
+            "warnings": ["candidate launch 4 was still drifting after 30 warm-up rounds."],
         }
     )
 
@@ -139,7 +139,7 @@ def suspected() -> Run:
             "confirmed": False,
             "others": [],
             "looks": [],
-            "reason": "Across nights: the stored between-nights spread is in every interval.",
+            "reason": "Across sessions: the stored between-session scatter is in every interval.",
         }
     )
     starts = [s for s in run.starts if s.side == "candidate"]
@@ -256,7 +256,7 @@ def not_comparable() -> Run:
 
 
 def infrastructure() -> Run:
-    """No start got ready: no points at all."""
+    """No launch got ready: no points at all."""
     started = starts_of([], "candidate", Model(), random.Random(1), count=2)
     failure = (
         "the server ended with status 1 before it was ready\n"
@@ -280,8 +280,8 @@ def infrastructure() -> Run:
         subject={},
         verdict="infrastructure",
         warnings=[
-            "candidate start 1 failed: the server ended with status 1 before it was ready",
-            "Nothing can be said of this run: no candidate start was measured to its end",
+            "candidate launch 1 failed: the server ended with status 1 before it was ready",
+            "Nothing can be said of this run: no candidate launch was measured to its end",
         ],
     )
 
@@ -304,15 +304,15 @@ def attached() -> Run:
                         "low": None,
                         "high": None,
                         "verdict": unsure,
-                        "reason": "One start gives no interval; two or more give a verdict.",
+                        "reason": "One launch gives no interval; two or more give a verdict.",
                     }
                 )
                 for f in findings()
             ],
             "verdict": "inconclusive",
             "warnings": [
-                "A running server was measured: its starts cannot be replicated, so the "
-                "intervals leave out how starts differ and are too narrow."
+                "A running server was measured: its launches cannot be replicated, so the "
+                "intervals leave out how launches differ and are too narrow."
             ],
         }
     )

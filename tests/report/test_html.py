@@ -14,6 +14,7 @@ from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.words import WORDS
 from tests.report import parts, samples
+from tests.test_words import house_words_in
 
 VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -114,6 +115,13 @@ def test_ids_are_unique_and_every_anchor_leads_somewhere(rendered: tuple[str, st
     assert set(labels) <= set(ids)
 
 
+def test_what_is_read_has_no_house_words(rendered: tuple[str, str, Page]) -> None:
+    """Of the page as assembled: words that templates and counts put together, tooltips too."""
+    _, _, page = rendered
+    shown = [a[key] for _, a in page.tags for key in ("title", "aria-label") if key in a]
+    assert not house_words_in(" | ".join([page.words, *shown]))
+
+
 def test_renders_without_a_profile(rendered: tuple[str, str, Page]) -> None:
     name, _, _ = rendered
     _, page = page_of(name, with_profile=False)
@@ -171,7 +179,7 @@ def test_a_suspicion_is_marked_with_the_command_that_confirms_it() -> None:
 
 
 def test_attached_server_is_marked() -> None:
-    assert "attached server, its starts not replicated" in page_of("attached")[1].words
+    assert "attached server, its launches not replicated" in page_of("attached")[1].words
 
 
 def test_a_pass_on_findings_alone_does_not_speak_for_the_comparison() -> None:
@@ -199,7 +207,7 @@ def test_infrastructure_shows_the_servers_last_words_and_no_result() -> None:
     assert "RuntimeError: CUDA error: out of memory <allocator & pool>" in page.words
     assert "No sample was taken." in page.words
     assert "Points" not in page.rows
-    assert page.rows["Starts"] == 2
+    assert page.rows["Launches"] == 2
 
 
 def test_not_comparable_lists_the_fields_with_both_values() -> None:
@@ -216,10 +224,10 @@ def test_tables_have_a_row_for_everything_in_the_record() -> None:
     assert page.rows["Findings"] == len(run.findings)
     assert page.rows["Points"] == len(run.comparison.points)
     assert page.rows["Surface"] == 5  # four fitted quantities and the overall level
-    assert page.rows["Starts"] == len(run.starts)
-    assert page.rows["Looks"] == 2
-    assert page.rows["Void samples"] == 3
-    assert page.rows["Void blocks"] == 2
+    assert page.rows["Launches"] == len(run.starts)
+    assert page.rows["Interim analyses"] == 2
+    assert page.rows["Invalid samples"] == 3
+    assert page.rows["Invalid blocks"] == 2
     assert page.rows["Superseded comparisons"] == 1
     assert page.rows["Subject"] == len(run.subject)
     assert page.rows["Noise"] == len(run.points)

@@ -68,7 +68,7 @@ class World:
 
 def test_without_a_reference_the_planned_starts_are_all():
     state = World(Model()).decide(QueueState(planned=5))
-    assert state.closed == "all planned starts are measured"
+    assert state.closed == "all planned launches are measured"
 
 
 def test_a_clear_difference_ends_at_the_first_look():
@@ -78,7 +78,7 @@ def test_a_clear_difference_ends_at_the_first_look():
 
 
 def test_an_undecided_run_looks_again_and_every_look_is_kept():
-    # +2 %, between the two policy effects, where starts scatter by 2.5 %
+    # +2 %, between the two policy effects, where launches scatter by 2.5 %
     world = World(Model(floor_ms=19.8), Model(), sd=0.025)
     state = QueueState(planned=5)
     while state.closed is None:
@@ -120,7 +120,7 @@ def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
 
 
 def test_what_the_nights_alone_could_not_call_is_confirmed_too():
-    """+6 % is within what nights differ by, and worth ten minutes."""
+    """+6 % is within what sessions differ by, and worth ten minutes."""
     engine = SimpleNamespace(label="0.5.22")
     world = World(Model(floor_ms=20.6), chosen=STORED, confirming=engine)
     world.models["reference"] = Model()
@@ -138,7 +138,7 @@ def test_a_night_like_the_stored_one_confirms_nothing():
 def test_a_suspect_without_its_environment_stays_a_suspect():
     state = World(Model(floor_ms=24), chosen=STORED).decide(QueueState(planned=5))
     assert state.confirm_from is None
-    assert state.closed == "all planned starts are measured"
+    assert state.closed == "all planned launches are measured"
 
 
 def test_without_a_reference_engine_there_is_none_to_run():
@@ -146,7 +146,7 @@ def test_without_a_reference_engine_there_is_none_to_run():
         World(Model()).decider.engine("reference", QueueState(planned=1))
 
 
-# Starts take a minute each, five of the candidate are measured; a pair takes two.
+# Launches take a minute each, five of the candidate are measured; a pair takes two.
 @pytest.mark.parametrize(
     ("minutes", "pairs"),
     [(600, 5), (15, 5), (14.9, 4), (11, 3), (9, 2), (8.9, None), (6, None), (5, None), (4, None)],

@@ -121,7 +121,7 @@ def ssh(tmp_path):
         server.wait(10)
 
 
-PLANTED = "--sglang=planted:floor_ms=3,new_token_us=1,devices=2"
+PLANTED = "--sglang=simulated:floor_ms=3,new_token_us=1,devices=2"
 
 
 @pytest.mark.parametrize("local", [(), ("--tx", "popen")])

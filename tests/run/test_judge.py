@@ -1,4 +1,4 @@
-"""Which comparison counts, and what makes a run worthless. Simulated starts, fixed seeds."""
+"""Which comparison counts, and what makes a run worthless. Simulated launches, fixed seeds."""
 
 import random
 from types import SimpleNamespace
@@ -61,7 +61,7 @@ def test_a_night_after_the_shift_is_no_news_and_not_red():
         (flat,) = (f for f in result.findings if f.id == "append_flatness")
         assert (flat.verdict, flat.standing) == ("regime-shift", True)
         assert result.verdict == result.comparison.verdict != "regression"
-    # Without a reference the first such night is red: someone has to look at it.
+    # Without a reference the first such run is red: someone has to look at it.
     (flat,) = (f for f in judged(run_of(low)).findings if f.id == "append_flatness")
     assert flat.verdict == "broken"
 
@@ -133,7 +133,7 @@ def test_too_few_valid_samples_are_named_by_point_and_reason():
 
 
 def test_no_start_at_all_is_a_problem():
-    assert too_few_valid(run_of(), PROFILE) == ["No candidate start was measured to its end."]
+    assert too_few_valid(run_of(), PROFILE) == ["No candidate launch was measured to its end."]
 
 
 def test_the_studys_several_rows_of_a_point_are_pooled():

@@ -65,7 +65,7 @@ def points(draw: st.DrawFn) -> list[Point]:
 
 @st.composite
 def sides(draw: st.DrawFn, side: Side, common: list[Point], interleaved: bool) -> list[Start]:
-    """Starts of a side, maybe with holes, invalid blocks and failures, and with any scatter.
+    """Launches of a side, maybe with holes, invalid blocks and failures, and with any scatter.
 
     They measured the `common` points, or now and then others.
     """
@@ -163,7 +163,7 @@ def stored(draw: st.DrawFn, common: list[Point]) -> Run:
 
 @st.composite
 def rolling(draw: st.DrawFn, common: list[Point]) -> Run:
-    """Several nights as one run, as `references.gather` makes it."""
+    """Several sessions as one run, as `references.gather` makes it."""
     count = draw(st.integers(2, 5))
     nights = [draw(sides("candidate", common, interleaved=False)) for _ in range(count)]
     noise = noise_of(nights) if draw(st.booleans()) else None

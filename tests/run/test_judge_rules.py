@@ -415,7 +415,7 @@ def test_a_record_of_one_day_borrows_how_nights_differ(own, site):
 
 
 WHOSE_STARTS = [
-    # the other side's, a stored run, its identity, its provenance, not binding, whose starts
+    # the other side's, a stored run, its identity, its provenance, not binding, whose launches
     (True, True, {}, "suite", (), "other side"),
     (True, False, {}, "suite", (), "other side"),
     (False, True, {}, "suite", (), "stored"),
@@ -440,7 +440,7 @@ def test_what_the_findings_are_held_against(case):
     floor = {"other side": 40, "stored": 80}.get(whose)
     if floor is None:
         assert starts == []
-        # The study's table has medians and no starts; this one is bare.
+        # The study's table has medians and no launches; this one is bare.
         assert medians == ({} if provenance == "study" else None)
         return
     assert len(starts) == 5

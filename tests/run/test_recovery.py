@@ -75,10 +75,10 @@ def surface():
     [("floor_ms", 8.0), ("new_token_us", 12.0), ("cached_token_us", 3.0)],
 )
 def test_what_was_planted_lies_in_the_interval(surface, name, planted):
-    """Fixed seeds: the planted start levels are the same each time.
+    """Fixed seeds: the simulated launch levels are the same each time.
 
     The client's own share of the floor, a few tenths of a ms on a busy machine, is within the
-    half-width that a start-to-start sd of 5 % gives six starts (0.4 ms on the floor).
+    half-width that a launch-to-launch sd of 5 % gives six launches (0.4 ms on the floor).
     """
     estimate = getattr(surface, name)
     assert estimate.low <= planted <= estimate.high

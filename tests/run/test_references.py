@@ -43,7 +43,7 @@ def test_another_identitys_noise_is_not_borrowed(tmp_path):
 
 
 def test_the_rolling_window_goes_on_when_an_experiment_is_added(tmp_path):
-    """Nights before and after, the older ones of a suite whose records told no protocol."""
+    """Sessions before and after, the older ones of a suite whose records told no protocol."""
     more = (*builders.POINTS, Point(96, 64))
     for day in range(3):
         run = builders.run(created_at=builders.CREATED + timedelta(hours=day))

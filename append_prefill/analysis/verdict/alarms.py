@@ -1,6 +1,6 @@
-"""When the parts of the joint test raise an alarm, and when a night passes.
+"""When the parts of the joint test raise an alarm, and when a run passes.
 
-The night's false-alarm rate is split over the four parts by `joint.SHARES` (Bonferroni, so it holds
+The run's false-alarm rate is split over the four parts by `joint.SHARES` (Bonferroni, so it holds
 whatever their dependence), and among the points by Benjamini & Hochberg's step-up rule, which
 rejects something exactly when Simes' global test does.
 
@@ -8,9 +8,9 @@ A contrast alone is no regression: where the floor sank, the far end has an exce
 slower. So the place of a contrast also has to be slower in absolute terms, by `min_effect` at least
 and significantly: at a nominal 5 % (one-sided), at the whole rate if the level leans the other way,
 and at a third of it, stepped up over the points, if the level has moved the other way (at 5 %).
-Simulated with the study's points, start sd 1 %: where nothing differs 0.5 % of nights alarm; where
+Simulated with the study's points, launch sd 1 %: where nothing differs 0.5 % of runs alarm; where
 some points sank and none rose, 0.2 to 2 %, and 4 % at worst (every other point 3 % faster, which
-one night's level cannot tell from the other half being slower). Without the three steps: 10 %.
+one session's level cannot tell from the other half being slower). Without the three steps: 10 %.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from append_prefill.analysis.moderation import FloatArray
 BoolArray = NDArray[np.bool_]
 
 NOMINAL = 0.05
-"""One-sided level at which a contrast's place must be slower in absolute terms."""
+"""One-sided rate at which a contrast's place must be slower in absolute terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def passes(joint: Joint, *, must_catch: float) -> BoolArray:
     """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided 95 % intervals
     of the level and of both far ends are below it.
 
-    Single points are no part of the promise: five starts cannot give it, and each shows its own
+    Single points are no part of the promise: five launches cannot give it, and each shows its own
     minimum detectable effect.
     """
     most = float(np.log1p(must_catch))

@@ -47,22 +47,23 @@ def compare(
     alpha: float | None = None,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
 ) -> Comparison:
-    """Judge the candidate's starts against the reference's; their `side` is not looked at.
+    """Judge the candidate's launches against the reference's; their `side` is not looked at.
 
     `shown`: both sides' launches whose medians stand as times beside the changes, where those are
     more than are compared (launches of incomplete pairs); by default those that are compared.
 
-    Points are those both measured. `alpha` is the one-sided false-alarm rate of this look, by
-    default the whole of `policy.false_alarm_rate`; an adaptive run passes what `sequential.plan`
-    gives the look. `improvement` is symmetric, with a false-alarm rate of its own. Starts that were
-    measured together, blocks alternating, are compared within their pairs.
+    Points are those both measured. `alpha` is the one-sided false-alarm rate of this interim
+    analysis, by default the whole of `policy.false_alarm_rate`; an adaptive run passes what
+    `sequential.plan` gives the interim analysis. `improvement` is symmetric, with a false-alarm
+    rate of its own. Launches that were measured together, blocks alternating, are compared within
+    their pairs.
 
     Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
     intervals of the level and of the effects at the largest m and L are below `must_catch`, and the
-    medians show no slow-down of that size that the compared figure does not;
+    medians show no slow-down of that size that the compared statistic does not;
     `not-comparable` without a common point; else `inconclusive`, so always with fewer than two
-    starts on a side, with the study's table as the reference (one value a point) and, across
-    nights, without a known between-nights noise.
+    launches on a side, with the study's table as the reference (one value a point) and, across
+    sessions, without a known between-session noise.
     """
     alpha = policy.false_alarm_rate if alpha is None else alpha
     a_starts, b_starts = usable(candidate, None), usable(reference, None)
@@ -172,7 +173,7 @@ def _slower_points(sides: Sides, judged: Judged) -> list[tuple[int, int]]:
 def _starts_needed(
     sides: Sides, judged: Judged, prior: Prior, policy: Policy, *, nights: bool
 ) -> int | None:
-    """Starts a side for `must_catch` to be caught 95 times in 100.
+    """Launches per side for `must_catch` to be caught 95 times in 100.
 
     More than there are if the verdict is inconclusive, since those did not settle it.
     """

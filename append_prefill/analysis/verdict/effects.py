@@ -26,7 +26,7 @@ not be read."""
 
 
 LOG_MAX = float(np.log(1e9))
-"""A ratio beyond 1e9 either way is no figure: an interval that wide has no end there."""
+"""A ratio beyond 1e9 either way is no value: an interval that wide has no end there."""
 
 
 def _ratio(log: float) -> float | None:
@@ -78,7 +78,8 @@ def _effect(
 
 
 def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
-    """Floor, cost per new and per cached token of both sides in one form, ratio by a t over starts.
+    """Floor, cost per new and per cached token of both sides in one form, ratio by a t over
+    launches.
 
     They explain; the joint test decides. So they are named only in the direction it rejects.
     """
@@ -118,7 +119,7 @@ def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
                 )
             )
         else:
-            # Some start shows no such cost at all: there is no ratio to speak of.
+            # Some launch shows no such cost at all: there is no ratio to speak of.
             effects.append(
                 Effect(
                     name=name,
@@ -181,10 +182,10 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
 
 
 def median_level(sides: Sides, policy: Policy) -> float | None:
-    """The level's ratio in medians, where it is another than in the figure that is compared.
+    """The level's ratio in medians, where it is another than in the statistic that is compared.
 
     That is: by `must_catch` or more, and beyond what happens once in a hundred runs. Then samples
-    scatter differently on the two sides, which the figure alone would take for speed.
+    scatter differently on the two sides, which the statistic alone would take for speed.
     """
     rest = [
         (middle - figure).mean(axis=1, keepdims=True)
@@ -205,7 +206,7 @@ def point_effects(
 ) -> list[PointEffect]:
     """All common points; those left out of the joint test stay `bare`, without a verdict.
 
-    `own_df`: the degrees of freedom of the run's own starts.
+    `own_df`: the degrees of freedom of the run's own launches.
     """
     joint = judged.joint
     share = judged.alpha * judged.design.shares.get("points", 1.0) / len(judged.design.points)

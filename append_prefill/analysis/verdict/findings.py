@@ -85,10 +85,10 @@ def judge_findings(
     link_gb_per_s: float,
     before: Sequence[Start] = (),
 ) -> list[Finding]:
-    """Every finding of the study, then the profile's own, judged on the candidate's starts.
+    """Every finding of the study, then the profile's own, judged on the candidate's launches.
 
     `reference`: median TTFT in ms by point of the run compared with, or None; `before`: its
-    starts, as candidate, where it has any. Both only serve to tell a regime shift, new or
+    launches, as candidate, where it has any. Both only serve to tell a regime shift, new or
     standing, from a broken finding. `link_gb_per_s`: the profile's link.
     """
 

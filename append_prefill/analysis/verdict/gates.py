@@ -67,12 +67,13 @@ def gate(
     """Verdict of a measured finding, and why, under a bound that has a meaning.
 
     `medians` and `reference`: median TTFT in ms by point, of the candidate and of the run compared
-    with. `before`: the finding as that run measured it, None if it has no starts to measure it on.
+    with. `before`: the finding as that run measured it, None if it has no launches to measure it
+    on.
 
     Where the reference is beyond the bound too, the regime had shifted before this version, and
-    whoever kept that run as the reference has seen it. Red again every night, it would hide the
-    night on which something changes; whether this version is slower is the comparison's to say.
-    A figure whose interval lies wholly above the reference's own is this version's doing all the
+    whoever kept that run as the reference has seen it. Red again in every run, it would hide the
+    run in which something changes; whether this version is slower is the comparison's to say. A
+    value whose interval lies wholly above the reference's own is this version's doing all the
     same: `broken`.
     """
     limit = bound.limit

@@ -18,7 +18,7 @@ ORDER: tuple[RunVerdict, ...] = (
 """Worst first. A run without anything judged is `infrastructure`: measuring nothing is red.
 
 `regression` before `broken`, as it names a change and not only a state. `not-comparable` after
-`inconclusive`, as no more starts would help it. A regime shift is news, not a fault: it counts as
+`inconclusive`, as no more launches would help it. A regime shift is news, not a fault: it counts as
 an improvement, for by its definition something got faster and nothing slower. One that stands since
 the reference is not even news, and leaves the verdict to the comparison.
 """

@@ -3,12 +3,13 @@
 A group-sequential rule with fixed analyses. Each has its own part of the false-alarm rate, fixed
 before anything is measured, and `compare` is given that part as its `alpha`; by the union bound
 the parts sum to at most the policy's rate whatever the data decide about going on. (An exact
-Lan-DeMets boundary would use the looks' correlation to gain some power, but needs the joint law of
-a test made of four parts; here nothing is assumed about it.)
+Lan-DeMets boundary would use the interim analyses' correlation to gain some power, but needs the
+joint law of a test made of four parts; here nothing is assumed about it.)
 
-The first look spends most: it comes after the planned starts, which alone give the promised power,
-and most nights end there. The rest is shared equally by the later looks, whose larger samples make
-up for the smaller parts. Stopping for `pass` costs nothing, as a pass is no alarm.
+The first interim analysis spends most: it comes after the planned launches, which alone give the
+promised power, and most runs end there. The rest is shared equally by the later interim analyses,
+whose larger samples make up for the smaller parts. Stopping for `pass` costs nothing, as a pass is
+no alarm.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from append_prefill.records.run import Comparison, Look
 from append_prefill.workload.profile import Policy
 
 FIRST_SHARE = 0.8
-"""Part of the false-alarm rate spent at the first of several looks. 0.8 of a one-sided 0.7 % moves
-the critical z from 2.46 to 2.54: 0.05 sd of power given up, for the right to look again."""
+"""Part of the false-alarm rate spent at the first of several interim analyses. 0.8 of a one-sided
+0.7 % moves the critical z from 2.46 to 2.54: 0.05 sd of power given up, for the right to look
+again."""
 
 GROWTH = 0.6
-"""A further look adds this part of the starts of the first: three looks of 5, 8 and 11 starts a
-side, which takes a standard error to two thirds."""
+"""A further interim analysis adds this part of the launches of the first: three interim analyses of
+5, 8 and 11 launches per side, which takes a standard error to two thirds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,15 @@ class Schedule:
 
 
 def schedule_of(policy: Policy, first_starts: int, max_starts: int | None = None) -> Schedule:
-    """Looks of an adaptive run whose first comes after `first_starts` starts a side.
+    """Interim analyses of an adaptive run whose first comes after `first_starts` launches per side.
 
     Fewer than `policy.looks` where `max_starts` (what the budget holds) leaves no room; the whole
     rate then goes to those there are. Raises ValueError unless 1 <= first_starts <= max_starts.
     """
     if first_starts < 1 or (max_starts is not None and max_starts < first_starts):
-        raise ValueError("the budget must hold the first look's starts, at least one")
+        raise ValueError(
+            "the budget must hold the launches of the first interim analysis, at least one"
+        )
     step = max(1, round(GROWTH * first_starts))
     starts = [first_starts + look * step for look in range(policy.looks)]
     if max_starts is not None:
@@ -84,16 +88,17 @@ def suspects_of(comparison: Comparison) -> tuple[str, ...]:
 
 
 def next_step(comparison: Comparison, looks: Sequence[Look], schedule: Schedule) -> Step:
-    """Whether the look just judged, `comparison`, ends the run.
+    """Whether the interim analysis just judged, `comparison`, ends the run.
 
     `looks` are the earlier ones, without this; `comparison` must have been made with
-    `schedule.alphas[len(looks)]`. Goes on only while the verdict is inconclusive, a look is left,
-    and more starts could settle it: neither across nights, where they hardly help, nor where
-    nothing can be compared. Raises ValueError if there were more looks than planned.
+    `schedule.alphas[len(looks)]`. Goes on only while the verdict is inconclusive, an interim
+    analysis is left, and more launches could settle it: neither across sessions, where they hardly
+    help, nor where nothing can be compared. Raises ValueError if there were more interim analyses
+    than planned.
     """
     number = len(looks)
     if number >= len(schedule.starts):
-        raise ValueError(f"look {number + 1} of {len(schedule.starts)} planned")
+        raise ValueError(f"interim analysis {number + 1} of {len(schedule.starts)}")
     suspects = suspects_of(comparison)
 
     def stop(code: Literal["settled", "nights", "last"]) -> Step:

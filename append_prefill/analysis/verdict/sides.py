@@ -38,27 +38,29 @@ class Sides:
 
     @property
     def per_start(self) -> float:
-        """Variance of the difference of the sides' means, for a variance of 1 a start (or pair)."""
+        """Variance of the difference of the sides' means, for a variance of 1 per launch (or
+        pair).
+        """
         if self.paired:
             return 1 / len(self.candidate)
         return 1 / len(self.candidate) + 1 / len(self.reference)
 
     @property
     def own_df(self) -> float:
-        """Degrees of freedom that this run's own starts (or pairs) give."""
+        """Degrees of freedom that this run's own launches (or pairs) give."""
         pairs = len(self.candidate)
         return float(pairs - 1 if self.paired else pairs + len(self.reference) - 2)
 
     def spread(self, a: FloatArray, b: FloatArray) -> Spread:
-        """Of the mean difference of figures a start, shapes (starts, k)."""
+        """Of the mean difference of statistics per launch, shapes (launches, k)."""
         return paired_spread(a, b) if self.paired else own_spread(a, b)
 
 
 def complete(a: FloatArray, b: FloatArray) -> tuple[list[int], list[int], list[int]]:
     """Rows of `a`, rows of `b` and columns of both that are left when holes are cut out.
 
-    The joint test needs every point of every start. The row or column with the largest share of
-    NaN goes first, until none is left; columns before rows where shares are equal, a start being
+    The joint test needs every point of every launch. The row or column with the largest share of
+    NaN goes first, until none is left; columns before rows where shares are equal, a launch being
     worth more than a point.
     """
     rows_a, rows_b = list(range(a.shape[0])), list(range(b.shape[0]))

@@ -69,8 +69,8 @@ def without_verdict(
 def compare_with_study(points: Sequence[PointSummary], study: Run, policy: Policy) -> Comparison:
     """Effect sizes of the candidate's points against the study's table, never a verdict.
 
-    `points` of `study` are used if it has any, else the medians of its starts. Points with a ratio
-    below `min_effect` from 1 are no different from any other here: one value has no spread.
+    `points` of `study` are used if it has any, else the medians of its launches. Points with a
+    ratio below `min_effect` from 1 are no different from any other here: one value has no scatter.
     """
     table = {p.point: p.median_ms for p in study.points}
     if not table:

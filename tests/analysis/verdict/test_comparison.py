@@ -17,7 +17,7 @@ RECORD = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_s
 
 
 def side(seed: int, starts: int = 5, effect=0.0) -> list[Start]:
-    """Starts around 20 ms whose noise averages out exactly, so that effects are exact."""
+    """Launches around 20 ms whose noise averages out exactly, so that effects are exact."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(starts, 1))
     cells = rng.normal(size=(starts, P))
@@ -111,7 +111,7 @@ def test_slower_points_come_first_where_most_got_faster() -> None:
 
 
 def test_below_the_least_effect_nothing_is_named() -> None:
-    # Many starts make +1 % certain; it is still below what is worth a name.
+    # Many launches make +1 % certain; it is still below what is worth a name.
     found = judged(side(1, starts=40, effect=0.01), side(2, starts=40))
     assert effect_of(found, "level").p < 1e-4
     assert found.verdict == "pass"
@@ -292,7 +292,7 @@ def test_the_study_gives_effects_and_never_a_verdict() -> None:
     from_points = study_run(points=[p.model_dump() for p in summarise_points(side(2), profile())])
     assert len(compare_with_study(points, from_points, POLICY).points) == P
     assert compare_with_study([], study, POLICY).verdict == "not-comparable"
-    # Through `compare`, too, even where someone gives it several starts.
+    # Through `compare`, too, even where someone gives it several launches.
     assert judged(side(1, effect=0.3), side(2), provenance="study").verdict == "inconclusive"
 
 
@@ -336,7 +336,7 @@ def test_one_interleaved_pair_gives_no_verdict() -> None:
 
 
 def requests_of(seed: int, spread: float, level: float = 0.0, starts: int = 5) -> list[Start]:
-    """Starts of nine requests a point that scatter inside a start by `spread`."""
+    """Launches of nine requests a point that scatter inside a launch by `spread`."""
     rng = np.random.default_rng(seed)
     log_ms = np.log(20) + level + 0.01 * rng.normal(size=(starts, 1, 1))
     log_ms = log_ms + spread * rng.normal(size=(starts, P, 9))

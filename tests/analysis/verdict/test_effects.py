@@ -12,7 +12,8 @@ QUIET = NoiseRecord(starts=0, nights=0, start_sd=None, within_sd=None, night_sd=
 
 
 def compared(effects, kind="side-by-side"):
-    """Nine starts a side that scatter by 0.01 %, the candidate with `effects` (relative) on top."""
+    """Nine launches per side that scatter by 0.01 %, the candidate with `effects` (relative) on
+    top."""
     rng = np.random.default_rng(3)
     a, b = (np.log(20) + 1e-4 * rng.normal(size=(9, len(POINTS))) for _ in range(2))
     return compare(
@@ -54,7 +55,7 @@ def test_a_point_is_named_by_an_effect_worth_a_name(others, effect, verdict):
 
 
 def test_no_point_is_named_where_the_joint_test_does_not_reject():
-    """Each at +2 %, each side's starts scattering by 4 % in common: no call, so no names."""
+    """Each at +2 %, each side's launches scattering by 4 % in common: no call, so no names."""
     rng = np.random.default_rng(6)
     a, b = (np.log(20) + 0.04 * rng.normal(size=(3, 1)) + np.zeros(len(POINTS)) for _ in range(2))
     found = compare(

@@ -15,7 +15,7 @@ BOUND = Bound(limit=1.2, argument="An argument of at least twenty letters.")
 
 
 def gated(near, far, *, low=1.3, high=1.5, far_points=(FAR,), reference=True, before=None):
-    """A figure beyond its bound, the ends at `near` and `far` times the reference's 20 ms."""
+    """A value beyond its bound, the ends at `near` and `far` times the reference's 20 ms."""
     measured = Measured(1.4, low, high, 5, near=(NEAR,), far=far_points)
     medians = {NEAR: 20.0 * near, FAR: 20.0 * far}
     known = {NEAR: 20.0, FAR: 20.0} if reference else None

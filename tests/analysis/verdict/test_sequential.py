@@ -88,7 +88,7 @@ def test_the_undecided_goes_on_until_the_looks_are_spent() -> None:
     assert next_step(undecided, [look(1)], schedule).goes_on
     last = next_step(undecided, [look(1), look(2)], schedule)
     assert last.decision.code == "last"
-    with pytest.raises(ValueError, match="look 4 of 3"):
+    with pytest.raises(ValueError, match="interim analysis 4 of 3"):
         next_step(undecided, [look(1), look(2), look(3)], schedule)
 
 
@@ -98,7 +98,7 @@ def test_across_nights_more_starts_do_not_help() -> None:
 
 
 def test_looking_again_keeps_the_false_alarm_rate() -> None:
-    """Three looks at 4000 nights in which nothing differs, noise so large that most go on and no
+    """Three looks at 4000 sessions in which nothing differs, noise so large that most go on and no
     least effect: at most 1 % (1.5 % is seen once in 800 seeds at a true 1 %)."""
     rng = np.random.default_rng(1)
     design, schedule = design_of(POINTS), schedule_of(POLICY, 5)
