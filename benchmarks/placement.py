@@ -28,7 +28,7 @@ from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.local import SglangEngine
-from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.placer import Placer
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import abba, make_plan
@@ -84,16 +84,16 @@ def measure_pair(
     bench: Bench, engines: dict[Side, Engine], pair: int, rounds: int, switch: Switch
 ) -> None:
     """One launch of each side, and every arm's blocks on them."""
-    lives = [Live(bench, side, engines[side], pair) for side in abba(SIDES, pair)]
-    with up(lives):
-        for live in lives:
-            live.start.interleaved = True
-            live.warm_up()
-        by_side = {live.start.side: live for live in lives}
-        busy = {side: live.busy_pids() for side, live in by_side.items()}
+    launches = [Launch(bench, side, engines[side], pair) for side in abba(SIDES, pair)]
+    with up(launches):
+        for launch in launches:
+            launch.start.interleaved = True
+            launch.warm_up()
+        by_side = {launch.start.side: launch for launch in launches}
+        busy = {side: launch.busy_pids() for side, launch in by_side.items()}
 
         def pids() -> set[int]:
-            return lives[0].pids() | lives[1].pids()
+            return launches[0].pids() | launches[1].pids()
 
         for arms in phases(pair, ["turns"], rounds):
             placers = {
@@ -109,8 +109,8 @@ def measure_pair(
                     place = placing(placers[arm.policy], arm, turn, busy, pids)
                     measure_round(bench, ordered, arm.alternate, place, pids)
                 switch.set(on=False)
-        for live in lives:
-            live.finish()
+        for launch in launches:
+            launch.finish()
 
 
 def compile_run(bench: Bench, engines: dict[Side, Engine]) -> None:
@@ -118,10 +118,10 @@ def compile_run(bench: Bench, engines: dict[Side, Engine]) -> None:
     key = engines["candidate"].compile_key(bench.device)
     if key is None or has_compiled(key):
         return
-    lives = [Live(bench, side, engines[side], 0) for side in SIDES]
-    with up(lives):
-        for live in lives:
-            live.warm_up()
+    launches = [Launch(bench, side, engines[side], 0) for side in SIDES]
+    with up(launches):
+        for launch in launches:
+            launch.warm_up()
     note_compiled(key)
 
 

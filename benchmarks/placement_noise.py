@@ -112,7 +112,7 @@ def tables(data: dict[str, Any], arm: str) -> Array:
 
 
 def levels(table: Array) -> Array:
-    """The statistic that is compared (mean of the faster half), averaged over points: (pairs, 2)."""
+    """The compared statistic (mean of the faster half), averaged over points: (pairs, 2)."""
     figures = np.full((*table.shape[:2], table.shape[3]), math.nan)
     for index in np.ndindex(figures.shape):
         samples = table[index[0], index[1], :, index[2]]

@@ -91,7 +91,7 @@ class _Point:
         )
 
 
-class Live:
+class Launch:
     """One start while it is measured: its server, its client and what it has gathered."""
 
     def __init__(self, bench: Bench, side: Side, engine: Engine, pair: int) -> None:
@@ -120,7 +120,7 @@ class Live:
             series=[],
         )
 
-    def launch(self) -> None:
+    def bring_up(self) -> None:
         """Start the server; it is not up yet."""
         bench, start = self._bench, self.start
         bench.tell(f"{self._label}: starting")

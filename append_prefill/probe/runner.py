@@ -11,7 +11,7 @@ from typing import Any
 from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.process import await_ready
-from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.placer import Placer
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import BlockState
@@ -35,17 +35,19 @@ class PairRunner:
         """
         bench = self._bench
         rehearsal_s = self._rehearse(pair, engines)
-        lives = [Live(bench, side, engine, pair) for side, engine in engines]
-        lives[0].start.rehearsal_s = rehearsal_s
+        launches = [Launch(bench, side, engine, pair) for side, engine in engines]
+        launches[0].start.rehearsal_s = rehearsal_s
         if not self._links_measured:
-            lives[0].start.kv_links_gb_per_s = engines[0][1].kv_links(bench.device)
+            launches[0].start.kv_links_gb_per_s = engines[0][1].kv_links(bench.device)
             self._links_measured = True
-        for group in self._groups(lives):
+        for group in self._groups(launches):
             self._measure_group(group)
 
-    def _groups(self, lives: Sequence[Live]) -> list[Sequence[Live]]:
+    def _groups(self, launches: Sequence[Launch]) -> list[Sequence[Launch]]:
         """Starts that are up together."""
-        return [lives] if self._bench.profile.plan.interleave else [[live] for live in lives]
+        return (
+            [launches] if self._bench.profile.plan.interleave else [[launch] for launch in launches]
+        )
 
     def _rehearse(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> float | None:
         """Start once, uncounted, what this host has not compiled yet; seconds, None if nothing.
@@ -62,27 +64,27 @@ class PairRunner:
         names = " and ".join(engine.label for _, _, engine in cold)
         bench.tell(f"{names}: a start that is not counted, since kernels are compiled in it")
         began_s = time.monotonic()
-        for group in self._groups([Live(bench, side, engine, pair) for _, side, engine in cold]):
+        for group in self._groups([Launch(bench, side, engine, pair) for _, side, engine in cold]):
             with up(group):
-                for live in group:
-                    live.warm_up()
+                for launch in group:
+                    launch.warm_up()
         for key, _, _ in cold:
             note_compiled(str(key))
         return time.monotonic() - began_s
 
-    def _measure_group(self, group: Sequence[Live]) -> None:
-        for live in group:
-            live.start.interleaved = len(group) > 1
+    def _measure_group(self, group: Sequence[Launch]) -> None:
+        for launch in group:
+            launch.start.interleaved = len(group) > 1
         bench, pair, own_pids = self._bench, group[0].start.pair, _pids_of(group)
         placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
         with up(group):
-            for live in group:
-                live.warm_up()
-            busy = {live.start.side: live.busy_pids() for live in group}
+            for launch in group:
+                launch.warm_up()
+            busy = {launch.start.side: launch.busy_pids() for launch in group}
             turn = 0
             with placer.measuring():
-                while not all(live.done for live in group):
-                    ready = [live for live in group if not live.done]
+                while not all(launch.done for launch in group):
+                    ready = [launch for launch in group if not launch.done]
                     if turn % 2:
                         ready.reverse()
                     measure_round(
@@ -93,8 +95,8 @@ class PairRunner:
                         own_pids,
                     )
                     turn += 1
-            for live in group:
-                live.finish()
+            for launch in group:
+                launch.finish()
 
 
 Place = Callable[[], tuple[dict[str, Any] | str, str | None]]
@@ -103,7 +105,7 @@ Place = Callable[[], tuple[dict[str, Any] | str, str | None]]
 
 def measure_round(
     bench: Bench,
-    lives: Sequence[Live],
+    launches: Sequence[Launch],
     alternate: Alternation,
     place: Place,
     own_pids: Callable[[], set[int]],
@@ -113,46 +115,48 @@ def measure_round(
     By sample, the order turns from point to point (ABBA), and what the device and the host do
     meanwhile is read once for all and voids all.
     """
-    together = [lives] if alternate == "sample" else [[live] for live in lives]
+    together = [launches] if alternate == "sample" else [[launch] for launch in launches]
     for group in together:
         placement, misplaced = place()
-        for live in group:
-            live.open_block()
+        for launch in group:
+            launch.open_block()
         first = group[0]
         with bench.guard.watch(first.blocks, first.start.side, own_pids) as watch:
             for index, point in enumerate(first.order()):
-                for live in group if index % 2 == 0 else reversed(group):
-                    live.take(point)
+                for launch in group if index % 2 == 0 else reversed(group):
+                    launch.take(point)
         state: BlockState = watch.state
         readings = {**state.readings, "placement": placement}
         void = "; ".join(filter(None, [state.void, misplaced])) or None
-        for live in group:
-            mine = {"block": live.blocks, "side": live.start.side}
-            live.close_block(state.model_copy(update={"void": void, "readings": readings, **mine}))
+        for launch in group:
+            mine = {"block": launch.blocks, "side": launch.start.side}
+            launch.close_block(
+                state.model_copy(update={"void": void, "readings": readings, **mine})
+            )
 
 
 @contextmanager
-def up(group: Sequence[Live]) -> Iterator[None]:
+def up(group: Sequence[Launch]) -> Iterator[None]:
     """Inside, the servers of `group` are up; afterwards they and their memory are gone."""
     try:
-        for live in group:
-            live.launch()
-        await_ready([live.server for live in group])
-        for live in group:
-            live.connect()
+        for launch in group:
+            launch.bring_up()
+        await_ready([launch.server for launch in group])
+        for launch in group:
+            launch.connect()
         yield
     except BaseException as error:
-        for live in group:
-            live.fail(error)
+        for launch in group:
+            launch.fail(error)
         raise
     finally:
         with ExitStack() as stack:
             # Last in, first out: memory can only be back once every server is gone.
-            for live in group:
-                stack.callback(live.await_memory)
-            for live in group:
-                stack.callback(live.close)
+            for launch in group:
+                stack.callback(launch.await_memory)
+            for launch in group:
+                stack.callback(launch.close)
 
 
-def _pids_of(group: Sequence[Live]) -> Callable[[], set[int]]:
-    return lambda: set().union(*(live.pids() for live in group))
+def _pids_of(group: Sequence[Launch]) -> Callable[[], set[int]]:
+    return lambda: set().union(*(launch.pids() for launch in group))

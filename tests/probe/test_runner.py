@@ -10,7 +10,7 @@ from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.errors import ServerDiedError
 from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.launch import Bench, Live
+from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import PairRunner
@@ -139,13 +139,13 @@ def test_too_few_cores_are_said_in_the_record_and_void_nothing(runner):
 @pytest.mark.parametrize("alternate", ["block", "sample"])
 def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternate):
     taken = []
-    take = Live.take
+    take = Launch.take
 
     def noted(self, point):
         taken.append((self.start.side, point))
         take(self, point)
 
-    monkeypatch.setattr(Live, "take", noted)
+    monkeypatch.setattr(Launch, "take", noted)
     pair_runner, folder, _ = runner(interleave=True)
     bench = pair_runner._bench
     plan = bench.profile.plan.model_copy(update={"alternate": alternate})
