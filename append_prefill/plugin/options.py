@@ -52,6 +52,11 @@ def declare_options(add: Callable[..., object]) -> None:
         help="which stored run to compare with",
     )
     add("--save-baseline", action="store_true", help="store this run as its version's baseline")
+    add(
+        "--lock-clocks",
+        action="store_true",
+        help="lock the GPU's SM clock while measuring (needs permission); undone afterwards",
+    )
     add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
     add("--strict-verdicts", action="store_true", help="inconclusive fails, with exit status 8")
 
@@ -82,6 +87,7 @@ def options_of(config: pytest.Config, seed: int) -> Options:
         baseline=given("--baseline"),
         save_baseline=given("--save-baseline"),
         strict_verdicts=given("--strict-verdicts"),
+        lock_clocks=given("--lock-clocks"),
     )
 
 

@@ -6,7 +6,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from append_prefill.analysis.minutes import slow_to_start
 from append_prefill.analysis.summary import usable
 from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
+from append_prefill.engines.clocks import locked_clocks
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.process import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
@@ -111,6 +112,7 @@ class Session:
                 "host": platform.node(),
                 "replicated": self.settings.candidate.replicable,
                 "workers": self._worker.count,
+                "locked_sm_mhz": self.settings.locked_mhz,
             },
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
@@ -217,9 +219,12 @@ class Session:
 
     def _measure(self) -> QueueState:
         queue = self._queue()
-        with self._device(lambda: self._finished(queue)) as device:
+        with ExitStack() as stack:
+            device = stack.enter_context(self._device(lambda: self._finished(queue)))
             if device is None:
                 return queue.work(lambda _: None)
+            if self.settings.locked_mhz is not None:
+                stack.enter_context(locked_clocks(device))
             path = self.folder / RUN_FILE
             if not path.exists():
                 # With this and the launches' own files a killed run can still be reported.

@@ -14,6 +14,7 @@ from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.transfer import kv_bytes_per_token
 from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Device, Engine
+from append_prefill.engines.clocks import lockable_mhz
 from append_prefill.engines.devices import cpu_device, list_devices
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.engines.model import ResolvedModel, resolve_model
@@ -44,6 +45,7 @@ class Options:
     baseline: str = "auto"
     save_baseline: bool = False
     strict_verdicts: bool = False
+    lock_clocks: bool = False
 
     def command(self) -> str:
         """The options of the server and of what is measured, as they could be typed again.
@@ -68,6 +70,8 @@ class Options:
         words += [f"--server-arg={arg}" for arg in without_secrets(self.server_arg)]
         if self.dummy_weights:
             words.append("--dummy-weights")
+        if self.lock_clocks:
+            words.append("--lock-clocks")
         return shlex.join(words)
 
 
@@ -82,6 +86,7 @@ class Settings:
     reference: Engine | None
     devices: tuple[Device, ...]
     root: Path
+    locked_mhz: int | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -109,7 +114,10 @@ class Settings:
         if isinstance(self.candidate, PlantedEngine):
             # What it was called when the first records were written.
             return {"device_kind": "planted", "device": "planted"}
-        return guard_for(self.devices[0]).identity()
+        identity = guard_for(self.devices[0]).identity()
+        # Another clock is another device; without a lock there is no key, as before it could be.
+        locked = {} if self.locked_mhz is None else {"locked_sm_mhz": self.locked_mhz}
+        return identity | locked
 
     def plan(self, experiments: Sequence[str] | None = None) -> Plan:
         """The plan these options make of the experiments (None: all of the profile's)."""
@@ -197,7 +205,8 @@ def resolve(options: Options, root: Path) -> Settings:
     model = resolve_model(
         profile.model, model=options.model, dummy_weights=options.dummy_weights or None
     )
-    return Settings(options, profile, model, candidate, reference, devices, root)
+    locked_mhz = lockable_mhz(devices[0]) if options.lock_clocks else None
+    return Settings(options, profile, model, candidate, reference, devices, root, locked_mhz)
 
 
 def _engine(

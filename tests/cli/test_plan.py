@@ -12,7 +12,7 @@ from append_prefill.cli.main import main
 from append_prefill.engines.base import Device
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
-from append_prefill.records.definition import definition_of
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.run import settings
@@ -108,7 +108,7 @@ def test_a_stored_run_of_fewer_points_is_told_from_one_of_another_benchmark(
         assert main(base) == 0
         return str(json.loads(capsys.readouterr().out)["minutes_from"])
 
-    fewer = builders.run()
+    fewer = builders.run(identity=builders.identity(protocol=protocol_of(PROFILE)))
     fewer.plan.points = [(p.context_tokens, p.append_tokens) for p in PROFILE.points[:3]]
     other = fewer.identity | {"protocol": {"version": 1, "idle_ms": 9.0}}
     assert pace_of(fewer.model_copy(update={"identity": other})).startswith("assumed")
