@@ -32,6 +32,7 @@ FOREIGN = {
     "--dist",  # pytest-xdist
     "--tx",
     "--max-total-tokens",  # sglang.launch_server
+    "--sleep-on-idle",
     "--chunked-prefill-size",
     "--flag",  # stands for any option of sglang.launch_server
     "--option",  # stands for any option of pytest
