@@ -14,7 +14,7 @@ import pytest
 from append_prefill.cli.compare import compare_runs
 from append_prefill.cli.main import EXIT_BROKEN_PIPE, main
 from append_prefill.records.baselines import save_baseline
-from append_prefill.records.definition import definition_of
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
@@ -321,7 +321,9 @@ def test_store_is_save_baseline_after_the_fact(tmp_path: Path, capsys: Captured)
 
 def both_sides(**changes: Any) -> Run:
     profile = load_profile("llama-3.1-8b")
-    changes = {"definition": definition_of(profile), "points": profile.points} | changes
+    identity = builders.identity(protocol=protocol_of(profile))
+    given = {"definition": definition_of(profile), "points": profile.points, "identity": identity}
+    changes = given | changes
     return builders.side_by_side("0.5.23", "0.5.19", reference_ms=30.0, **changes)
 
 
