@@ -171,6 +171,7 @@ def test_a_pass_hides_no_three_per_cent() -> None:
     assert float(passes(joint, must_catch=0.03).mean()) >= 0.94
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [2, 4, 10])
 def test_across_nights_the_nights_noise_counts(stored: int) -> None:
     """1 % between nights, known from a few stored ones: at most 1 % false alarms in 4000 nights.

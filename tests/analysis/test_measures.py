@@ -131,6 +131,7 @@ def test_spread_of_small_tables() -> None:
     assert exact.high == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starts", [2, 3, 5])
 @pytest.mark.parametrize("noisy", [1.0, 3.0])
 def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:

@@ -21,6 +21,7 @@ def nights(rng, count, starts):
     ]
 
 
+@pytest.mark.slow
 def test_planted_components_come_back() -> None:
     found = noise_of(nights(np.random.default_rng(0), 60, 5))
     assert (found.starts, found.nights) == (300, 60)

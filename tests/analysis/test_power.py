@@ -130,6 +130,7 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
     assert points_error(unknown, POINTS[:1], 10) is None
 
 
+@pytest.mark.slow
 def test_the_promise_is_kept() -> None:
     """The planned effect, stored noise of 16 df itself estimated: caught in 95 % of 4000 nights
     (93.9 % is three standard errors less)."""

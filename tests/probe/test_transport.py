@@ -98,6 +98,50 @@ def test_an_answer_cut_anywhere_is_read_to_its_end_and_no_further(
     assert stamps == sorted(stamps)
 
 
+class Clock:
+    """Time that passes only where a socket is told to take some, in ns."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        return self.now_ns / 1e9
+
+
+class SlowSocket(ScriptedSocket):
+    """Takes 500 ns to send, and 70 for each piece it receives."""
+
+    def __init__(self, clock: Clock, pieces: list[bytes]) -> None:
+        super().__init__(pieces, closes=False)
+        self.clock, self.sent = clock, b""
+
+    def sendall(self, payload: bytes) -> None:
+        self.clock.now_ns += 500
+        self.sent += payload
+
+    def recv(self, _: int) -> bytes:
+        self.clock.now_ns += 70
+        return super().recv(_)
+
+
+def test_the_clock_is_read_before_the_first_byte_goes_and_after_each_piece_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(transport, "time", clock)
+    sock = SlowSocket(clock, [HEAD, chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n") + END])
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
+    payload = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    _, exchange = transport._converse(cast(socket.socket, sock), connection, payload)
+    assert sock.sent == payload
+    assert exchange.sent_ns == 1_000
+    assert exchange.body == [(1_640, b"data: 1\n\n"), (1_710, b"data: 2\n\n")]
+
+
 def test_stamps_bracket_what_the_server_did(server: FakeServer, client: httpx.Client) -> None:
     server.replies.append(stream(b"first", b"second"))
     response = client.post("/generate", content=b"{}")
