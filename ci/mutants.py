@@ -118,8 +118,8 @@ def run_module(file: str, tests: list[str], at_once: int) -> tuple[Counter[str],
 
 def survivor_of(name: str, sources: dict[str, str]) -> Survivor:
     function, _, _ = name.rpartition("__mutmut_")
-    before = sources[f"{function}__mutmut_orig"].splitlines()[1:]
-    after = sources[name].splitlines()[1:]
+    before = sources[f"{function}__mutmut_orig"].replace("__mutmut_orig(", "(", 1).splitlines()
+    after = sources[name].replace(f"{name}(", f"{function}(", 1).splitlines()
     changed = list(difflib.ndiff(before, after))
     was = " ".join(line[2:].strip() for line in changed if line.startswith("- "))
     becomes = " ".join(line[2:].strip() for line in changed if line.startswith("+ "))

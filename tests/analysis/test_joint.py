@@ -3,7 +3,7 @@ import pytest
 
 from append_prefill.analysis.joint import Prior, design_of, estimate, prior_of
 from append_prefill.analysis.noise import components
-from append_prefill.analysis.verdict.alarms import alarm, passes, step_up
+from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
 from tests.analysis.factory import NOISE, POINTS
@@ -228,13 +228,6 @@ def test_prior_of_a_profile_and_of_records() -> None:
     assert big.start_df == 30.0
     lone = prior_of(record.model_copy(update={"starts": 1, "nights": 1}))
     assert (lone.start_sd, lone.night_sd) == (None, None)
-
-
-def test_step_up_is_benjamini_and_hochbergs() -> None:
-    p = np.array([[0.001, 0.02, 0.03, 0.9], [0.04, 0.5, 0.6, 0.7]])
-    np.testing.assert_array_equal(
-        step_up(p, 0.05), [[True, True, True, False], [False, False, False, False]]
-    )
 
 
 def together(rng, count, pairs=5, machine=0.14, ratio=0.04):
