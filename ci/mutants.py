@@ -105,8 +105,9 @@ def run_module(file: str, tests: list[str], at_once: int) -> tuple[Counter[str],
     ended = json.loads((folder / "mutants" / f"{file}.meta").read_text())["exit_code_by_key"]
     statuses = {key.rpartition(".")[2]: status_by_exit_code[code] for key, code in ended.items()}
     mutated = (folder / "mutants" / file).read_text()
+    lines = mutated.splitlines()
     sources = {
-        node.name: ast.get_source_segment(mutated, node) or ""
+        node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno])
         for node in ast.walk(ast.parse(mutated))
         if isinstance(node, ast.FunctionDef)
     }

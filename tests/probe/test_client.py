@@ -278,7 +278,9 @@ def test_priming_with_zero_tokens_needs_no_first_token(
         stream(error_event(message="max_new_tokens must be positive", code=400) + DONE),
         stream(b'data: {"error": "must be positive"}\n\n' + DONE),
         stream(
-            event(finish_reason={"type": "abort", "message": "must be positive", "status_code": 400})
+            event(
+                finish_reason={"type": "abort", "message": "must be positive", "status_code": 400}
+            )
             + DONE
         ),
     ],

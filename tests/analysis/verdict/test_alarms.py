@@ -41,8 +41,7 @@ def joint(*, axes=("append", "context"), **known) -> Joint:
     """Nothing anywhere but what is given."""
     nothing = parts([UNSURE] * 3, [0.01] * 3)
     of_axes = {
-        name: dict.fromkeys(axes, QUIET) | known.pop(name, {})
-        for name in ("slopes", "far", "ends")
+        name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "far", "ends")
     }
     whole = {"level": QUIET, "excess": nothing, "absolute": nothing} | known
     return Joint(**whole, **of_axes, residual_variance=np.array(0.0))
@@ -156,7 +155,9 @@ def test_points_step_up_over_their_share_and_are_slower_in_absolute_terms() -> N
     absolute = parts([0.049, 0.049, 0.051], [NAMED, 1.0, 9.0])
 
     def points(*of_share: float, absolute=absolute) -> set[str]:
-        return raised(joint(excess=parts([p * share for p in of_share], [1.0] * 3), absolute=absolute))
+        return raised(
+            joint(excess=parts([p * share for p in of_share], [1.0] * 3), absolute=absolute)
+        )
 
     # Benjamini and Hochberg: the k-th least p against k thirds of the share.
     assert points(0.33, 2.0, 2.0) == {"point 0"}

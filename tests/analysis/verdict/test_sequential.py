@@ -55,7 +55,14 @@ def test_the_parts_make_the_whole_rate() -> None:
 
 @pytest.mark.parametrize(
     ("first", "most", "starts"),
-    [(5, 5, (5,)), (5, 6, (5, 6)), (5, 8, (5, 8)), (5, 100, (5, 8, 11)), (1, 2, (1, 2)), (1, 9, (1, 2, 3))],
+    [
+        (5, 5, (5,)),
+        (5, 6, (5, 6)),
+        (5, 8, (5, 8)),
+        (5, 100, (5, 8, 11)),
+        (1, 2, (1, 2)),
+        (1, 9, (1, 2, 3)),
+    ],
 )
 def test_the_budget_bounds_the_looks(first, most, starts) -> None:
     schedule = schedule_of(POLICY, first, most)

@@ -39,7 +39,9 @@ def test_the_worst_is_cut_first(a, b, left) -> None:
 
 def launches(*tables, first: int = 0):
     """Launches from the samples at A, B and C; an empty list is a hole."""
-    return [start(first + n, dict(zip((A, B, C), row, strict=True))) for n, row in enumerate(tables)]
+    return [
+        start(first + n, dict(zip((A, B, C), row, strict=True))) for n, row in enumerate(tables)
+    ]
 
 
 def test_holes_are_cut_out_of_both_sides_and_counted() -> None:
