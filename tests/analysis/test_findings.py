@@ -244,7 +244,7 @@ def test_experiments_beyond_the_studys_are_not_in_its_ranges() -> None:
     assert ranges_of(profile(experiments=more)) == ranges_of(PROFILE)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_noise_at_the_bound_breaks_nothing_above_the_nominal_rate() -> None:
     """TTFT exactly at each bound: `broken` in at most 2.5 % of nights for each finding.
 

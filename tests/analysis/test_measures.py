@@ -131,7 +131,7 @@ def test_spread_of_small_tables() -> None:
     assert exact.high == pytest.approx(0.1, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("starts", [2, 3, 5])
 @pytest.mark.parametrize("noisy", [1.0, 3.0])
 def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
@@ -153,6 +153,7 @@ def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
     assert naive == 2000
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("truth", [[0, 0, 0, 0, 0, 3.0], [0, 0, 0, 3.0, 3.0, 3.0]])
 def test_spread_covers_the_truth(truth: list[float]) -> None:
     """Both ends, 2000 nights: each errs in at most 2.5 % (3.4 % is seen once in 200 seeds)."""

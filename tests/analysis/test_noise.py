@@ -21,7 +21,7 @@ def nights(rng, count, starts):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_planted_components_come_back() -> None:
     found = noise_of(nights(np.random.default_rng(0), 60, 5))
     assert (found.starts, found.nights) == (300, 60)
@@ -58,6 +58,7 @@ def test_equal_starts_have_no_noise() -> None:
     assert (found.start_sd, found.night_sd) == (0.0, 0.0)
 
 
+@pytest.mark.simulation
 def test_unequal_nights_are_unbiased() -> None:
     """Mean of 2000 estimates from nights of 2, 3 and 7 starts: within 5 % of the truth."""
     rng = np.random.default_rng(2)

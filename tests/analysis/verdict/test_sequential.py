@@ -130,7 +130,7 @@ def test_across_nights_more_starts_do_not_help() -> None:
     assert step.decision.code == "nights"
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_looking_again_keeps_the_false_alarm_rate() -> None:
     """Three looks at 4000 nights in which nothing differs, noise so large that most go on and no
     least effect: at most 1 % (1.5 % is seen once in 800 seeds at a true 1 %)."""
