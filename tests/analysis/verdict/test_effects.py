@@ -102,11 +102,30 @@ def test_a_ratio_beyond_all_measure_is_none():
 ALPHA = 0.01
 FEW = tuple(POINTS[:6])
 RNG = np.random.default_rng(8)
-TABLES = [np.log(20) + 0.02 * RNG.normal(size=(n, len(FEW))) for n in (3, 4)]
-SIDES = Sides(TABLES[0], TABLES[1], TABLES[0], TABLES[1], FEW, False, 0, 0)
+
+
+def sides_of(common: float, cell: float, points=FEW) -> Sides:
+    """Three launches against four; sd of their levels and of single points beyond them."""
+    a, b = (
+        np.log(20) + common * RNG.normal(size=(n, 1)) + cell * RNG.normal(size=(n, len(points)))
+        for n in (3, 4)
+    )
+    return Sides(a, b, a, b, tuple(points), False, 0, 0)
+
+
+SIDES = sides_of(0.0, 0.02)
+# Where points scatter, where launches do, and where hardly anything does.
+KINDS = [SIDES, sides_of(0.1, 0.004), sides_of(1e-5, 1e-5)]
 OWN_DF = 5.0
 PRIOR = Prior(0.01, 16.0, None, 0.0, NoiseSource(kind="profile"))
+
+
+def judge(sides: Sides):
+    return joint_test(sides, NOTHING_KNOWN, POLICY, ALPHA, nights=False)
+
+
 JUDGED = joint_test(SIDES, PRIOR, POLICY, ALPHA, nights=False)
+NOTHING_KNOWN = Prior(None, 0.0, None, 0.0, NoiseSource(kind="profile"))
 NONE = Alarm(np.array(False), {"append": np.array(False), "context": np.array(False)},
              np.zeros(len(FEW), dtype=bool))  # fmt: skip
 
@@ -126,7 +145,8 @@ def said(part, at=0):
 def least_found(part, alpha, min_effect, at=0):
     """The effect that a run like this finds; of a prior's degrees of freedom 0.4 count."""
     se, df = float(part.spread.se[at]), float(part.spread.df[at])
-    return detectable(se, OWN_DF + 0.4 * (df - OWN_DF), alpha, min_effect=min_effect)
+    df = OWN_DF + 0.4 * (df - OWN_DF) if df > OWN_DF else df
+    return detectable(se, df, alpha, min_effect=min_effect)
 
 
 @pytest.fixture
@@ -134,18 +154,21 @@ def no_fit(monkeypatch):
     monkeypatch.setattr(module, "fit_starts", lambda *_: None)
 
 
-def test_every_joint_quantity_is_said_with_its_interval_and_what_it_could_find(no_fit):
-    joint, alpha, least = JUDGED.joint, ALPHA, POLICY.min_effect
+@pytest.mark.parametrize("kind", range(3))
+def test_every_joint_quantity_is_said_with_its_interval_and_what_it_could_find(no_fit, kind):
+    sides = KINDS[kind]
+    judged = JUDGED if kind == 0 else judge(sides)
+    joint, alpha, least = judged.joint, ALPHA, POLICY.min_effect
     expected = {
         "level": said(joint.level)
         | {
             "mde": least_found(joint.level, alpha * SHARES["level"], least),
-            "reference": pytest.approx(np.exp(TABLES[1].mean())),
-            "candidate": pytest.approx(np.exp(TABLES[0].mean())),
+            "reference": pytest.approx(np.exp(sides.reference.mean())),
+            "candidate": pytest.approx(np.exp(sides.candidate.mean())),
             "tokens": None,
         }
     }
-    for slope in JUDGED.design.slopes:
+    for slope in judged.design.slopes:
         growth, end = f"{slope.axis}_growth", f"{slope.axis}_end"
         excess = least_found(joint.slopes[slope.axis], alpha * SHARES[slope.axis], 0.0)
         there = least_found(joint.ends[slope.axis], NOMINAL, least)
@@ -154,7 +177,7 @@ def test_every_joint_quantity_is_said_with_its_interval_and_what_it_could_find(n
         expected[growth] = said(joint.slopes[slope.axis]) | blank | {"mde": excess, "tokens": None}
         expected[end] = said(joint.far[slope.axis]) | blank
         expected[end] |= {"mde": pytest.approx(max(whole, there)), "tokens": slope.tokens}
-    found = surface_effects(SIDES, JUDGED, POLICY)
+    found = surface_effects(sides, judged, POLICY)
     assert [effect.name for effect in found] == list(expected)
     for effect in found:
         assert effect.model_dump(exclude={"name", "verdict"}) == expected[effect.name]
@@ -268,6 +291,14 @@ def test_a_cost_that_some_launch_does_not_show_has_no_ratio(monkeypatch, lacking
     )
 
 
+def test_a_cost_below_a_microsecond_is_one(monkeypatch):
+    fits = [(0.5, 1.0, cost) for cost in (0.0006, 0.0006, 0.0005, 0.0005, 0.0005)]
+    monkeypatch.setattr("tests.analysis.verdict.test_effects.FITS", fits)
+    found = fitted(monkeypatch, "pass")
+    assert found["cached_token"].ratio == pytest.approx(1.2)
+    assert found["floor"].ratio == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("verdict", "sign"), [("regression", 1), ("improvement", -1)])
 def test_a_cost_whose_interval_touches_nothing_changed_is_not_named(monkeypatch, verdict, sign):
     """The interval of two launches each that scatter by half is far wider than the change."""
@@ -302,6 +333,9 @@ AT = float(np.log1p(POLICY.must_catch))
         ([0.99 * AT] * 3, [0.0] * 3, None),
         # 0.1 apart, of which launches that scatter by as much are not sure.
         ([0.0, 0.1, 0.2], [-0.1, 0.0, 0.1], None),
+        # The mean over launches counts, not the first.
+        ([0.98 * AT, 1.02 * AT, 1.03 * AT], [0.0] * 3, np.exp(1.01 * AT)),
+        ([1.01 * AT] * 3, [0.02 * AT, -0.01 * AT, -0.01 * AT], np.exp(1.01 * AT)),
         # The same on both sides is no difference.
         ([0.1, 0.1, 0.1], [0.1, 0.1, 0.1], None),
     ],
@@ -309,6 +343,14 @@ AT = float(np.log1p(POLICY.must_catch))
 def test_medians_that_say_otherwise_are_said(candidate, reference, ratio):
     found = median_level(medians(candidate, reference), POLICY)
     assert found == (None if ratio is None else pytest.approx(ratio))
+
+
+def test_a_level_that_the_statistic_has_too_is_not_the_medians():
+    made = medians([0.0, 0.001, -0.001], [0.0, 0.001, -0.001])
+    slower = replace(
+        made, candidate=made.candidate + 0.2, candidate_medians=made.candidate_medians + 0.2
+    )
+    assert median_level(slower, POLICY) is None
 
 
 def test_medians_are_apart_at_what_must_be_caught_and_one_in_a_hundred(monkeypatch):
@@ -321,12 +363,15 @@ def test_medians_are_apart_at_what_must_be_caught_and_one_in_a_hundred(monkeypat
         assert (median_level(sides, policy) is not None) is known
 
 
-def test_each_points_effect_stands_in_its_row():
+@pytest.mark.parametrize("kind", range(3))
+def test_each_points_effect_stands_in_its_row(kind):
+    judged = JUDGED if kind == 0 else judge(KINDS[kind])
     bare = [bare_point(p, 20.0, 21.0) for p in reversed(FEW)]
     left_out = bare_point(Point(9, 9), 1.0, 2.0)
-    found = point_effects([left_out, *bare], JUDGED, POLICY, own_df=OWN_DF)
+    found = point_effects([left_out, *bare], judged, POLICY, own_df=OWN_DF)
     assert found[0] is left_out
-    joint, share = JUDGED.joint, ALPHA * SHARES["points"] / len(FEW)
+    assert [effect.point for effect in found[1:]] == list(reversed(FEW))
+    joint, share = judged.joint, ALPHA * SHARES["points"] / len(FEW)
     for effect in found[1:]:
         at = FEW.index(effect.point)
         mde = max(
@@ -340,6 +385,19 @@ def test_each_points_effect_stands_in_its_row():
             "candidate_ms": 21.0,
             "mde": pytest.approx(mde),
         }
+
+
+def test_points_that_are_no_family_share_the_whole_rate():
+    """Two points have no part of the joint test's rate, so none is taken off what they show."""
+    sides = sides_of(0.0, 0.05, FEW[:2])
+    judged = judge(sides)
+    assert "points" not in judged.design.shares
+    found = point_effects([bare_point(p, 1.0, 1.0) for p in FEW[:2]], judged, POLICY, own_df=OWN_DF)
+    for at, effect in enumerate(found):
+        excess = least_found(judged.joint.excess, ALPHA / 2, POLICY.min_effect, at)
+        absolute = least_found(judged.joint.absolute, NOMINAL, POLICY.min_effect, at)
+        assert effect.mde == pytest.approx(max(excess, absolute))
+        assert excess > absolute
 
 
 class Rows:
@@ -362,6 +420,7 @@ NAMED, CAUGHT = float(np.log1p(POLICY.min_effect)), float(np.log1p(POLICY.must_c
 @pytest.mark.parametrize(
     ("rows", "alarmed", "named"),
     [
+        (([NAMED, NAMED - 1e-9, 1.0], [0.001] * 3), [False, False, True], [0, 2]),
         (([NAMED, NAMED - 1e-9, -NAMED], [0.001] * 3), [True, False, False], [0]),
         # Beyond doubt, and by the step-up rule over all three: 0.05 / 3 for the least of them.
         (([1.0, 1.0, 1.0], [0.016, 0.4, 0.4]), [False, False, True], [0, 2]),
