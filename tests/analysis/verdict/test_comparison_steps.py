@@ -336,11 +336,7 @@ ONE_NIGHT = {"noise": RECORD.model_copy(update={"nights": 1}), "kind": "baseline
     [
         ({"reference": launches(point=FEW[1])}, "not-comparable", "no-common-point"),
         ({"provenance": "study"}, "inconclusive", "one-value-a-point"),
-        (
-            {"noise": NOTHING_OF_NIGHTS, "kind": "baseline"},
-            "inconclusive",
-            "between-nights-unknown",
-        ),
+        (NO_NIGHTS, "inconclusive", "between-nights-unknown"),
         (ONE_NIGHT, "inconclusive", "between-nights-unknown"),
         ({"sides": plain_sides(1, 4)}, "inconclusive", "too-few-launches"),
         ({"sides": plain_sides(4, 1)}, "inconclusive", "too-few-launches"),
