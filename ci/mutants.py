@@ -5,8 +5,8 @@
 `mutants.toml` beside this file says which tests answer for which module and why each known
 survivor is one. Fails if a survivor is not listed, if a listed one is caught or gone, or if more
 than `SURVIVORS_MAX` of the mutants survive. mutmut makes and runs the mutants, each module in a
-folder of its own under `.mutants/`, where a second run finds the results of functions that have
-not changed since.
+folder of its own under `.mutants/`. A second run there tries only what survived and the functions
+that have changed; without that folder everything is tried.
 """
 
 from __future__ import annotations
@@ -95,14 +95,18 @@ def run_module(file: str, tests: list[str], at_once: int) -> tuple[Counter[str],
     own = f"[tool.mutmut]\nonly_mutate = {[file]}\npytest_add_cli_args_test_selection = {tests}\n"
     settings = (ROOT / "pyproject.toml").read_text().replace("[tool.mutmut]\n", own)
     (folder / "pyproject.toml").write_text(settings)
-    subprocess.run(
-        [sys.executable, "-m", "mutmut", "run", "--max-children", str(at_once)],
-        cwd=folder,
-        check=True,
-        stdout=(folder / "log.txt").open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    ended = json.loads((folder / "mutants" / f"{file}.meta").read_text())["exit_code_by_key"]
+    meta = folder / "mutants" / f"{file}.meta"
+    if meta.exists():
+        known = json.loads(meta.read_text())
+        for key, code in known["exit_code_by_key"].items():
+            if status_by_exit_code[code] not in CAUGHT:
+                known["exit_code_by_key"][key] = None
+        meta.write_text(json.dumps(known))
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(at_once)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{file}: mutmut failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    ended = json.loads(meta.read_text())["exit_code_by_key"]
     statuses = {key.rpartition(".")[2]: status_by_exit_code[code] for key, code in ended.items()}
     mutated = (folder / "mutants" / file).read_text()
     lines = mutated.splitlines()

@@ -315,7 +315,8 @@ def estimate(
             moderate_family(own(excess_a, excess_b)),
         )
         level_terms = Spread(
-            level_spread.variance + 0 * excess.estimate, level_spread.df + 0 * excess.estimate
+            np.broadcast_to(level_spread.variance, excess.estimate.shape),
+            np.broadcast_to(level_spread.df, excess.estimate.shape),
         )
         absolute = place(a, b, add(level_terms, scaled(excess.spread, factor**-2)))
     else:

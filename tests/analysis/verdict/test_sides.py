@@ -22,7 +22,7 @@ NAN = np.nan
         ([[0, 0, 0]], [[0, 0, 0], [NAN, 0, NAN]], ([0], [0], [0, 1, 2])),
         # The first launch of `b` is not the last of `a`.
         ([[0, 0, 0]], [[NAN, 0, NAN], [0, 0, 0]], ([0], [1], [0, 1, 2])),
-        ([[NAN, NAN, 0], [0, 0, 0]], [[0, 0, 0]], ([1, 2], [0], [0, 1])),
+        ([[NAN, NAN, 0], [0, 0, 0]], [[0, 0, 0]], ([1], [0], [0, 1, 2])),
         # A point that most launches lack.
         ([[0, 0, NAN], [0, 0, NAN]], [[0, 0, 0]], ([0, 1], [0], [0, 1])),
         # Equal shares: the point goes.
