@@ -15,6 +15,7 @@ import argparse
 import ast
 import difflib
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -103,7 +104,14 @@ def run_module(file: str, tests: list[str], at_once: int) -> tuple[Counter[str],
                 known["exit_code_by_key"][key] = None
         meta.write_text(json.dumps(known))
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(at_once)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{file}: mutmut failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     ended = json.loads(meta.read_text())["exit_code_by_key"]

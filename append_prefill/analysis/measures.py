@@ -143,7 +143,8 @@ def spread_of(table: FloatArray) -> Range:
     by_column = (residual**2).sum(axis=0)
     pooled = float(by_column.sum()) / ((starts - 1) * (columns - 1))
     alike = float(by_column.sum() ** 2 / (by_column**2).sum() / columns) if pooled > 0 else 1.0
-    df = max(1, int(alike * (starts - 1) * (columns - 1)))
+    # Two columns are equally noisy by construction: rounding must not take them a whole degree.
+    df = max(1, int(alike * (starts - 1) * (columns - 1) + 1e-9))
     pairs = table[:, :, None] - table[:, None, :]
     variance = np.maximum(pairs.var(axis=0, ddof=1), 2 * pooled)
     se = np.sqrt(variance / starts)
