@@ -176,8 +176,8 @@ def design_of(points: Sequence[Point]) -> Design:
 
     m and L enter linearly, over their largest value: a dearer token adds in proportion to tokens.
     """
-    append = np.array([p.append_tokens for p in points], dtype=np.float64)
-    context = np.array([p.context_tokens for p in points], dtype=np.float64)
+    append = np.array([p.append_tokens for p in points])
+    context = np.array([p.context_tokens for p in points])
     columns = {"append": append / append.max(), "context": context / context.max()}
     matrix = np.ones((len(points), 1))
     kept: list[str] = []
@@ -321,7 +321,7 @@ def estimate(
         absolute = place(a, b, add(level_terms, scaled(excess.spread, factor**-2)))
     else:
         absolute = Part(level_estimate, level_spread)
-        excess = Part(0 * level_estimate, level_spread)
+        excess = Part(np.zeros_like(level_estimate), level_spread)
 
     joint = Joint(Part(level_estimate, level_spread), slopes, far, ends, excess, absolute, residual)
     return _across_nights(joint, prior) if nights else joint

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from append_prefill.analysis.joint import Prior, design_of, estimate, prior_of, with_nights
+from append_prefill.analysis.joint import Part, Prior, design_of, estimate, prior_of, with_nights
 from append_prefill.analysis.moderation import (
     Spread,
     add,
@@ -39,7 +40,7 @@ def alarms(a, b, prior=KNOWN, sign=1, **options):
 
 
 def test_contrasts_sum_to_zero_and_see_their_slope_alone() -> None:
-    append, context = DESIGN.slopes
+    append, context = design_of(POINTS).slopes
     assert (append.axis, append.tokens, context.axis, context.tokens) == (
         "append",
         1024,
@@ -87,6 +88,12 @@ def test_a_batch_judges_as_one_night_does() -> None:
         np.testing.assert_allclose(one.level.p(1), batch.level.p(1)[night])
         np.testing.assert_allclose(one.excess.p(1), batch.excess.p(1)[night], rtol=1e-5)
         np.testing.assert_allclose(one.absolute.p(-1), batch.absolute.p(-1)[night], rtol=1e-5)
+        for name in ("slopes", "far", "ends"):
+            for axis, part in getattr(one, name).items():
+                every = getattr(batch, name)[axis]
+                np.testing.assert_allclose(part.estimate, every.estimate[night])
+                np.testing.assert_allclose(part.p(1), every.p(1)[night], rtol=1e-5)
+        np.testing.assert_allclose(one.residual_variance, batch.residual_variance[night])
 
 
 def test_sides_swapped_swap_the_sign() -> None:
@@ -420,6 +427,26 @@ def test_every_part_is_its_own_spread_moderated_by_what_is_known_of_it(paired, p
     check(joint.absolute, a.mean(axis=0) - b.mean(axis=0), moderate(own(a, b), terms))
 
 
+def test_a_part_is_probable_in_either_direction() -> None:
+    part = Part(np.array([4.0]), Spread(np.array([4.0]), np.array([8.0])))
+    assert part.p(1)[0] == pytest.approx(stats.t.sf(2.0, 8))
+    assert part.p(-1)[0] == pytest.approx(stats.t.sf(-2.0, 8))
+
+
+def test_one_degree_of_freedom_of_the_residual_counts() -> None:
+    """Two pairs at two points."""
+    a, b = table(1, 2, 2), table(2, 2, 2)
+    design = design_of(FEW[:2])
+    joint = estimate(a, b, design, NOTHING, nights=False, paired=True)
+    within, df = residual([a - b])
+    assert df == 1
+    assert float(joint.residual_variance) == pytest.approx(within)
+    row = design.slopes[0].row
+    known = Spread(np.array([within * (row @ row) / 2]), np.array([1.0]))
+    own = paired_spread((a @ row)[:, None], (b @ row)[:, None])
+    check(joint.slopes["append"], [(a @ row - b @ row).mean()], moderate(own, known))
+
+
 def test_one_point_is_the_level_and_has_no_excess() -> None:
     a, b = table(1, 3, 1), table(2, 3, 1)
     joint = estimate(a, b, design_of(FEW[:1]), KNOWN, nights=False)
@@ -509,6 +536,10 @@ def test_a_profiles_assumption_counts_like_five_starts() -> None:
             Prior(0.02, 3.0, None, 0.0, stored(4, 1), 0.02**2 / 4, 0.04, 12.0),
         ),
         (
+            record(starts=1, nights=1),
+            Prior(None, 0.0, None, 0.0, stored(1, 1), 0.02**2, 0.04, 12.0),
+        ),
+        (
             record(start_sd=None),
             Prior(None, 16.0, 0.01, 3.0, stored(), 0.0, 0.04, 12.0),
         ),
@@ -534,7 +565,7 @@ def test_slopes_are_regressions_on_both_axes_at_once() -> None:
     m = np.array([p.append_tokens for p in FEW]) / 128
     context = np.array([p.context_tokens for p in FEW]) / 512
     matrix = np.column_stack([np.ones(4), m, context])
-    append, along = FEW_DESIGN.slopes
+    append, along = design_of(FEW).slopes
     for at, slope, shape, tokens in ((1, append, m, 128), (2, along, context, 512)):
         for unit in np.eye(4):
             solution = np.linalg.lstsq(matrix, unit, rcond=None)[0]
@@ -542,7 +573,7 @@ def test_slopes_are_regressions_on_both_axes_at_once() -> None:
         assert slope.lever == pytest.approx(1 - shape.mean())
         assert slope.tokens == tokens
         np.testing.assert_allclose(slope.end, (shape == 1) / (shape == 1).sum())
-    assert FEW_DESIGN.points == tuple(FEW)
+    assert design_of(FEW).points == tuple(FEW)
     both = design_of([Point(64, 128), Point(32, 128), Point(16, 64), Point(64, 32)])
     assert both.slopes[0].end.tolist() == [0.5, 0.5, 0.0, 0.0]
 
