@@ -205,8 +205,8 @@ def test_alike_samples_are_worth_fewer(correlation, worth) -> None:
 
 
 def test_an_autocorrelation_is_no_more_than_one() -> None:
-    """A long ramp of few samples: 0.25 raw at four, and more with the bias given back."""
-    assert lag1([np.array([0.0] * 50 + [1.0] * 50)]) <= 1.0
+    """A slow wave of a hundred samples has 0.998, and gives back a hundredth of bias."""
+    assert lag1([np.sin(2 * np.pi * np.arange(100) / 100)]) == 1.0
 
 
 def test_a_robust_sd_is_the_normals() -> None:
@@ -279,17 +279,23 @@ def test_a_level_is_freed_of_its_points_scatter() -> None:
 
 
 def test_launches_that_lack_points_and_points_that_launches_lack_are_cut() -> None:
-    """C is measured by one launch of six; the last launch of the first night has A alone."""
-    nights = [TABLE[:3].copy(), TABLE[1:].copy() + 0.2]
-    nights[0][:, 2] = nights[1][1:, 2] = np.nan
+    """C is measured by one launch of eight; the last launch of the first night has A alone."""
+    nights = [TABLE[:3].copy(), TABLE[1:].copy() + 0.2, TABLE[2:].copy() - 0.1]
+    nights[0][:, 2] = nights[1][1:, 2] = nights[2][:, 2] = np.nan
     nights[0][2, 1] = np.nan
     found = noise_of([starts_of(night, (A, B, C)) for night in nights])
-    tables = [nights[0][:2, :2], nights[1][:, :2]]
+    tables = [nights[0][:2, :2], nights[1][:, :2], nights[2][:, :2]]
     spread = components([table.mean(axis=1) for table in tables])
-    assert (found.starts, found.nights) == (5, 2)
+    assert (found.starts, found.nights) == (7, 3)
     assert found.night_sd == pytest.approx(np.sqrt(spread.between))
     variance = max(0.0, spread.within - point_error(tables))
     assert found.start_sd == pytest.approx(np.sqrt(variance))
+
+
+def test_nights_without_a_sample_have_no_level() -> None:
+    nothing = noise_of([[start(0, {A: []}), start(1, {A: []})]])
+    assert (nothing.starts, nothing.nights, nothing.start_sd) == (0, 0, None)
+    assert [p.point for p in nothing.points] == [A]
 
 
 def test_the_spread_within_launches_is_the_median_points() -> None:
