@@ -38,8 +38,8 @@ def one_block(client: TimedClient, prompts: PromptSource, plan: Plan, pair: int,
     order = plan.order(pair, block)
     for point in (order[-1], *order):
         sample = take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
-        if sample.void is not None:
-            raise SystemExit(f"{point.label} is invalid: {sample.void}")
+        if isinstance(sample.result, str):
+            raise SystemExit(f"{point.label} is invalid: {sample.result}")
         yield point, sample.ttft_ms
 
 

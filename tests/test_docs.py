@@ -34,7 +34,6 @@ FOREIGN = {
     "--max-total-tokens",  # sglang.launch_server
     "--sleep-on-idle",
     "--chunked-prefill-size",
-    "--sleep-on-idle",
     "--flag",  # stands for any option of sglang.launch_server
     "--option",  # stands for any option of pytest
     "--help",

@@ -176,8 +176,8 @@ def design_of(points: Sequence[Point]) -> Design:
 
     m and L enter linearly, over their largest value: a dearer token adds in proportion to tokens.
     """
-    append = np.array([p.append_tokens for p in points], dtype=np.float64)
-    context = np.array([p.context_tokens for p in points], dtype=np.float64)
+    append = np.array([p.append_tokens for p in points])
+    context = np.array([p.context_tokens for p in points])
     columns = {"append": append / append.max(), "context": context / context.max()}
     matrix = np.ones((len(points), 1))
     kept: list[str] = []
@@ -315,12 +315,13 @@ def estimate(
             moderate_family(own(excess_a, excess_b)),
         )
         level_terms = Spread(
-            level_spread.variance + 0 * excess.estimate, level_spread.df + 0 * excess.estimate
+            np.broadcast_to(level_spread.variance, excess.estimate.shape),
+            np.broadcast_to(level_spread.df, excess.estimate.shape),
         )
         absolute = place(a, b, add(level_terms, scaled(excess.spread, factor**-2)))
     else:
         absolute = Part(level_estimate, level_spread)
-        excess = Part(0 * level_estimate, level_spread)
+        excess = Part(np.zeros_like(level_estimate), level_spread)
 
     joint = Joint(Part(level_estimate, level_spread), slopes, far, ends, excess, absolute, residual)
     return _across_nights(joint, prior) if nights else joint

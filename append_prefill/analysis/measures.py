@@ -60,7 +60,7 @@ def log_table(cells: Cells, points: Sequence[Point]) -> FloatArray:
     if not common:
         raise MissingError("no launch measured all of " + ", ".join(p.label for p in points))
     rows = [[cells[point][index] for point in points] for index in sorted(common)]
-    return np.log(np.array(rows, dtype=np.float64))
+    return np.asarray(np.log(rows))
 
 
 def elasticity(table: FloatArray, axis: Sequence[float]) -> float:
@@ -68,7 +68,7 @@ def elasticity(table: FloatArray, axis: Sequence[float]) -> float:
 
     0 is a constant TTFT, 1 one in proportion to x. NaN-free input, at least two distinct x.
     """
-    return float(np.polyfit(np.log(np.asarray(axis, dtype=np.float64)), table.mean(axis=0), 1)[0])
+    return float(np.polyfit(np.log(axis), table.mean(axis=0), 1)[0])
 
 
 def ratio_of(
@@ -143,7 +143,8 @@ def spread_of(table: FloatArray) -> Range:
     by_column = (residual**2).sum(axis=0)
     pooled = float(by_column.sum()) / ((starts - 1) * (columns - 1))
     alike = float(by_column.sum() ** 2 / (by_column**2).sum() / columns) if pooled > 0 else 1.0
-    df = max(1, int(alike * (starts - 1) * (columns - 1)))
+    # Two columns are equally noisy by construction: rounding must not take them a whole degree.
+    df = max(1, int(alike * (starts - 1) * (columns - 1) + 1e-9))
     pairs = table[:, :, None] - table[:, None, :]
     variance = np.maximum(pairs.var(axis=0, ddof=1), 2 * pooled)
     se = np.sqrt(variance / starts)
@@ -207,12 +208,11 @@ def share_of(shares: Sequence[float], points: tuple[Point, ...] = ()) -> Measure
     """A share, one value per launch, with its t interval on the log scale."""
     if not shares:
         raise MissingError("no launch has the samples it takes")
-    interval = t_interval(np.log(np.asarray(shares, dtype=np.float64)))
+    interval = t_interval(np.log(shares))
     return Measured(
         value=float(np.exp(interval.value)),
         low=None if interval.low is None else float(np.exp(interval.low)),
         high=None if interval.high is None else float(np.exp(interval.high)),
         starts=len(shares),
         near=points,
-        far=(),
     )

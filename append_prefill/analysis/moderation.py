@@ -48,12 +48,12 @@ class Spread:
 
     def p_slower(self, estimate: FloatArray) -> FloatArray:
         """One-sided p of "no slower": small where the estimate is far above 0."""
-        return np.asarray(stats.t.sf(estimate / self.se, self.df), dtype=np.float64)
+        return np.asarray(stats.t.sf(estimate / self.se, self.df))
 
     def half_width(self, confidence: float = 0.95) -> FloatArray:
         """Half of the two-sided interval."""
         quantile = stats.t.ppf((1 + confidence) / 2, self.df)
-        return np.asarray(quantile * self.se, dtype=np.float64)
+        return np.asarray(quantile * self.se)
 
 
 def own_spread(a: FloatArray, b: FloatArray) -> Spread:
@@ -99,9 +99,9 @@ def add(*terms: Spread) -> Spread:
     return Spread(total, total**2 / parts)
 
 
-def scaled(spread: Spread, factor: FloatArray | float) -> Spread:
+def scaled(spread: Spread, factor: float) -> Spread:
     """The spread of a multiple whose square is `factor`."""
-    return Spread(spread.variance * factor, spread.df + 0 * spread.variance)
+    return Spread(spread.variance * factor, spread.df)
 
 
 def _inverse_trigamma(value: FloatArray) -> FloatArray:
@@ -111,9 +111,9 @@ def _inverse_trigamma(value: FloatArray) -> FloatArray:
         trigamma = special.polygamma(1, x)
         step = trigamma * (1 - trigamma / value) / special.polygamma(2, x)
         x = x + step
-        if float(np.max(-step / x, initial=0.0)) < 1e-8:
+        if float(np.max(-step / x)) < 1e-8:
             break
-    return np.asarray(x, dtype=np.float64)
+    return x
 
 
 def fit_prior(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
@@ -134,7 +134,7 @@ def fit_prior(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
         _inverse_trigamma(np.maximum(excess, float(special.polygamma(1, cap / 2)))), cap / 2
     )
     variance = np.exp(centre + special.digamma(half) - np.log(half))
-    return Spread(variance + 0 * log, 2 * half + 0 * log)
+    return Spread(np.broadcast_to(variance, log.shape), np.broadcast_to(2 * half, log.shape))
 
 
 def moderate_family(own: Spread) -> Spread:

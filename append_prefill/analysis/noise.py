@@ -72,7 +72,7 @@ def lag1(sequences: Sequence[FloatArray]) -> float | None:
         return None
     raw = sum(float((s[1:] * s[:-1]).sum()) for s in usable_ones) / power
     mean_size = float(np.mean([s.size for s in usable_ones]))
-    return float(np.clip(raw + 1 / mean_size, -1.0, 1.0))
+    return min(1.0, raw + 1 / mean_size)
 
 
 def effective_n(samples: float, correlation: float | None) -> float | None:
@@ -94,21 +94,21 @@ def _point_noise(point: Point, nights: Sequence[Sequence[Start]]) -> NoisePoint:
     sequences = [s for s in sequences if s.size >= 2]
     figures = [log_matrix(starts, [point])[:, 0] for starts in nights]
     spread = components([f[~np.isnan(f)] for f in figures])
-    within = correlation = None
+    within = correlation = worth = None
     if sequences:
         # A median takes one degree of freedom from each launch, as a mean would.
         size = sum(s.size for s in sequences)
         residuals = np.concatenate([s - np.median(s) for s in sequences])
         within = robust_sd(residuals) * float(np.sqrt(size / (size - len(sequences))))
         correlation = lag1(sequences)
-    mean_size = float(np.mean([s.size for s in sequences])) if sequences else 0.0
+        worth = effective_n(size / len(sequences), correlation)
     return NoisePoint(
         context_tokens=point.context_tokens,
         append_tokens=point.append_tokens,
         start_sd=_root(spread.within),
         within_sd=within,
         lag1=correlation,
-        effective_n=effective_n(mean_size, correlation),
+        effective_n=worth,
     )
 
 
@@ -117,14 +117,14 @@ def _common_levels(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -
     measured.
     """
     tables = [log_matrix(starts, points) for starts in nights]
-    whole = np.concatenate(tables) if tables else np.empty((0, len(points)))
-    kept, _, columns = complete(whole, np.empty((0, len(points))))
+    whole = np.concatenate([np.zeros((0, len(points))), *tables])
+    kept, _, columns = complete(whole, whole[:0])
     levels, offset = [], 0
     for table in tables:
         rows = [row - offset for row in kept if offset <= row < offset + len(table)]
         levels.append(table[np.ix_(rows, columns)])
         offset += len(table)
-    return levels if columns else []
+    return levels
 
 
 def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:

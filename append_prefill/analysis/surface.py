@@ -50,8 +50,8 @@ class Fit:
 
 def predict(form: Form, fit: Fit, points: Sequence[Point]) -> FloatArray:
     """TTFT in ms at `points`, shape (points,)."""
-    append = np.array([p.append_tokens for p in points], dtype=np.float64)
-    context = np.array([p.context_tokens for p in points], dtype=np.float64)
+    append = np.array([p.append_tokens for p in points])
+    context = np.array([p.context_tokens for p in points])
     if form == "sum":
         return np.asarray(fit.floor + fit.new * append + fit.cached * context)
     return np.asarray(np.maximum(fit.floor, fit.new * append) + fit.cached * context)
@@ -64,9 +64,9 @@ def fit_start(form: Form, points: Sequence[Point], ttft_ms: FloatArray) -> Fit:
     alike. The `max` form is linear once it is known which points are compute-bound; as a m grows
     with m these are the points above some m, so every cut between two values of m is tried.
     """
-    append = np.array([p.append_tokens for p in points], dtype=np.float64)
-    context = np.array([p.context_tokens for p in points], dtype=np.float64)
-    ones = np.ones_like(append)
+    append = np.array([p.append_tokens for p in points])
+    context = np.array([p.context_tokens for p in points])
+    ones = np.ones(len(points))
 
     def solve(columns: list[FloatArray]) -> Fit:
         matrix = np.stack(columns, axis=1) / ttft_ms[:, None]
@@ -83,14 +83,14 @@ def fit_start(form: Form, points: Sequence[Point], ttft_ms: FloatArray) -> Fit:
         return solve([ones, append, context])
     fits = []
     for cut in np.unique(append):
-        launch = (append <= cut).astype(np.float64)
+        launch = np.where(append <= cut, 1.0, 0.0)
         fits.append(solve([launch, append * (1 - launch), context]))
     return min(fits, key=lambda fit: fit.squares)
 
 
 def _identified(points: Sequence[Point]) -> bool:
     design = np.array([[1.0, p.append_tokens, p.context_tokens] for p in points])
-    return len(points) >= 3 and int(np.linalg.matrix_rank(design)) == 3
+    return int(np.linalg.matrix_rank(design)) == 3
 
 
 def fit_starts(points: Sequence[Point], log_ms: FloatArray) -> tuple[Form, list[Fit]] | None:

@@ -50,13 +50,13 @@ def patterns_of(points: Sequence[Point], reference_ms: FloatArray) -> list[Patte
     One of many single points pays for the choice: 2 ln P, as in the risk inflation criterion of
     Foster & George (Annals of Statistics 1994).
     """
-    append = np.array([p.append_tokens for p in points], dtype=np.float64)
-    context = np.array([p.context_tokens for p in points], dtype=np.float64)
+    append = np.array([p.append_tokens for p in points])
+    context = np.array([p.context_tokens for p in points])
     found = [Pattern("everywhere", np.ones(len(points)))]
     at_floor = reference_ms <= AT_FLOOR * reference_ms.min()
     if 1 < at_floor.sum() < len(points):
         largest = int(append[at_floor].max())
-        found.append(Pattern("floor", at_floor.astype(np.float64), append_tokens=largest))
+        found.append(Pattern("floor", np.where(at_floor, 1.0, 0.0), append_tokens=largest))
     if np.ptp(append):
         found.append(Pattern("append", append / append.max(), append_tokens=int(append.max())))
     if np.ptp(context):
@@ -68,9 +68,7 @@ def patterns_of(points: Sequence[Point], reference_ms: FloatArray) -> list[Patte
         for position, point in enumerate(points):
             unit = np.zeros(len(points))
             unit[position] = 1
-            found.append(
-                Pattern("point", unit, penalty, point.context_tokens, point.append_tokens, None)
-            )
+            found.append(Pattern("point", unit, penalty, point.context_tokens, point.append_tokens))
     return found
 
 
@@ -79,8 +77,8 @@ def _fit(
 ) -> tuple[FloatArray, float]:
     matrix = whiten @ np.stack([pattern.column for pattern in chosen], axis=1)
     target = whiten @ delta
-    solution, *_ = np.linalg.lstsq(matrix, target, rcond=None)
-    return np.asarray(solution, dtype=np.float64), float(((target - matrix @ solution) ** 2).sum())
+    solution, *_ = np.linalg.lstsq(matrix, target)
+    return np.asarray(solution), float(((target - matrix @ solution) ** 2).sum())
 
 
 def regions(
@@ -105,13 +103,12 @@ def regions(
     whiten = flat * (np.eye(count) - mean) + mean / np.sqrt(residual_variance + count * common)
     everything = patterns_of(points, reference_ms)
     chosen: list[Pattern] = []
-    left = float(((whiten @ delta) ** 2).sum())
+    left = np.inf  # the first pattern is taken as it comes: the joint test has said there is one
     while len(chosen) < min(MAX_PATTERNS, count):
         rest = [p for p in everything if p not in chosen]
         scores = [_fit([*chosen, p], delta, whiten)[1] + p.penalty for p in rest]
         best = int(np.argmin(scores))
-        # The first pattern is taken as it comes: the joint test has said that there is one.
-        if chosen and left - scores[best] < GAIN:
+        if left - scores[best] < GAIN:
             break
         chosen.append(rest[best])
         left = _fit(chosen, delta, whiten)[1]

@@ -19,7 +19,7 @@ from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import Plan
-from append_prefill.probe.sample import Sample, take_sample
+from append_prefill.probe.sample import Sample, Times, take_sample
 from append_prefill.probe.warmup import warm_up
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import BlockState, Series, Start, Void
@@ -63,23 +63,19 @@ class _Point:
     void: Counter[str] = field(default_factory=Counter)
 
     def add(self, sample: Sample, block: int, block_void: str | None) -> None:
-        # Which state voided it, with its figures, is in the block's own entry.
-        reason = sample.void or ("device state voided the block" if block_void else None)
-        if (
-            reason is not None
-            or sample.ttft_ms is None
-            or sample.e2e_ms is None
-            or sample.output_tokens is None
-            or sample.cached_tokens is None
-        ):
-            self.void[reason or "no first token"] += 1
-            return
-        self.ttft_ms.append(sample.ttft_ms)
-        self.e2e_ms.append(sample.e2e_ms)
-        self.itl_ms.append(sample.itl_ms)
-        self.output_tokens.append(sample.output_tokens)
-        self.cached_tokens.append(sample.cached_tokens)
-        self.block.append(block)
+        times = sample.result
+        if isinstance(times, str):
+            self.void[times] += 1
+        elif block_void:
+            # Which state it was, with its numbers, is in the block's own entry.
+            self.void["device state voided the block"] += 1
+        else:
+            self.ttft_ms.append(times.ttft_ms)
+            self.e2e_ms.append(times.e2e_ms)
+            self.itl_ms.append(times.itl_ms)
+            self.output_tokens.append(times.output_tokens)
+            self.cached_tokens.append(times.cached_tokens)
+            self.block.append(block)
 
     def series(self, point: Point) -> Series:
         kept = {k: v for k, v in asdict(self).items() if k != "void"}
@@ -154,7 +150,7 @@ class Launch:
         def one_round() -> Mapping[Point, float]:
             samples = [self._shoot(point) for point in plan.order(start.pair, 0)]
             self._shoot.client.flush_cache()
-            return {s.point: s.ttft_ms for s in samples if s.void is None and s.ttft_ms}
+            return {s.point: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
 

@@ -12,19 +12,22 @@ from append_prefill.workload.prompts import PromptSource
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A measured append-prefill; `void` is the reason it proves nothing, or None.
+class Times:
+    """What a valid sample measured; `itl_ms` is None with fewer than two gaps between tokens."""
 
-    Times are None only in a void sample.
-    """
+    ttft_ms: float
+    e2e_ms: float
+    itl_ms: float | None
+    output_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One append-prefill of `point`: its times, or the reason why it proves nothing."""
 
     point: Point
-    ttft_ms: float | None
-    e2e_ms: float | None
-    itl_ms: float | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    void: str | None
+    result: Times | str
 
 
 def take_sample(
@@ -39,31 +42,20 @@ def take_sample(
 
     The prime asks for no output token, so the prefix tree holds exactly L. Raises
     InfrastructureError if the connection breaks; everything else that goes wrong becomes the
-    void reason.
+    reason why the sample is invalid.
     """
     context, suffix = prompts.draw(point)
     prime = client.prime(context)
     if prime.error is not None:
-        return _void(point, f"prime failed: {prime.error}")
+        return Sample(point, f"prime failed: {prime.error}")
     timing = client.generate(context + suffix, max_new_tokens=output_tokens)
-    reason = void_reason(timing, point, page_tokens, output_tokens)
-    if reason is not None:
-        return _void(point, reason, timing)
-    return Sample(
-        point=point,
-        ttft_ms=timing.ttft_ms,
-        e2e_ms=timing.e2e_ms,
-        itl_ms=inter_token_ms(timing),
-        output_tokens=timing.completion_tokens,
-        cached_tokens=timing.cached_tokens,
-        void=None,
-    )
+    return Sample(point, result_of(timing, point, page_tokens, output_tokens))
 
 
-def void_reason(timing: Timing, point: Point, page_tokens: int, output_tokens: int) -> str | None:
-    """Why a timing does not prove TTFT at `point`, or None if it does.
+def result_of(timing: Timing, point: Point, page_tokens: int, output_tokens: int) -> Times | str:
+    """The times, if the timing proves TTFT at `point`, else the reason why it does not.
 
-    Reasons are worded without the sample's own figures where those vary, so that counting by
+    Reasons are worded without the sample's own numbers where those vary, so that counting by
     reason groups them.
     """
     expected = point.cached_tokens(page_tokens)
@@ -79,7 +71,7 @@ def void_reason(timing: Timing, point: Point, page_tokens: int, output_tokens: i
         return "retracted by the scheduler"
     if timing.completion_tokens != output_tokens:
         return f"completion_tokens {timing.completion_tokens}, asked {output_tokens}"
-    return None
+    return Times(timing.ttft_ms, timing.e2e_ms, inter_token_ms(timing), output_tokens, expected)
 
 
 def inter_token_ms(timing: Timing) -> float | None:
@@ -93,15 +85,3 @@ def inter_token_ms(timing: Timing) -> float | None:
         if late > early
     ]
     return median(gaps) if len(gaps) >= 2 else None
-
-
-def _void(point: Point, reason: str, timing: Timing | None = None) -> Sample:
-    return Sample(
-        point=point,
-        ttft_ms=None,
-        e2e_ms=None,
-        itl_ms=None,
-        output_tokens=None,
-        cached_tokens=None if timing is None else timing.cached_tokens,
-        void=reason,
-    )

@@ -82,8 +82,7 @@ class TimingTransport(httpx.BaseTransport):
             status_code=head.status_code,
             headers=head.headers.raw_items(),
             content=b"".join(data for _, data in exchange.body),
-            extensions={EXCHANGE: exchange, "http_version": b"HTTP/" + head.http_version},
-            request=request,
+            extensions={EXCHANGE: exchange},
         )
 
     def close(self) -> None:

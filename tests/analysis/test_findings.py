@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.findings import FINDINGS, ranges_of
+from append_prefill.analysis.findings import (
+    FINDINGS,
+    Inputs,
+    NotApplicableError,
+    append,
+    band,
+    context,
+    ends,
+    planned,
+    ranges_of,
+    total,
+)
+from append_prefill.analysis.measures import elasticity, log_table
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.records.run import Finding, Start
 from append_prefill.report.reasons import finding_reason
@@ -244,6 +256,7 @@ def test_experiments_beyond_the_studys_are_not_in_its_ranges() -> None:
     assert ranges_of(profile(experiments=more)) == ranges_of(PROFILE)
 
 
+@pytest.mark.simulation
 def test_noise_at_the_bound_breaks_nothing_above_the_nominal_rate() -> None:
     """TTFT exactly at each bound: `broken` in at most 2.5 % of sessions for each finding.
 
@@ -256,3 +269,117 @@ def test_noise_at_the_bound_breaks_nothing_above_the_nominal_rate() -> None:
         noise = 0.02 * rng.normal(size=(4, 1)) + 0.02 * rng.normal(size=(4, len(POINTS)))
         broken += judged(starts_of(noise + far_append))["append_flatness"].verdict == "broken"
     assert broken <= 13
+
+
+# What each kind of finding measures and tells beside it, on few points.
+
+A, B, C = Point(100, 100), Point(300, 100), Point(100, 300)
+CELLS = {A: {0: 10.0, 1: 11.0}, B: {0: 12.0, 1: 14.0}, C: {0: 30.0, 1: 36.0}}
+
+
+def inputs(points=(A, B, C), cells=CELLS, starts=(), experiment="append", **changes) -> Inputs:
+    row = {"id": experiment, "title": "x", "points": [pair(p) for p in points]}
+    given = {"kv_bytes_per_token": 1000, "link_gb_per_s": 2.0} | changes
+    of = profile(experiments=[row], bounds={})
+    return Inputs(starts, cells, of, given["kv_bytes_per_token"], given["link_gb_per_s"])
+
+
+def pair(point: Point) -> tuple[int, int]:
+    return point.context_tokens, point.append_tokens
+
+
+def geometric(point: Point) -> float:
+    return float(np.sqrt(CELLS[point][0] * CELLS[point][1]))
+
+
+def test_ends_tell_their_ratio_and_the_elasticities_beside_it() -> None:
+    measure = ends("append", append, {"append": append, "total": total}, over=total)
+    found = measure(inputs())
+    # m from 100 to 300 at L = 100, so N from 200 to 400.
+    assert found.value == pytest.approx(geometric(C) / geometric(A) / 2)
+    assert (found.near, found.far) == ((A,), (C,))
+    table = log_table(CELLS, [A, B, C])
+    assert found.details == {
+        "elasticity_over_append": pytest.approx(elasticity(table, [100, 100, 300])),
+        "elasticity_over_total": pytest.approx(elasticity(table, [200, 400, 400])),
+        "max_over_min": pytest.approx(geometric(C) / geometric(A)),
+    }
+    plain = ends("append", append, {})(inputs())
+    assert plain.value == pytest.approx(geometric(C) / geometric(A))
+
+
+def test_two_different_points_are_enough_for_ends_and_for_a_band() -> None:
+    assert ends("append", append, {})(inputs((A, C))).value == pytest.approx(
+        geometric(C) / geometric(A)
+    )
+    assert band("append")(inputs((A, B))).value == pytest.approx(1 - geometric(A) / geometric(B))
+    with pytest.raises(NotApplicableError, match="append has fewer than two different points"):
+        ends("append", append, {})(inputs((A, B)))
+    with pytest.raises(NotApplicableError, match="append has fewer than two points"):
+        band("append")(inputs((A,)))
+
+
+def test_axes_are_those_of_the_point() -> None:
+    assert (context(B), append(B), total(B)) == (300.0, 100.0, 400.0)
+    assert planned(inputs().profile, "append") == (A, B, C)
+
+
+@pytest.mark.parametrize(("points", "applies"), [((A, B), True), ((A,), False), ((B,), False)])
+def test_ranges_need_two_of_the_three(points, applies) -> None:
+    """A has a cache rate of a half, B of three quarters."""
+    rows = [
+        {"id": name, "title": name, "points": [pair(p) for p in points]}
+        for name in ("cache_rate", "scale", "append", "context")
+    ]
+    of = profile(experiments=rows, bounds={})
+    (ranges,) = (spec for spec in FINDINGS if spec.id == "cache_range_consistency")
+    given = Inputs((), CELLS, of, None, 1.0)
+    if applies:
+        assert ranges.measure(given).value == pytest.approx(geometric(B) / geometric(A))
+    else:
+        with pytest.raises(NotApplicableError, match="one range of the cache rate"):
+            ranges.measure(given)
+
+
+def measure_of(name: str):
+    (spec,) = (spec for spec in FINDINGS if spec.id == name)
+    return spec.measure
+
+
+def test_a_share_of_ttft_is_of_the_candidates_medians() -> None:
+    starts = [
+        start(0, {A: [10.0, 20.0, 40.0]}, output_tokens=32, e2e_ms=[100.0, 100.0, 100.0]),
+        start(1, {A: [30.0]}, output_tokens=32, e2e_ms=[100.0]),
+        start(2, {A: [90.0]}, output_tokens=32, e2e_ms=[100.0], side="reference"),
+        start(3, {A: [90.0]}, output_tokens=2, e2e_ms=[100.0]),
+    ]
+    found = measure_of("ttft_share")(inputs(starts=starts))
+    assert (found.value, found.starts) == (pytest.approx(np.sqrt(0.2 * 0.3)), 2)
+
+
+def test_a_transfer_is_told_with_everything_it_is_made_of() -> None:
+    """3000 is nearer to 1024 than 100, by ratio; of two points there the shorter m counts."""
+    far, near, longer = Point(100, 32), Point(3000, 32), Point(3000, 64)
+    cells = {near: {0: 10.0, 1: 40.0}, longer: {0: 1.0}, far: {0: 1.0}}
+    starts = [
+        start(0, {near: [1.0]}),
+        start(1, {near: [1.0]}).model_copy(update={"kv_links_gb_per_s": {"peer": 4.0}}),
+        start(2, {near: [1.0]}).model_copy(update={"kv_links_gb_per_s": {"peer": 9.0}}),
+    ]
+    found = measure_of("kv_transfer_time")(inputs((far, longer, near), cells, starts))
+    took_ms = 1000 * 3000 / 2e9 * 1e3
+    assert found.value == pytest.approx(took_ms / 20)
+    assert (found.near, found.far, found.starts) == ((near,), (), 2)
+    assert found.details == {
+        "kv_bytes_per_token": 1000.0,
+        "link_gb_per_s": 2.0,
+        "context_tokens": 3000.0,
+        "append_tokens": 32.0,
+        "transfer_ms": pytest.approx(took_ms),
+        "ttft_ms": pytest.approx(20.0),
+        "study_transfer_ms": 0.04,
+        "corrected_study_transfer_ms": pytest.approx(5.36870912),
+        "study_off_by": 128.0,
+        "peer_gb_per_s": 4.0,
+        "peer_transfer_ms": pytest.approx(took_ms / 2),
+    }

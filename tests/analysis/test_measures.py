@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from append_prefill.analysis.measures import (
+    Measured,
     MissingError,
     band_of,
     elasticity,
@@ -131,6 +133,7 @@ def test_spread_of_small_tables() -> None:
     assert exact.high == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("starts", [2, 3, 5])
 @pytest.mark.parametrize("noisy", [1.0, 3.0])
 def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
@@ -152,6 +155,7 @@ def test_noise_alone_never_makes_a_spread(starts: int, noisy: float) -> None:
     assert naive == 2000
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("truth", [[0, 0, 0, 0, 0, 3.0], [0, 0, 0, 3.0, 3.0, 3.0]])
 def test_spread_covers_the_truth(truth: list[float]) -> None:
     """Both ends, 2000 sessions: each errs in at most 2.5 % (3.4 % is seen once in 200 seeds)."""
@@ -165,3 +169,158 @@ def test_spread_covers_the_truth(truth: list[float]) -> None:
         too_low += found.high < 3
     assert too_high / 2000 <= 0.034
     assert too_low / 2000 <= 0.034
+
+
+# Each measure on few launches, to the digit.
+
+A, B, C = Point(64, 32), Point(64, 128), Point(256, 64)
+# T in ms at A, B and C of three launches; a fourth lacks B.
+CELLS = {
+    A: {0: 10.0, 1: 11.0, 2: 12.0, 3: 1.0},
+    B: {2: 24.0, 0: 20.0, 1: 21.0},
+    C: {0: 16.0, 1: 15.0, 2: 14.0, 3: 1.0},
+}
+TIMES = np.array([[10.0, 20.0, 16.0], [11.0, 21.0, 15.0], [12.0, 24.0, 14.0]])
+
+
+def geometric(values) -> dict[str, float]:
+    """Mean and 95 % t interval over launches on the log scale."""
+    logs = np.log(values)
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    mean = logs.mean()
+    return {
+        "value": pytest.approx(np.exp(mean)),
+        "low": pytest.approx(np.exp(mean - half)),
+        "high": pytest.approx(np.exp(mean + half)),
+    }
+
+
+def fields(found) -> dict:
+    return {name: getattr(found, name) for name in Measured.__slots__}
+
+
+def test_a_table_has_the_launches_that_measured_every_point() -> None:
+    np.testing.assert_allclose(log_table(CELLS, [A, B, C]), np.log(TIMES))
+    np.testing.assert_allclose(log_table(CELLS, [C, A])[3], [0, 0])
+    with pytest.raises(MissingError, match=r"^no valid sample at L1-m1$"):
+        log_table(CELLS, [A, Point(1, 1)])
+    with pytest.raises(MissingError, match=r"^no start measured all of L64-m32, L64-m128$"):
+        log_table({A: {0: 1.0}, B: {1: 1.0}}, [A, B])
+
+
+def test_elasticity_is_the_slope_in_logs_of_the_mean_over_launches() -> None:
+    table = np.log([[10.0, 20.0, 16.0], [10.0, 80.0, 16.0]])
+    axis = [32, 128, 64]
+    x, y = np.log(axis), table.mean(axis=0)
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
+    assert elasticity(table, axis) == pytest.approx(slope)
+
+
+@pytest.mark.parametrize(("over", "span"), [(None, 1.0), (by_total, 192 / 96)])
+def test_a_ratio_is_of_the_ends_of_its_axis(over, span) -> None:
+    found = ratio_of(CELLS, [C, B, A], by_append, over=over)
+    expected = geometric(TIMES[:, 1] / TIMES[:, 0] / span)
+    assert fields(found) == expected | {"starts": 3, "near": (A,), "far": (B,), "details": {}}
+
+
+def spread_by_hand(table: np.ndarray) -> tuple[float, float, float]:
+    """`spread_of`, its formulas written out for single columns."""
+    starts, k = table.shape
+    means = table.mean(axis=0)
+    value = means.max() - means.min()
+    by_column = np.zeros(k)
+    for s in range(starts):
+        for c in range(k):
+            fitted = means[c] + table[s].mean() - table.mean()
+            by_column[c] += (table[s, c] - fitted) ** 2
+    pooled = by_column.sum() / ((starts - 1) * (k - 1))
+    alike = by_column.sum() ** 2 / (by_column**2).sum() / k
+    df = max(1, int(alike * (starts - 1) * (k - 1) + 1e-9))
+    high = 0.0
+    for i in range(k):
+        for j in range(k):
+            pair = table[:, i] - table[:, j]
+            se = np.sqrt(max(pair.var(ddof=1), 2 * pooled) / starts)
+            high = max(high, abs(pair.mean()) + stats.t.ppf(0.975, df) * se)
+    pair = table[:, means.argmax()] - table[:, means.argmin()]
+    se = np.sqrt(max(pair.var(ddof=1), 2 * pooled) / starts)
+    q = stats.studentized_range.ppf(0.975, k, df) / np.sqrt(2)
+    return value, max(0.0, value - q * se), high
+
+
+NOISY = np.array([[0.0, 1.0, 0.5, 0.4], [0.1, 1.3, 0.3, 0.4], [0.05, 0.9, 0.9, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("table", "ends"),
+    [
+        (np.log(TIMES), (0, 1)),
+        (NOISY, (0, 1)),
+        (NOISY[:2], (0, 1)),
+        (NOISY[:, [1, 0, 2]], (1, 0)),
+        (NOISY[:, [1, 0]], (1, 0)),
+        (0.1 * NOISY[:, 2:], (1, 0)),
+        (NOISY + np.array([[0.0], [3.0], [9.0]]), (0, 1)),
+    ],
+)
+def test_a_spread_is_as_its_formulas_say(table, ends) -> None:
+    found = spread_of(table)
+    assert (found.value, found.low, found.high) == pytest.approx(spread_by_hand(table))
+    assert (found.smallest, found.largest) == ends
+
+
+@pytest.mark.parametrize("table", [np.array([[0.0, 1.0]]), np.array([[0.5], [0.7]])])
+def test_a_spread_of_one_launch_or_one_column_has_no_interval(table) -> None:
+    found = spread_of(table)
+    assert (found.low, found.high) == (None, None)
+    assert found.value == pytest.approx(np.ptp(table.mean(axis=0)))
+
+
+def test_a_band_is_of_the_largest() -> None:
+    found, spread = band_of(CELLS, [C, B, A]), spread_of(np.log(TIMES))
+    assert spread.low is not None
+    assert spread.high is not None
+    assert fields(found) == {
+        "value": pytest.approx(1 - np.exp(-spread.value)),
+        "low": pytest.approx(1 - np.exp(-spread.low)),
+        "high": pytest.approx(1 - np.exp(-spread.high)),
+        "starts": 3,
+        "near": (A,),
+        "far": (B,),
+        "details": {"max_over_min": pytest.approx(np.exp(spread.value))},
+    }
+    one = band_of({p: {0: cells[0]} for p, cells in CELLS.items()}, [A, B, C])
+    assert (one.value, one.low, one.high) == (pytest.approx(0.5), None, None)
+
+
+def test_groups_are_compared_by_their_means_in_ms() -> None:
+    groups = {"low": [A], "none": [], "mid": [B, C, C], "high": [C]}
+    found = grouped_spread_of(CELLS, groups)
+    mid = (TIMES[:, 1] + 2 * TIMES[:, 2]) / 3
+    spread = spread_of(np.log(np.stack([TIMES[:, 0], mid, TIMES[:, 2]], axis=1)))
+    assert spread.low is not None
+    assert spread.high is not None
+    assert fields(found) == {
+        "value": pytest.approx(np.exp(spread.value)),
+        "low": pytest.approx(np.exp(spread.low)),
+        "high": pytest.approx(np.exp(spread.high)),
+        "starts": 3,
+        "near": (A,),
+        "far": (B, C, C),
+        "details": {
+            "low_ms": pytest.approx(stats.gmean(TIMES[:, 0])),
+            "mid_ms": pytest.approx(stats.gmean(mid)),
+            "high_ms": pytest.approx(stats.gmean(TIMES[:, 2])),
+        },
+    }
+    one = {p: {0: cells[0]} for p, cells in CELLS.items()}
+    alone = grouped_spread_of(one, {"low": [A], "high": [B]})
+    assert (alone.value, alone.low, alone.high) == (pytest.approx(2.0), None, None)
+
+
+def test_a_share_is_a_geometric_mean_over_launches() -> None:
+    found = share_of([0.1, 0.2, 0.4], (A,))
+    expected = geometric([0.1, 0.2, 0.4])
+    assert fields(found) == expected | {"starts": 3, "near": (A,), "far": (), "details": {}}
+    one = share_of([0.25])
+    assert (one.value, one.low, one.high, one.near) == (pytest.approx(0.25), None, None, ())

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.noise import components, effective_n, lag1, noise_of, robust_sd
+from append_prefill.analysis.noise import (
+    components,
+    effective_n,
+    lag1,
+    noise_of,
+    pair_sd_of,
+    robust_sd,
+)
+from append_prefill.analysis.summary import faster_half
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, start, starts_of
 
@@ -21,6 +29,7 @@ def nights(rng, count, starts):
     ]
 
 
+@pytest.mark.simulation
 def test_planted_components_come_back() -> None:
     found = noise_of(nights(np.random.default_rng(0), 60, 5))
     assert (found.starts, found.nights) == (300, 60)
@@ -57,6 +66,7 @@ def test_equal_starts_have_no_noise() -> None:
     assert (found.start_sd, found.night_sd) == (0.0, 0.0)
 
 
+@pytest.mark.simulation
 def test_unequal_nights_are_unbiased() -> None:
     """Mean of 2000 estimates from sessions of 2, 3 and 7 launches: within 5 % of the truth."""
     rng = np.random.default_rng(2)
@@ -131,3 +141,212 @@ def test_the_ratio_within_interleaved_pairs_is_known_apart_from_the_levels() -> 
     assert found.pair_sd == pytest.approx(0.03 * np.sqrt(2), rel=0.3)
     assert found.start_sd > 0.1
     assert noise_of([night[:40]]).pair_sd is None
+
+
+# Each step on few launches, to the digit.
+
+
+@pytest.mark.parametrize(
+    ("groups", "within", "between"),
+    [
+        ([], None, None),
+        ([[1.0]], None, None),
+        ([[1.0], [2.0]], None, None),
+        ([[1.0, 3.0]], 2.0, None),
+        ([[1.0, 3.0], []], 2.0, None),
+        # Squares within: 2 and 0, so 2 over one degree; between them 13.5 of one degree.
+        ([[1.0, 3.0], [8.0]], 2.0, (16 * 2 / 3 + 32 * 2 / 3 - 8 - 2.0) / (3 - 5 / 3)),
+        ([[1.0, 3.0], [2.0, 2.0]], 1.0, 0.0),
+    ],
+)
+def test_components_are_the_moments(groups, within, between) -> None:
+    found = components([np.array(group) for group in groups])
+    assert found.within == within
+    if between is None or between == 0.0:
+        assert found.between == between
+        return
+    arrays = [np.array(group) for group in groups]
+    grand = np.concatenate(arrays).mean()
+    square = sum(len(g) * (g.mean() - grand) ** 2 for g in arrays) / (len(arrays) - 1)
+    count = sum(map(len, arrays))
+    size = (count - sum(len(g) ** 2 for g in arrays) / count) / (len(arrays) - 1)
+    assert found.between == pytest.approx((square - found.within) / size)
+
+
+def test_three_nights_share_two_degrees_of_freedom() -> None:
+    arrays = [np.array([1.0, 3.0, 2.0]), np.array([8.0, 9.0]), np.array([4.0])]
+    found = components(arrays)
+    within = (2.0 + 0.5) / 3
+    assert found.within == pytest.approx(within)
+    square = (3 * (2 - 4.5) ** 2 + 2 * (8.5 - 4.5) ** 2 + (4 - 4.5) ** 2) / 2
+    assert found.between == pytest.approx((square - within) / ((6 - 14 / 6) / 2))
+
+
+def test_lag_one_pools_centred_products_and_gives_back_the_bias() -> None:
+    one, two = np.array([1.0, 2.0, 4.0, 5.0]), np.array([3.0, 3.0, 9.0, 1.0, 4.0])
+    products = power = 0.0
+    for values in (one, two):
+        centred = values - values.mean()
+        products += (centred[1:] * centred[:-1]).sum()
+        power += (centred**2).sum()
+    assert lag1([one, two, np.array([1.0, 9.0, 1.0])]) == pytest.approx(products / power + 1 / 4.5)
+    assert lag1([np.ones(3), one]) == lag1([one])
+    assert lag1([np.arange(100.0)]) == pytest.approx(0.98, abs=0.01)
+    assert lag1([np.array([0.0, 0.0, 9.0, 9.0])]) == 0.5
+    # A short run of alternating samples: -0.75 and a quarter.
+    assert lag1([np.array([1.0, -1.0, 1.0, -1.0])]) == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "worth"), [(None, None), (0.0, 10.0), (0.5, 10 / 3), (1.0, 0.0), (-1.0, 10.0)]
+)
+def test_alike_samples_are_worth_fewer(correlation, worth) -> None:
+    assert effective_n(10, correlation) == (None if worth is None else pytest.approx(worth))
+
+
+def test_an_autocorrelation_is_no_more_than_one() -> None:
+    """A slow wave of a hundred samples has 0.998, and gives back a hundredth of bias."""
+    assert lag1([np.sin(2 * np.pi * np.arange(100) / 100)]) == 1.0
+
+
+def test_a_robust_sd_is_the_normals() -> None:
+    assert robust_sd(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])) == pytest.approx(1.4826, abs=1e-4)
+
+
+A, B, C = POINTS[:3]
+
+
+def test_a_points_noise_is_within_nights_and_within_launches() -> None:
+    samples = [[10.0, 11.0, 12.0, 14.0], [20.0, 24.0, 22.0, 21.0, 26.0], [15.0]]
+    nights = [
+        [start(0, {A: samples[0]}), start(1, {A: samples[1]}), start(2, {A: [9.0]}, failure="x")],
+        [start(0, {A: samples[2]}), start(1, {B: [5.0]})],
+    ]
+    row = noise_of(nights).points[0]
+    logs = [np.log(s) for s in samples[:2]]
+    residuals = np.concatenate([s - np.median(s) for s in logs])
+    within = 1.482602 * np.median(np.abs(residuals - np.median(residuals))) * np.sqrt(9 / 7)
+    figures = [np.array([faster_half(s) for s in logs]), np.array([np.log(15.0)])]
+    assert row.model_dump() == {
+        "context_tokens": A.context_tokens,
+        "append_tokens": A.append_tokens,
+        "start_sd": pytest.approx(np.sqrt(components(figures).within)),
+        "within_sd": pytest.approx(within, rel=1e-5),
+        "lag1": pytest.approx(lag1(logs)),
+        "effective_n": pytest.approx(effective_n(4.5, lag1(logs))),
+    }
+    lone = noise_of(nights).points[1]
+    assert (lone.point, lone.start_sd, lone.within_sd, lone.lag1, lone.effective_n) == (
+        B,
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def test_two_samples_are_a_sequence_and_one_is_none() -> None:
+    (row,) = noise_of([[start(0, {A: [10.0, 12.0]}), start(1, {A: [10.0]})]]).points
+    half = np.log(12 / 10) / 2
+    assert row.within_sd == pytest.approx(1.482602 * half * np.sqrt(2), rel=1e-5)
+    assert (row.lag1, row.effective_n) == (None, None)
+
+
+TABLE = np.array([[3.0, 3.1, 3.3], [3.2, 3.2, 3.4], [2.9, 3.3, 3.1], [3.1, 3.0, 3.6]])
+
+
+def point_error(tables) -> float:
+    """Variance that the points' scatter beyond a launch's level leaves in its mean over points."""
+    squares, df, points = 0.0, 0, tables[0].shape[1]
+    for table in tables:
+        for s in range(len(table)):
+            for p in range(points):
+                fitted = table[s].mean() + table[:, p].mean() - table.mean()
+                squares += (table[s, p] - fitted) ** 2
+        df += (len(table) - 1) * (points - 1)
+    return squares / df / points
+
+
+def test_a_level_is_freed_of_its_points_scatter() -> None:
+    common = TABLE + np.array([[0.0], [0.5], [-0.4], [0.9]])
+    tables = [common[:3], common[2:] + 0.3]
+    found = noise_of([starts_of(table, (A, B, C)) for table in tables])
+    levels = [table.mean(axis=1) for table in tables]
+    spread = components(levels)
+    assert found.start_sd == pytest.approx(np.sqrt(spread.within - point_error(tables)))
+    assert found.night_sd == pytest.approx(np.sqrt(spread.between))
+    assert (found.starts, found.nights, found.pairs, found.pair_sd) == (5, 2, 0, None)
+
+
+def test_launches_that_lack_points_and_points_that_launches_lack_are_cut() -> None:
+    """C is measured by one launch of eight; the last launch of the first night has A alone."""
+    nights = [TABLE[:3].copy(), TABLE[1:].copy() + 0.2, TABLE[2:].copy() - 0.1]
+    nights[0][:, 2] = nights[1][1:, 2] = nights[2][:, 2] = np.nan
+    nights[0][2, 1] = np.nan
+    found = noise_of([starts_of(night, (A, B, C)) for night in nights])
+    tables = [nights[0][:2, :2], nights[1][:, :2], nights[2][:, :2]]
+    spread = components([table.mean(axis=1) for table in tables])
+    assert (found.starts, found.nights) == (7, 3)
+    assert found.night_sd == pytest.approx(np.sqrt(spread.between))
+    variance = max(0.0, spread.within - point_error(tables))
+    assert found.start_sd == pytest.approx(np.sqrt(variance))
+
+
+def test_nights_without_a_sample_have_no_level() -> None:
+    nothing = noise_of([[start(0, {A: []}), start(1, {A: []})]])
+    assert (nothing.starts, nothing.nights, nothing.start_sd) == (0, 0, None)
+    assert [p.point for p in nothing.points] == [A]
+
+
+def test_the_spread_within_launches_is_the_median_points() -> None:
+    one = start(0, {A: [10.0, 10.1, 10.2], B: [10.0, 11.0, 12.0], C: [10.0, 15.0, 20.0]})
+    found = noise_of([[one]])
+    assert found.within_sd == found.points[1].within_sd
+    assert found.within_sd > found.points[0].within_sd
+    assert [p.point for p in found.points] == [A, B, C]
+
+
+def pair(index: int, a, b, *, interleaved=True, points=(A, B, C)):
+    return [
+        starts_of(np.array([row]), points, side=side)[0].model_copy(
+            update={"index": index, "pair": index, "interleaved": interleaved}
+        )
+        for side, row in (("candidate", a), ("reference", b))
+    ]
+
+
+def test_pairs_differ_by_their_ratio_less_its_points_scatter() -> None:
+    """Over all nights; B, which one half of a pair lacks, is left out."""
+    rows = [([3.4, 3.0, 3.9], [3.0, np.nan, 3.5]), ([3.0, 3.0, 3.1], [3.3, 3.0, 3.3]),
+            ([3.0, 3.0, 3.3], [3.0, 3.0, 3.0])]  # fmt: skip
+    pairs = [pair(n, *row) for n, row in enumerate(rows)]
+    found = noise_of([[*pairs[0], *pairs[1]], pairs[2]])
+    apart = np.array([np.array(a) - np.array(b) for a, b in rows])[:, [0, 2]]
+    variance = (apart.mean(axis=1) ** 2).mean() - point_error([apart])
+    assert found.pairs == 3
+    assert found.pair_sd == pytest.approx(np.sqrt(variance))
+    assert pair_sd_of(apart) == found.pair_sd
+
+
+@pytest.mark.parametrize(
+    ("night", "pairs"),
+    [
+        (lambda ps: [*ps[0], *ps[1]], 2),
+        (lambda ps: ps[0], 0),
+        (lambda ps: [*ps[0], *pair(1, [3, 3, 3], [3, 3, 3], interleaved=False)], 0),
+        (lambda ps: [*ps[0], *ps[1], ps[2][0]], 2),
+        (lambda ps: [*ps[0], *ps[1], ps[2][0], ps[2][1].model_copy(update={"failure": "x"})], 2),
+    ],
+    ids=["two", "one", "one after the other", "half a pair", "half of it failed"],
+)
+def test_what_counts_as_a_pair(night, pairs) -> None:
+    three = [pair(n, [3.0, 3.1, 3.2 + n / 10], [3.0, 3.0, 3.0]) for n in range(3)]
+    found = noise_of([night(three)])
+    assert found.pairs == pairs
+    assert (found.pair_sd is None) == (pairs == 0)
+
+
+def test_pairs_that_scatter_less_than_their_points_have_no_spread() -> None:
+    assert pair_sd_of(np.array([[0.1, -0.1], [-0.1, 0.1]])) == 0.0
+    # One point leaves no scatter beyond the level.
+    assert pair_sd_of(np.array([[0.3], [0.4]])) == pytest.approx(np.sqrt((0.09 + 0.16) / 2))

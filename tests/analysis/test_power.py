@@ -2,11 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
+from append_prefill.analysis import power
 from append_prefill.analysis.joint import Prior, design_of, estimate
 from append_prefill.analysis.power import (
     MAX_STARTS,
+    _shift,
     detectable,
     mde,
     points_error,
@@ -16,7 +18,7 @@ from append_prefill.analysis.power import (
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.run import NoisePoint, NoiseRecord
-from tests.analysis.factory import NOISE, POINTS
+from tests.analysis.factory import NOISE, POINTS, POLICY, profile
 
 
 def test_detectable_is_the_noncentral_ts() -> None:
@@ -62,9 +64,168 @@ def test_an_effect_of_a_hundredfold_is_the_largest_told() -> None:
     largest = math.log(100) / 3.9713
     assert detectable(0.999 * largest, 1e12, 0.01) == pytest.approx(99, rel=0.01)
     assert detectable(1.001 * largest, 1e12, 0.01) is None
+    assert detectable(math.log(100) / 3.9713 * 0.99999, 1e12, 0.01) is not None
     assert proportional(0.03, 0.5) == pytest.approx(1.03**2 - 1)
     assert proportional(0.03, 0.001) is None
     assert proportional(None, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("alpha", "power"), [(0.9, 0.9), (0.95, 0.9), (0.01, 1.0), (0.0, 0.9), (-0.1, 0.9)]
+)
+def test_a_power_lies_between_the_level_and_certainty(alpha: float, power: float) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        detectable(1, 8, alpha, power=power)
+    assert detectable(1e-3, 8, 0.89, power=0.9) is not None
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("min_effect", [0.0, 0.03, 0.5])
+def test_found_is_beyond_the_threshold_and_the_least_effect(power, min_effect) -> None:
+    """The larger of the noncentral t's shift and the normal's above `min_effect`."""
+    se, df, alpha = 0.02, 6.0, 0.02
+    threshold = stats.t.isf(alpha, df)
+    shift = optimize.brentq(lambda d: stats.nct.sf(threshold, df, d) - power, 0, 50)
+    named = math.log1p(min_effect) + stats.norm.ppf(power) * se
+    found = detectable(se, df, alpha, power=power, min_effect=min_effect)
+    assert found == pytest.approx(math.expm1(max(shift * se, named)), rel=1e-4)
+
+
+def test_what_is_known_for_certain_is_found_by_the_least_effect() -> None:
+    assert detectable(0.0, 1e-9, 0.01, min_effect=0.015) == pytest.approx(0.015)
+
+
+def test_thresholds_beyond_the_noncentral_ts_rest_on_the_spread_alone(monkeypatch) -> None:
+    monkeypatch.setattr(power.special, "nctdtr", lambda *_: math.nan)
+    scale = math.sqrt(stats.chi2.ppf(0.95, 1.5) / 1.5)
+    assert _shift(1.5, 1e-7, 0.95) == pytest.approx(stats.t.isf(1e-7, 1.5) * scale)
+    assert _shift(1e-4, 1e-6, 0.95) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("starts", "paired", "prior_df", "own_df", "per_start"),
+    [
+        ((5, 5), False, 0.0, 8, 0.4),
+        ((5, 5), False, 10.0, 12, 0.4),
+        ((2, 5), False, 0.0, 5, 0.7),
+        ((5, 2), False, 0.0, 5, 0.7),
+        ((4, 4), True, 0.0, 3, 0.25),
+        ((4, 4), True, 5.0, 5, 0.25),
+    ],
+)
+def test_an_mde_is_what_its_launches_detect(starts, paired, prior_df, own_df, per_start) -> None:
+    def told(variance: float, df: float) -> float | None:
+        return detectable(math.sqrt(variance), df, 0.007, power=0.9, min_effect=0.015)
+
+    options = {"power": 0.9, "paired": paired, "prior_df": prior_df, "min_effect": 0.015}
+    of_starts = 0.04**2 * per_start
+    assert mde(0.04, *starts, 0.007, **options) == told(of_starts, own_df)
+    # Between nights, both sides' count; known for certain, or by few degrees of freedom.
+    of_nights = 2 * 0.03**2
+    whole = of_starts + of_nights
+    assert mde(0.04, *starts, 0.007, night_sd=0.03, **options) == told(whole, own_df)
+    welch = whole**2 / (of_starts**2 / own_df + of_nights**2 / 3.0)
+    found = mde(0.04, *starts, 0.007, night_sd=0.03, night_df=3.0, **options)
+    assert found == pytest.approx(told(whole, welch))
+    assert mde(0.04, *starts, 0.007, night_sd=0.0, night_df=3.0, **options) == told(
+        of_starts, own_df
+    )
+
+
+def test_an_mde_is_found_in_95_of_100_unless_told_otherwise() -> None:
+    assert mde(0.01, 5, 5, 0.01) == mde(0.01, 5, 5, 0.01, 0.95, min_effect=0.0, prior_df=0.0)
+    assert detectable(0.01, 8, 0.01) == detectable(0.01, 8, 0.01, power=0.95, min_effect=0.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"power": 0.5},
+        {"paired": True},
+        {"prior_df": 30.0},
+        {"night_sd": 0.003},
+        {"night_sd": 0.003, "night_df": 3.0},
+        {"min_effect": 0.028},
+    ],
+)
+def test_starts_needed_asks_for_what_an_mde_is_given(options) -> None:
+    needed = starts_needed(0.04, 0.03, 0.007, **options)
+    assert needed is not None
+    assert mde(0.03, needed, needed, 0.007, **options) <= 0.04
+    assert mde(0.03, needed - 1, needed - 1, 0.007, **options) > 0.04
+
+
+def test_starts_needed_reaches_the_most_there_are_and_the_least_that_tell(monkeypatch) -> None:
+    for enough_from in (2, 3, 100, 101, MAX_STARTS - 1, MAX_STARTS, MAX_STARTS + 1):
+        monkeypatch.setattr(
+            power, "mde", lambda sd, a, b, *_, at=enough_from, **__: 0.03 if a >= at else 0.04
+        )
+        expected = enough_from if enough_from <= MAX_STARTS else None
+        assert starts_needed(0.03, 0.01, 0.01) == expected
+
+
+RECORD = NoiseRecord(
+    starts=20,
+    nights=4,
+    start_sd=0.02,
+    within_sd=0.03,
+    night_sd=0.04,
+    pair_sd=0.05,
+    pairs=12,
+    points=[],
+)
+ALPHA = POLICY.false_alarm_rate * 0.76
+
+
+@pytest.mark.parametrize("interleave", [False, True])
+def test_a_plans_power_is_the_levels(interleave: bool) -> None:
+    plan = profile().plan.model_copy(update={"interleave": interleave})
+    of = profile().model_copy(update={"plan": plan})
+    least = POLICY.min_effect
+    error = points_error(RECORD, POINTS, 10)
+    assert error is not None
+    level = math.sqrt(0.02**2 + error)
+    together = math.sqrt(0.05**2 + 2 * error) if interleave else level
+    options = {"paired": interleave, "prior_df": 12.0 if interleave else 16.0, "min_effect": least}
+    found = power.power_of(of, RECORD, POINTS, starts=7, samples=10)
+    assert found == pytest.approx(
+        {
+            "mde_side_by_side": mde(together, 7, 7, ALPHA, **options),
+            "mde_baseline": mde(
+                level, 7, 7, ALPHA, night_sd=0.04, night_df=3.0, prior_df=16.0, min_effect=least
+            ),
+            "starts_needed_side_by_side": starts_needed(
+                POLICY.must_catch, together, ALPHA, **options
+            ),
+        }
+    )
+
+
+NOTHING = {"mde_side_by_side": None, "mde_baseline": None, "starts_needed_side_by_side": None}
+
+
+@pytest.mark.parametrize(
+    ("lacking", "interleave", "unknown"),
+    [
+        ({"start_sd": None}, False, set(NOTHING)),
+        ({"within_sd": None}, False, set(NOTHING)),
+        ({"night_sd": None}, False, {"mde_baseline"}),
+        ({"pair_sd": None}, True, {"mde_side_by_side", "starts_needed_side_by_side"}),
+        ({"pair_sd": None}, False, set()),
+    ],
+)
+def test_what_is_not_known_of_the_noise_is_not_told_of_the_power(
+    lacking, interleave, unknown
+) -> None:
+    plan = profile().plan.model_copy(update={"interleave": interleave})
+    of = profile().model_copy(update={"plan": plan})
+    policy = of.policy.model_copy(update={"must_catch": 0.2})
+    of = of.model_copy(update={"policy": policy})
+    known = RECORD.model_copy(update=lacking)
+    found = power.power_of(of, known, POINTS, starts=7, samples=10)
+    assert {name for name, figure in found.items() if figure is None} == unknown
+    assert set(found) == set(NOTHING)
 
 
 def test_one_start_detects_nothing() -> None:
@@ -123,6 +284,21 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
 
     plain = FIGURE_VARIANCE * 0.02**2 / 10
     assert points_error(record(None, 0.01), POINTS[:1], 10) == pytest.approx(plain)
+    assert points_error(record(-0.5, 0.01), POINTS[:1], 10) == pytest.approx(plain)
+    # A point that the record does not know, or whose spread it does not, has the record's.
+    other = FIGURE_VARIANCE * 0.5**2 / 10
+    assert points_error(record(0.5, 0.01), POINTS[1:2], 10) == pytest.approx(other)
+    both = points_error(record(0.5, 0.01), POINTS[:2], 10)
+    assert both == pytest.approx((3 * plain + other) / 4)
+    blank = record(None, 0.01)
+    blank.points[0].within_sd = None
+    assert points_error(blank, POINTS[:1], 10) == pytest.approx(other)
+    blank = record(None, 0.05)
+    blank.start_sd = None
+    assert points_error(blank, POINTS[:1], 10) == pytest.approx(plain)
+    blank = record(None, 0.05)
+    blank.points[0].start_sd = None
+    assert points_error(blank, POINTS[:1], 10) == pytest.approx(plain)
     assert points_error(record(0.5, 0.01), POINTS[:1], 10) == pytest.approx(3 * plain)
     assert points_error(record(1.0, 0.01), POINTS[:1], 10) == pytest.approx(19 * plain)
     assert points_error(record(None, 0.05), POINTS[:1], 10) == pytest.approx(0.05**2 - 0.01**2)
@@ -130,6 +306,7 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
     assert points_error(unknown, POINTS[:1], 10) is None
 
 
+@pytest.mark.simulation
 def test_the_promise_is_kept() -> None:
     """The planned effect, stored noise of 16 df itself estimated: caught in 95 % of 4000 sessions
     (93.9 % is three standard errors less)."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.surface import Fit, fit_start, fit_surface, predict
+from append_prefill.analysis.surface import Fit, fit_start, fit_starts, fit_surface, predict
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, starts_of
 
@@ -76,3 +76,74 @@ def test_a_point_that_some_start_lacks_is_left_out() -> None:
     assert surface is not None
     assert surface.starts == 3
     assert surface.floor_ms.value == pytest.approx(19.0)
+
+
+@pytest.mark.parametrize(("form", "truth", "new"), [("sum", SUM, 4.0), ("max", MAX, 30.0)])
+def test_exact_launches_give_their_coefficients_in_their_units(form, truth, new) -> None:
+    other = starts_of(np.log(truth)[None] + 1, side="reference", first=2)
+    own = starts_of(np.log(truth) + np.log([[1.0], [1.1]]))
+    surface = fit_surface([*own, *other])
+    assert surface is not None
+    assert (surface.form, surface.starts) == (form, 2)
+    assert surface.floor_ms.value == pytest.approx(19.0 * 1.05, rel=1e-6)
+    assert surface.new_token_us.value == pytest.approx(new * 1.05, rel=1e-6)
+    assert surface.cached_token_us.value == pytest.approx(2.0 * 1.05, rel=1e-6)
+    half = 12.7062 * 0.05 * 2.0
+    assert surface.cached_token_us.high == pytest.approx(2.1 + half, rel=1e-4)
+    assert surface.cached_token_us.low == pytest.approx(2.1 - half, rel=1e-4)
+    assert surface.crossover_tokens.value == pytest.approx(19e3 / new, rel=1e-6)
+    assert surface.residual == pytest.approx(0.0, abs=1e-6)
+    of_reference = fit_surface([*own, *other], "reference")
+    assert of_reference is not None
+    assert of_reference.floor_ms.value == pytest.approx(19.0 * np.e, rel=1e-6)
+
+
+def test_a_residual_is_relative_and_of_one_point() -> None:
+    table = np.log(SUM) + np.array([[0.0] * len(POINTS), [0.01, -0.01] * (len(POINTS) // 2)])
+    surface = fit_surface(starts_of(table))
+    assert surface is not None
+    fits = [fit_start(surface.form, POINTS, np.exp(row)) for row in table]
+    errors = [
+        predict(surface.form, fit, POINTS) / np.exp(row) - 1
+        for fit, row in zip(fits, table, strict=True)
+    ]
+    assert surface.residual == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+
+
+THREE = [Point(64, 32), Point(64, 128), Point(256, 32)]
+
+
+def test_three_points_tell_three_coefficients() -> None:
+    found = fit_starts(THREE, np.log([[20.0, 22.0, 21.0]]))
+    assert found is not None
+    form, (fit,) = found
+    assert (form, fit.squares) == ("sum", pytest.approx(0.0, abs=1e-20))
+    assert fit_starts(THREE, np.zeros((0, 3))) is None
+    assert fit_starts(THREE[:2], np.zeros((1, 2))) is None
+
+
+# Twice the log likelihood's gain has to exceed 3.84, the 95 % point of chi-squared with one degree.
+@pytest.mark.parametrize(
+    ("of_sum", "of_max", "form"),
+    [
+        (np.exp(3.85 / 6), 1.0, "max"),
+        (np.exp(3.83 / 6), 1.0, "sum"),
+        (1.0, 1.0, "sum"),
+        (1.0, 2.0, "sum"),
+        # A residual of a millionth is as good as none.
+        (1e-12, 0.0, "sum"),
+        (1e-10, 0.0, "max"),
+    ],
+)
+def test_which_form_fits_better(monkeypatch, of_sum, of_max, form) -> None:
+    """Two launches at three points; the squares are shared by both."""
+
+    def fit(of, points, ttft_ms):
+        assert list(points) == THREE
+        return Fit(ttft_ms[0], 0.0, 0.0, {"sum": of_sum, "max": of_max}[of] / 2)
+
+    monkeypatch.setattr("append_prefill.analysis.surface.fit_start", fit)
+    found = fit_starts(THREE, np.log([[20.0] * 3, [30.0] * 3]))
+    assert found is not None
+    assert found[0] == form
+    assert [fit.floor for fit in found[1]] == pytest.approx([20.0, 30.0])

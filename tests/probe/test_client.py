@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.probe import client as client_module
-from append_prefill.probe.client import PrimeRefusedError, RequestRefusedError, TimedClient
+from append_prefill.probe.client import PrimeRefusedError, RequestRefusedError, TimedClient, Timing
+from append_prefill.probe.transport import Exchange
 
 from .fake_server import DONE, FakeServer, Reply, event, plain, stream
 
@@ -124,6 +127,7 @@ def test_counts_the_server_does_not_say_are_none(server: FakeServer, client: Tim
     ("reply", "error"),
     [
         (stream(error_event(message="too long") + DONE), "too long"),
+        (stream(error_event(kind="odd") + DONE), "{'kind': 'odd'}"),
         (stream(b'data: {"error": "plain words"}\n\n' + DONE), "plain words"),
         (stream(b"data: {oops\n\n" + DONE), "no JSON object: {oops"),
         (stream(b"data: [1]\n\n" + DONE), "no JSON object"),
@@ -163,6 +167,73 @@ def test_what_goes_wrong_after_the_first_token_voids_it_too(
     timing = client.generate([5], max_new_tokens=2)
     assert timing.error is not None
     assert error in timing.error
+
+
+def test_times_are_ms_since_the_request_was_sent() -> None:
+    sent_ns = 7_000_000
+    body = [
+        (8_500_000, event(completion_tokens=0, prompt_tokens=640, cached_tokens=512)),
+        (9_000_000, event(completion_tokens=1)),
+        (12_250_000, event(completion_tokens=3) + DONE),
+    ]
+    timing, status = client_module._read_stream(Exchange(sent_ns, body), first_token=True)
+    assert status is None
+    # An event that omits a count does not unsay it.
+    assert timing == Timing(
+        ttft_ms=2.0,
+        e2e_ms=5.25,
+        token_times_ms=[(1, 2.0), (3, 5.25)],
+        prompt_tokens=640,
+        cached_tokens=512,
+        completion_tokens=3,
+        retractions=None,
+        error=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (event(completion_tokens=0) + DONE, "no event with completion_tokens >= 1"),
+        (event(completion_tokens=1), "the stream ended before [DONE]"),
+        (b"data: []\n\n" + DONE, "an event that is no JSON object: []"),
+        (error_event(code=7) + DONE, "{'code': 7}"),
+    ],
+)
+def test_an_error_says_what_happened_and_no_more(last: bytes, error: str) -> None:
+    timing, _ = client_module._read_stream(Exchange(0, [(1, last)]), first_token=True)
+    assert timing.error == error
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" words\n", "words"),
+        ("x" * 300, "x" * 300),
+        ("x" * 301, "x" * 300 + "…"),
+        (b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_a_servers_words_are_cut_at_300_characters(text: str | bytes, shown: str) -> None:
+    assert client_module._shorten(text) == shown
+
+
+def test_the_wait_for_a_byte_is_bounded(server: FakeServer) -> None:
+    server.replies.append(Reply((b"", b""), gap_s=0.5))
+    with (
+        TimedClient(server.base_url, timeout_s=0.05) as client,
+        pytest.raises(InfrastructureError, match="ReadTimeout"),
+    ):
+        client.generate([5], max_new_tokens=1)
+    assert TimedClient(server.base_url)._client.timeout == httpx.Timeout(120)
+
+
+def test_no_proxy_stands_between(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    server.gets["/x"] = Reply((plain(200, b"1"),))
+    with TimedClient(server.base_url) as client:
+        assert client.get_json("/x") == 1
 
 
 def test_a_dropped_connection_is_the_infrastructures_fault(
@@ -205,8 +276,15 @@ def test_priming_with_zero_tokens_needs_no_first_token(
         Reply((plain(400, b"max_new_tokens must be positive"),)),
         stream(error_event(message="max_new_tokens must be positive") + DONE),
         stream(error_event(message="max_new_tokens must be positive", code=400) + DONE),
+        stream(b'data: {"error": "must be positive"}\n\n' + DONE),
+        stream(
+            event(
+                finish_reason={"type": "abort", "message": "must be positive", "status_code": 400}
+            )
+            + DONE
+        ),
     ],
-    ids=["status", "in the stream", "in the stream, with a code"],
+    ids=["status", "in the stream", "in the stream, with a code", "plain words", "aborted"],
 )
 def test_a_server_that_refuses_zero_is_asked_again_only_by_the_caller(
     server: FakeServer, client: TimedClient, reply: Reply
@@ -223,6 +301,8 @@ def test_priming_that_fails_otherwise_is_an_error_of_the_sample(
 ) -> None:
     server.replies.append(Reply((plain(503, b"queue full"),)))
     assert client.prime([5]).error == "HTTP 503: queue full"
+    server.replies.append(stream(error_event(message="out of memory", code=500) + DONE))
+    assert client.prime([5]).error == "out of memory"
 
 
 def test_generating_nothing_is_a_mistake_of_the_caller(client: TimedClient) -> None:
@@ -258,3 +338,18 @@ def test_a_flush_does_not_wait_for_ever_nor_for_anything_else(
     server.replies.append(Reply((plain(400, b"not idle"),)))
     with pytest.raises(RequestRefusedError, match="not idle"):
         client.flush_cache()
+
+
+def test_a_flush_is_tried_for_ten_seconds(
+    server: FakeServer, client: TimedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last try is at the deadline itself; after it nothing is sent."""
+    clock = iter([100.0, 105.0, 110.0, 110.001])
+    slept: list[float] = []
+    fake = SimpleNamespace(monotonic=lambda: next(clock), sleep=slept.append)
+    monkeypatch.setattr(client_module, "time", fake)
+    server.replies.extend([Reply((plain(400, b"not idle"),))] * 3)
+    with pytest.raises(RequestRefusedError, match="not idle"):
+        client.flush_cache()
+    assert len(server.posts) == 3
+    assert slept == [0.02, 0.02]

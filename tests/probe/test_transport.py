@@ -5,6 +5,7 @@ import socket
 from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import cast
 
 import h11
@@ -98,11 +99,79 @@ def test_an_answer_cut_anywhere_is_read_to_its_end_and_no_further(
     assert stamps == sorted(stamps)
 
 
+class Clock:
+    """Time that passes only where a socket is told to take some, in ns."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        return self.now_ns / 1e9
+
+
+class SlowSocket(ScriptedSocket):
+    """Takes 500 ns to send, and 70 for each piece it receives."""
+
+    def __init__(self, clock: Clock, pieces: list[bytes]) -> None:
+        super().__init__(pieces, closes=False)
+        self.clock, self.sent = clock, b""
+
+    def sendall(self, payload: bytes) -> None:
+        self.clock.now_ns += 500
+        self.sent += payload
+
+    def recv(self, _: int) -> bytes:
+        self.clock.now_ns += 70
+        return super().recv(_)
+
+
+def test_the_clock_is_read_before_the_first_byte_goes_and_after_each_piece_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(transport, "time", clock)
+    sock = SlowSocket(clock, [HEAD, chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n") + END])
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
+    payload = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    _, exchange = transport._converse(cast(socket.socket, sock), connection, payload)
+    assert sock.sent == payload
+    assert exchange.sent_ns == 1_000
+    assert exchange.body == [(1_640, b"data: 1\n\n"), (1_710, b"data: 2\n\n")]
+
+
+def test_the_parser_is_asked_once_the_last_blank_line_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Single bytes after the head: the blank line that ends the answer comes in four pieces."""
+    asked: list[int] = []
+    take = transport._Answer.take
+
+    def counted(answer: transport._Answer, arrivals: list[tuple[int, bytes]]) -> bool:
+        asked.append(len(arrivals))
+        return take(answer, arrivals)
+
+    monkeypatch.setattr(transport._Answer, "take", counted)
+    rest = chunk(b"data: 1") + END
+    pieces = [HEAD + rest[:1], *(rest[i : i + 1] for i in range(1, len(rest)))]
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
+    payload = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    sock = cast(socket.socket, ScriptedSocket(pieces, closes=False))
+    _, exchange = transport._converse(sock, connection, payload)
+    assert b"".join(data for _, data in exchange.body) == b"data: 1"
+    assert asked == [len(pieces)]
+
+
 def test_stamps_bracket_what_the_server_did(server: FakeServer, client: httpx.Client) -> None:
     server.replies.append(stream(b"first", b"second"))
     response = client.post("/generate", content=b"{}")
     exchange: Exchange = response.extensions[EXCHANGE]
     assert response.content == b"firstsecond"
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     (first_ns, first), (second_ns, second) = exchange.body
     assert (first, second) == (b"first", b"second")
     # the head went out 20 ms before the first chunk, and that 20 ms before the second
@@ -144,6 +213,53 @@ def test_a_connection_idle_for_too_long_is_replaced(
     monkeypatch.setattr(transport, "_MAX_IDLE_S", -1.0)
     client.post("/generate", content=b"2")
     assert [seen.connection for seen in server.posts] == [1, 2]
+
+
+@pytest.mark.parametrize(("idle_s", "stale"), [(2.0, False), (2.001, True)])
+def test_a_connection_may_idle_for_two_seconds(
+    monkeypatch: pytest.MonkeyPatch, idle_s: float, stale: bool
+) -> None:
+    waited: list[int] = []
+    poller = SimpleNamespace(register=lambda *_: None, poll=lambda ms: waited.append(ms) or [])
+    monkeypatch.setattr(transport, "select", SimpleNamespace(poll=lambda: poller, POLLIN=1))
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: idle_s))
+    assert TimingTransport()._stale(cast(socket.socket, None)) is stale
+    assert waited == ([] if stale else [0])
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"), [("http://host/", ("host", 80)), ("http://host:81/", ("host", 81))]
+)
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [(TimeoutError, httpx.ConnectTimeout), (ConnectionRefusedError, httpx.ConnectError)],
+)
+def test_connecting_has_a_timeout_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    origin: tuple[str, int],
+    raised: type[OSError],
+    error: type[httpx.HTTPError],
+) -> None:
+    asked: list[object] = []
+
+    def connect(to: tuple[str, int], timeout: float | None = None) -> socket.socket:
+        asked.append((to, timeout))
+        raise raised("no")
+
+    monkeypatch.setattr(transport.socket, "create_connection", connect)
+    timeout = httpx.Timeout(9, connect=7)
+    with (
+        httpx.Client(transport=TimingTransport(), timeout=timeout, trust_env=False) as client,
+        pytest.raises(error, match="no"),
+    ):
+        client.get(url)
+    assert asked == [(origin, 7)]
+
+
+def test_what_describes_a_body_stays_with_it() -> None:
+    headers = [(b"Host", b"x"), (b"Content-Length", b"3"), (b"Transfer-Encoding", b"chunked")]
+    assert transport._without_body(headers) == [(b"Host", b"x")]
 
 
 @pytest.mark.parametrize(

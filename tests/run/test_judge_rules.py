@@ -9,8 +9,11 @@ import pytest
 
 import append_prefill.run.judge as judging
 from append_prefill.analysis.joint import ASSUMED_DF, prior_of
+from append_prefill.analysis.summary import summarise_points, usable
+from append_prefill.analysis.surface import fit_surface
 from append_prefill.records.grounds import Decision, Ground
 from append_prefill.records.run import (
+    BlockState,
     Comparison,
     ComparisonVerdict,
     Effect,
@@ -20,6 +23,7 @@ from append_prefill.records.run import (
     PointSummary,
     Role,
     Run,
+    Void,
 )
 from append_prefill.run.judge import (
     compare_all,
@@ -30,6 +34,7 @@ from append_prefill.run.judge import (
     paired,
     reference_medians,
     reference_starts,
+    too_few_valid,
 )
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
@@ -263,6 +268,12 @@ def test_side_by_side_takes_whole_pairs(monkeypatch):
     for side in ("candidate", "reference"):
         assert [(s.side, s.pair) for s in asked[side]] == [(side, pair) for pair in (1, 2, 3)]
         assert paired(run.starts, side) == asked[side]
+    # The times that are shown are of every launch that was measured to its end.
+    shown = [[(s.side, s.pair) for s in side] for side in asked["shown"]]
+    assert shown == [
+        [("candidate", pair) for pair in (1, 2, 3, 4)],
+        [("reference", pair) for pair in (0, 1, 2, 3)],
+    ]
     assert (asked["kind"], asked["provenance"], asked["alpha"]) == ("side-by-side", "suite", 0.004)
     assert asked["policy"] is PROFILE.policy
 
@@ -276,6 +287,42 @@ def test_a_stored_comparison_takes_every_usable_start(monkeypatch):
         assert [(s.side, s.pair) for s in asked[side]] == [("candidate", n) for n in (1, 2, 3, 4)]
     assert asked["reference"][0] is baseline.starts[1]
     assert (asked["kind"], asked["alpha"], got.role) == ("baseline", 0.005, "pinned")
+    assert (asked["reference_label"], asked["reference_version"]) == (OWN, OWN)
+
+
+def test_a_stored_run_that_does_not_tell_its_version_is_the_baseline(monkeypatch):
+    asked = capture(monkeypatch)
+    compare_stored(run_of(Model()), PROFILE, run_of(Model(), version=""), replicable=True)
+    assert (asked["reference_label"], asked["reference_version"]) == ("baseline", None)
+
+
+NEW, GONE = (96, 64), (97, 64)
+
+
+@pytest.mark.parametrize("provenance", ["suite", "study"])
+def test_points_that_only_one_run_planned_and_measured_are_named(monkeypatch, provenance):
+    """One that a run planned and did not measure is not; nor is one that it drew."""
+    capture(monkeypatch)
+    run, old = run_of(Model(), Model()), run_of(Model(), seed=2, version=OLD, provenance=provenance)
+    unmeasured, drawn = (98, 64), (99, 64)
+    for of, extra in ((run, NEW), (old, GONE)):
+        candidate = next(s for s in of.starts if s.side == "candidate")
+        of.plan.points = [*of.plan.points, unmeasured, extra]
+        for point in (extra, drawn) if of is run else (extra,):
+            series = candidate.series[0].model_copy(
+                update={"context_tokens": point[0], "append_tokens": point[1]}
+            )
+            candidate.series.append(series)
+    reference = next(s for s in run.starts if s.side == "reference")
+    reference.series.append(
+        reference.series[0].model_copy(update={"context_tokens": GONE[0], "append_tokens": GONE[1]})
+    )
+    if provenance == "study":
+        old.points = summarise_points(old.starts, PROFILE)
+        for start in old.starts:
+            start.failure = "a table has none"
+    got = compare_stored(run, PROFILE, old, replicable=True)
+    assert (got.only_candidate, got.only_reference) == ([NEW], [GONE])
 
 
 @pytest.mark.parametrize(
@@ -287,6 +334,8 @@ def test_the_reference_side_is_called_by_its_version(
 ):
     asked = capture(monkeypatch)
     run = run_of(Model(), Model(), version=version, reference_version=reference_version)
+    for start in run.starts[6:]:
+        start.subject = {}
     compare_sides(run, PROFILE, References())
     assert asked["reference_label"] == label
     assert asked["reference_version"] == (reference_version or None)
@@ -354,6 +403,7 @@ def test_identities_that_bind_must_agree(identity, provenance, not_binding, verd
     old = run_of(Model(), seed=2, version=OLD, identity=identity, provenance=provenance)
     got = compare_stored(run, of, old, replicable=True, role="rolling")
     assert (got.verdict, list(got.differing), got.role) == (verdict, differing, "rolling")
+    assert (got.reference_version, got.confirmed, got.kind) == (OLD, False, "baseline")
     assert got.provenance == provenance
     assert bool(got.points) == (verdict != "not-comparable")
 
@@ -449,16 +499,20 @@ def test_what_the_findings_are_held_against(case):
     assert min(medians.values()) == pytest.approx(floor, rel=0.1)
 
 
+ROWS = {Point(64, 64): 30.0, Point(64, 128): 21.0}
+
+
 @pytest.mark.parametrize(
-    ("identity", "provenance", "expected"),
+    ("identity", "provenance", "not_binding", "expected"),
     [
-        ({}, "study", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
-        (OTHER_DEVICE, "study", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
-        ({}, "suite", {Point(64, 64): 30.0, Point(64, 128): 21.0}),
-        (OTHER_DEVICE, "suite", None),
+        ({}, "study", (), ROWS),
+        (OTHER_DEVICE, "study", (), ROWS),
+        ({}, "suite", (), ROWS),
+        (OTHER_DEVICE, "suite", (), None),
+        (OTHER_DEVICE, "suite", ("driver",), ROWS),
     ],
 )
-def test_a_table_without_starts_is_read_by_its_medians(identity, provenance, expected):
+def test_a_table_without_starts_is_read_by_its_medians(identity, provenance, not_binding, expected):
     """A point of several experiments has several rows; one that was not measured has none."""
     table = run_of(version=OLD, identity=identity, provenance=provenance)
     rows = [(64, 20.0), (64, 30.0), (64, 90.0), (128, 21.0), (256, None)]
@@ -469,7 +523,153 @@ def test_a_table_without_starts_is_read_by_its_medians(identity, provenance, exp
         )
         for m, ms in rows
     ]  # fmt: skip
-    assert reference_medians(run_of(Model()), PROFILE, table) == expected
+    of = PROFILE.model_copy(update={"identity_not_binding": not_binding})
+    assert reference_medians(run_of(Model()), of, table) == expected
+
+
+def test_a_stored_runs_own_reference_is_not_what_is_compared_with():
+    """A run that was measured side by side and is kept: its candidate is the reference now."""
+    run, old = run_of(Model(), Model()), run_of(Model(floor_ms=80), Model(), seed=2, version=OLD)
+    run.starts = [start for start in run.starts if start.side == "candidate"]
+    assert reference_starts(run, PROFILE, old) == old.starts[:5]
+
+
+def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
+    run, old = run_of(Model(), Model(floor_ms=40)), run_of(Model(floor_ms=80), version=OLD)
+    run.starts = [s for s in run.starts if s.side == "candidate" or s.pair > 0]
+    references, looks, asked = References(old), [look(0.008)], {}
+    comparison, findings = found("pass"), [object()]
+    points, surface = (
+        summarise_points(run.starts, PROFILE),
+        fit_surface(usable(run.starts, "candidate")),
+    )
+
+    def findings_of(candidate, profile, **options):
+        asked.update(options, candidate=candidate, profile=profile)
+        return findings
+
+    def comparison_of(*arguments, **options):
+        asked.update(options, compared=arguments)
+        return comparison
+
+    monkeypatch.setattr(judging, "judge_findings", findings_of)
+    monkeypatch.setattr(judging, "compare_all", comparison_of)
+    monkeypatch.setattr(
+        judging, "run_verdict", lambda *given: asked.update(given=given) or "broken"
+    )
+    got = judging.judge(
+        run,
+        PROFILE,
+        references=references,
+        kv_bytes_per_token=7,
+        replicable=False,
+        looks=looks,
+    )
+    assert got == run.model_copy(
+        update={
+            "points": points,
+            "findings": findings,
+            "surface": surface,
+            "comparison": comparison,
+            "verdict": "broken",
+        }
+    )
+    assert asked == {
+        "candidate": usable(run.starts, "candidate"),
+        "profile": PROFILE,
+        "reference": reference_medians(run, PROFILE, old),
+        "before": reference_starts(run, PROFILE, old),
+        "kv_bytes_per_token": 7,
+        "link_gb_per_s": PROFILE.link.gb_per_s,
+        "compared": (run, PROFILE, references),
+        "replicable": False,
+        "looks": looks,
+        "given": (findings, comparison),
+    }
+
+
+def test_the_chosen_reference_is_what_findings_are_held_against(monkeypatch):
+    """Without another side; neither the pinned nor the rolling one."""
+    asked = {}
+    monkeypatch.setattr(
+        judging, "judge_findings", lambda *_, **options: asked.update(options) or []
+    )
+    run, old = run_of(Model()), run_of(Model(floor_ms=80), seed=2, version=OLD)
+    judging.judge(
+        run,
+        PROFILE,
+        references=References(old, pinned=run_of(version=LAST)),
+        kv_bytes_per_token=None,
+        replicable=True,
+    )
+    assert asked["before"] == old.starts
+    assert min(asked["reference"].values()) == pytest.approx(80, rel=0.1)
+
+
+def invalid(run: Run, **counts: int) -> Run:
+    """`run` with so many invalid samples, by reason, at its first point in every start."""
+    for start in run.starts:
+        start.series[0].void = [Void(reason=reason, count=n) for reason, n in counts.items()]
+    return run
+
+
+FIRST = POINTS[0].label  # ten valid samples a start
+
+
+@pytest.mark.parametrize(
+    ("counts", "problem"),
+    [
+        ({}, None),
+        ({"split": 10}, None),  # half are valid, the least share
+        ({"split": 11}, f"{FIRST} (20 of 42). Void because: split (22)."),
+        (
+            {"a": 4, "b": 9, "c": 5, "d": 3},
+            f"{FIRST} (20 of 62). Void because: b (18); c (10); a (8).",
+        ),
+    ],
+)
+def test_fewer_valid_samples_than_the_least_share_make_a_run_worthless(counts, problem):
+    assert PROFILE.plan.min_valid_share == 0.5
+    run = invalid(run_of(Model(), count=2), **counts)
+    expected = (
+        [] if problem is None else [f"Too few samples of the candidate are valid at {problem}"]
+    )
+    assert too_few_valid(run, PROFILE) == expected
+
+
+def test_a_worthless_run_names_three_points_and_the_last_bad_block():
+    run = run_of(Model(), count=1)
+    (start,) = run.starts
+    start.series.sort(key=lambda series: series.point)
+    for series in start.series[:5]:
+        series.void = [Void(reason="hot", count=1)]
+        for name in ("ttft_ms", "e2e_ms", "itl_ms", "output_tokens", "cached_tokens", "block"):
+            getattr(series, name).clear()
+    start.state = [
+        BlockState(block=n, side="candidate", void=void, readings={})
+        for n, void in enumerate(["81 C", None, "83 C", None])
+    ]
+    shown = ", ".join(f"{p.label} (0 of 1)" for p in sorted(POINTS)[:3])
+    assert too_few_valid(run, PROFILE) == [
+        f"Too few samples of the candidate are valid at {shown} and 2 more. "
+        "Void because: hot (5). The last voided block: 83 C."
+    ]
+
+
+def test_each_side_that_was_planned_or_begun_has_to_be_measured():
+    run = run_of(Model(), Model(), count=2)
+    assert too_few_valid(run, PROFILE) == []
+    for start in run.starts:
+        start.failure = "died"
+    assert too_few_valid(run, PROFILE) == [
+        "No candidate start was measured to its end.",
+        "No reference start was measured to its end.",
+    ]
+    run.starts = run.starts[:2]
+    run.plan.sides = ["reference"]
+    assert len(too_few_valid(run, PROFILE)) == 2
+    run.plan.sides = ["candidate"]
+    assert len(too_few_valid(run, PROFILE)) == 1
 
 
 def test_the_verdict_is_of_the_comparison_that_counts():

@@ -94,7 +94,7 @@ def compare(
         return cannot(Ground(code="one-value-a-point"))
     prior = prior_of(noise)
     nights = kind == "baseline"
-    if nights and (prior.night_sd is None or prior.night_df < 1):
+    if nights and prior.night_sd is None:
         return cannot(Ground(code="between-nights-unknown"))
     sides = sides_of(a_starts, b_starts, points, paired=paired)
     if sides.fewest < 2:

@@ -247,13 +247,12 @@ def point_effects(
 
 def bare_point(point: Point, reference: float | None, candidate: float | None) -> PointEffect:
     """The medians (ms) at a point and their ratio, of which nothing is judged."""
-    known = reference is not None and candidate is not None
     return PointEffect(
         context_tokens=point.context_tokens,
         append_tokens=point.append_tokens,
         reference_ms=reference,
         candidate_ms=candidate,
-        ratio=candidate / reference if known and candidate and reference else None,
+        ratio=candidate / reference if candidate and reference else None,
         low=None,
         high=None,
         p=None,

@@ -46,8 +46,6 @@ def run_verdict(findings: Sequence[Finding], comparison: Comparison | None) -> R
                 verdicts.append("pass" if finding.standing else "improvement")
             case "holds":
                 verdicts.append("pass")
-            case "not-applicable":
-                pass
     if comparison is not None and (comparison.provenance != "study" or not verdicts):
         verdicts.append(comparison.verdict)
     return worst(verdicts)

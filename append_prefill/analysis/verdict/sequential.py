@@ -50,7 +50,7 @@ def schedule_of(policy: Policy, first_starts: int, max_starts: int | None = None
         raise ValueError(
             "the budget must hold the launches of the first interim analysis, at least one"
         )
-    step = max(1, round(GROWTH * first_starts))
+    step = round(GROWTH * first_starts)  # at least one, since GROWTH is above a half
     starts = [first_starts + look * step for look in range(policy.looks)]
     if max_starts is not None:
         starts = sorted({min(number, max_starts) for number in starts})
@@ -81,10 +81,11 @@ class Step:
 def suspects_of(comparison: Comparison) -> tuple[str, ...]:
     """Points that the comparison neither passes nor names faster, the slowest first."""
     open_points = [
-        p for p in comparison.points if p.verdict in {"regression", "inconclusive"} and p.ratio
+        (p.ratio, p.point.label)
+        for p in comparison.points
+        if p.verdict in {"regression", "inconclusive"} and p.ratio is not None
     ]
-    open_points.sort(key=lambda p: -(p.ratio or 0.0))
-    return tuple(p.point.label for p in open_points)
+    return tuple(label for _, label in sorted(open_points, reverse=True))
 
 
 def next_step(comparison: Comparison, looks: Sequence[Look], schedule: Schedule) -> Step:

@@ -42,8 +42,8 @@ def judged(a, b, kind="side-by-side", noise=RECORD, provenance="suite", **option
     )
 
 
-def effect_of(comparison: Comparison, name: str):
-    return next(effect for effect in comparison.surface if effect.name == name)
+def effect_of(found: Comparison, name: str):
+    return next(effect for effect in found.surface if effect.name == name)
 
 
 def test_nothing_differs() -> None:

@@ -4,8 +4,13 @@ import pytest
 from append_prefill.analysis.joint import Prior, design_of, estimate
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.analysis.verdict.comparison import compare
-from append_prefill.analysis.verdict.sequential import next_step, schedule_of
-from append_prefill.records.grounds import NoiseSource
+from append_prefill.analysis.verdict.sequential import (
+    Schedule,
+    next_step,
+    schedule_of,
+    suspects_of,
+)
+from append_prefill.records.grounds import ComparisonVerdict, NoiseSource
 from append_prefill.records.run import Comparison, Look
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of
 
@@ -50,7 +55,14 @@ def test_the_parts_make_the_whole_rate() -> None:
 
 @pytest.mark.parametrize(
     ("first", "most", "starts"),
-    [(5, 5, (5,)), (5, 6, (5, 6)), (5, 8, (5, 8)), (5, 100, (5, 8, 11)), (1, 2, (1, 2))],
+    [
+        (5, 5, (5,)),
+        (5, 6, (5, 6)),
+        (5, 8, (5, 8)),
+        (5, 100, (5, 8, 11)),
+        (1, 2, (1, 2)),
+        (1, 9, (1, 2, 3)),
+    ],
 )
 def test_the_budget_bounds_the_looks(first, most, starts) -> None:
     schedule = schedule_of(POLICY, first, most)
@@ -69,8 +81,10 @@ def test_one_look_takes_the_whole_rate() -> None:
 
 def test_what_is_settled_stops() -> None:
     for effect in (0.0, 0.1, -0.1):
-        step = next_step(comparison(effect), [], schedule_of(POLICY, 5))
+        judged = comparison(effect)
+        step = next_step(judged, [], schedule_of(POLICY, 5))
         assert (step.decision.code, step.decision.more_pairs) == ("settled", 0)
+        assert step.decision.starts_needed == judged.starts_needed is not None
         assert step.alpha is None
         assert not step.goes_on
 
@@ -85,11 +99,30 @@ def test_the_undecided_goes_on_until_the_looks_are_spent() -> None:
     assert step.alpha == schedule.alphas[1]
     assert step.suspects
     assert set(step.suspects) <= {p.label for p in POINTS}
-    assert next_step(undecided, [look(1)], schedule).goes_on
+    uneven = Schedule((5, 6, 9), (0.006, 0.003, 0.001))
+    second = next_step(undecided, [look(1)], uneven)
+    assert (second.goes_on, second.decision.more_pairs, second.alpha) == (True, 3, 0.001)
     last = next_step(undecided, [look(1), look(2)], schedule)
     assert last.decision.code == "last"
     with pytest.raises(ValueError, match="interim analysis 4 of 3"):
         next_step(undecided, [look(1), look(2), look(3)], schedule)
+
+
+def test_suspects_are_what_may_be_slower_the_slowest_first() -> None:
+    judged = comparison(0.0)
+    said: list[tuple[ComparisonVerdict, float | None]] = [
+        ("pass", 1.5),
+        ("regression", 1.1),
+        ("inconclusive", 0.9),
+        ("improvement", 0.8),
+        ("inconclusive", None),
+        ("inconclusive", 1.2),
+    ]
+    judged.points = [
+        point.model_copy(update={"verdict": verdict, "ratio": ratio})
+        for point, (verdict, ratio) in zip(judged.points, said, strict=False)
+    ]
+    assert suspects_of(judged) == (POINTS[5].label, POINTS[1].label, POINTS[2].label)
 
 
 def test_across_nights_more_starts_do_not_help() -> None:
@@ -97,6 +130,7 @@ def test_across_nights_more_starts_do_not_help() -> None:
     assert step.decision.code == "nights"
 
 
+@pytest.mark.simulation
 def test_looking_again_keeps_the_false_alarm_rate() -> None:
     """Three looks at 4000 sessions in which nothing differs, noise so large that most go on and no
     least effect: at most 1 % (1.5 % is seen once in 800 seeds at a true 1 %)."""

@@ -1,0 +1,234 @@
+"""When a part alarms: its share of the rate, its least effect, and its place's own slow-down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from append_prefill.analysis.joint import SHARES, Design, Joint, Part, Slope
+from append_prefill.analysis.moderation import Spread
+from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes, step_up
+from append_prefill.workload.points import Point
+
+ALPHA, LEAST = 0.01, 0.5
+NAMED = float(np.log1p(LEAST))
+POINTS = (Point(64, 32), Point(64, 64), Point(128, 64))
+DF = 8.0
+SURE, UNSURE = 1e-9, 0.4
+
+
+def part(p: float, estimate: float = 1.0) -> Part:
+    """One effect whose one-sided p in its own direction is `p`."""
+    return parts([p], [estimate])
+
+
+def parts(p: list[float], estimates: list[float]) -> Part:
+    estimate = np.array(estimates, dtype=float)
+    se = np.abs(estimate) / stats.t.isf(np.array(p), DF)
+    return Part(estimate, Spread(se**2, np.full(len(p), DF)))
+
+
+def design(axes: tuple[str, ...] = ("append", "context"), points=POINTS) -> Design:
+    row = np.zeros(len(points))
+    return Design(tuple(points), tuple(Slope(axis, 64, row, row, 0.5) for axis in axes))
+
+
+QUIET = part(UNSURE, 0.01)
+
+
+def joint(*, axes=("append", "context"), **known) -> Joint:
+    """Nothing anywhere but what is given."""
+    nothing = parts([UNSURE] * 3, [0.01] * 3)
+    of_axes = {
+        name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "far", "ends")
+    }
+    whole = {"level": QUIET, "excess": nothing, "absolute": nothing} | known
+    return Joint(**whole, **of_axes, residual_variance=np.array(0.0))
+
+
+def raised(made: Joint, sign: int = 1, of: Design | None = None) -> set[str]:
+    found = alarm(made, of or design(), alpha=ALPHA, min_effect=LEAST, sign=sign)
+    names = {axis for axis, said in found.slopes.items() if said}
+    names |= {f"point {at}" for at in np.flatnonzero(found.points)}
+    names |= {"level"} if found.level else set()
+    assert bool(found.any) == bool(names)
+    return names
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("of_share", "estimate", "alarms"),
+    [
+        (0.99, NAMED, True),
+        (1.01, 9.0, False),
+        (0.99, NAMED - 1e-9, False),
+        (0.99, -9.0, False),
+    ],
+    ids=["just", "too likely", "too small", "the other way"],
+)
+def test_the_level_alarms_at_its_share_and_by_an_effect_worth_a_name(
+    sign, of_share, estimate, alarms
+) -> None:
+    level = part(of_share * ALPHA * SHARES["level"], sign * estimate)
+    assert raised(joint(level=level), sign) == ({"level"} if alarms else set())
+
+
+def test_at_its_share_exactly_it_alarms() -> None:
+    level = part(0.005, 1.0)
+    exact = float(level.p(1)[0])
+    alone = design((), POINTS[:1])
+    assert alone.shares == {"level": 1.0}
+    for alpha, alarms in ((exact, True), (np.nextafter(exact, 0), False)):
+        found = alarm(joint(level=level, axes=()), alone, alpha=alpha, min_effect=LEAST, sign=1)
+        assert bool(found.level) is alarms
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("axis", ["append", "context"])
+@pytest.mark.parametrize(
+    ("of_share", "end", "alarms"),
+    [
+        (0.99, part(0.049, NAMED), True),
+        (1.01, part(SURE, 9.0), False),
+        (0.99, part(0.051, 9.0), False),
+        (0.99, part(SURE, NAMED - 1e-9), False),
+        (0.99, part(SURE, -9.0), False),
+    ],
+    ids=["just", "excess too likely", "end too likely", "end too small", "end the other way"],
+)
+def test_a_slope_alarms_where_its_end_is_slower_in_absolute_terms(
+    sign, axis, of_share, end, alarms
+) -> None:
+    slope = part(of_share * ALPHA * SHARES[axis], sign * 0.001)
+    ends = {axis: Part(sign * end.estimate, end.spread)}
+    level = part(UNSURE, sign * 0.01)
+    made = joint(level=level, slopes={axis: slope}, ends=ends)
+    assert raised(made, sign) == ({axis} if alarms else set())
+
+
+@pytest.mark.parametrize(
+    ("level", "end_p", "alarms"),
+    [
+        (part(0.4, 0.01), 0.049, True),
+        (part(0.06, -0.01), 0.0099, True),  # leans the other way: the whole rate
+        (part(0.06, -0.01), 0.0101, False),
+        (part(0.049, -0.01), 0.0033, True),  # has moved the other way: a third of it
+        (part(0.049, -0.01), 0.0034, False),
+        (Part(np.zeros(1), Spread(np.ones(1), np.full(1, DF))), 0.049, True),  # does not lean
+    ],
+)
+def test_the_end_has_to_be_the_surer_the_more_the_level_says_otherwise(
+    level, end_p, alarms
+) -> None:
+    slopes, ends = {"append": part(SURE)}, {"append": part(end_p, 1.0)}
+    assert raised(joint(level=level, slopes=slopes, ends=ends)) == ({"append"} if alarms else set())
+
+
+class Exact:
+    """A part whose p is what it is said to be, to the last digit."""
+
+    def __init__(self, p: float, estimate: float = 1.0, opposed: float = 0.5) -> None:
+        self._p, self._opposed, self.estimate = p, opposed, np.array([estimate])
+
+    def p(self, sign: int) -> np.ndarray:
+        return np.array([self._p if sign == 1 else self._opposed])
+
+
+@pytest.mark.parametrize(
+    ("slope", "level", "end", "alarms"),
+    [
+        (Exact(ALPHA * SHARES["append"]), Exact(0.5), Exact(SURE), True),
+        (Exact(SURE), Exact(0.5), Exact(0.05), True),
+        (Exact(SURE), Exact(0.5, -0.01), Exact(ALPHA), True),
+        (Exact(SURE), Exact(0.5, -0.01, opposed=0.05), Exact(ALPHA / 3), True),
+        (Exact(SURE), Exact(0.5, -0.01, opposed=0.05), Exact(ALPHA), False),
+    ],
+)
+def test_what_is_at_a_bound_belongs_to_it(slope, level, end, alarms) -> None:
+    made = joint(level=level, slopes={"append": slope}, ends={"append": end})
+    assert raised(made) == ({"append"} if alarms else set())
+
+
+def test_points_step_up_over_their_share_and_are_slower_in_absolute_terms() -> None:
+    share = ALPHA * SHARES["points"]
+    absolute = parts([0.049, 0.049, 0.051], [NAMED, 1.0, 9.0])
+
+    def points(*of_share: float, absolute=absolute) -> set[str]:
+        return raised(
+            joint(excess=parts([p * share for p in of_share], [1.0] * 3), absolute=absolute)
+        )
+
+    # Benjamini and Hochberg: the k-th least p against k thirds of the share.
+    assert points(0.33, 2.0, 2.0) == {"point 0"}
+    assert points(0.34, 2.0, 2.0) == set()
+    assert points(0.6, 0.66, 2.0) == {"point 0", "point 1"}
+    assert points(0.99, 0.99, 0.99) == {"point 0", "point 1"}
+    low = parts([SURE] * 3, [NAMED - 1e-9, -9.0, 9.0])
+    assert points(0.1, 0.1, 0.1, absolute=low) == {"point 2"}
+
+
+def test_two_points_are_no_family() -> None:
+    two = design(("append",), POINTS[:2])
+    assert "points" not in two.shares
+    sure = parts([SURE] * 2, [1.0] * 2)
+    made = joint(axes=("append",), excess=sure, absolute=sure)
+    assert raised(made, of=two) == set()
+
+
+def test_any_of_the_parts_rejects() -> None:
+    no, yes = np.array(False), np.array(True)
+    none = np.zeros(3, dtype=bool)
+    assert not Alarm(no, {"append": no, "context": no}, none).any
+    assert Alarm(yes, {}, none).any
+    assert Alarm(no, {"append": yes, "context": no}, none).any
+    assert Alarm(no, {"append": no, "context": yes}, none).any
+    assert Alarm(no, {}, np.array([False, True, False])).any
+    batch = Alarm(np.zeros(2, bool), {}, np.array([[False, True], [False, False]]))
+    assert batch.any.tolist() == [True, False]
+
+
+def test_step_up_is_benjamini_and_hochbergs() -> None:
+    p = np.array([[0.001, 0.02, 0.03, 0.9], [0.04, 0.5, 0.6, 0.7]])
+    np.testing.assert_array_equal(
+        step_up(p, 0.05), [[True, True, True, False], [False, False, False, False]]
+    )
+    assert step_up(np.array([0.05]), 0.05).tolist() == [True]
+
+
+HALF = float(stats.t.ppf(0.975, DF))
+
+
+def interval_to(upper: float) -> Part:
+    """An effect of 0.01 whose two-sided 95 % interval ends at `upper`."""
+    return Part(np.array([0.01]), Spread(np.array([((upper - 0.01) / HALF) ** 2]), np.array([DF])))
+
+
+@pytest.mark.parametrize("of", ["level", "append", "context"])
+@pytest.mark.parametrize(("upper", "said"), [(0.999, True), (1.001, False)])
+def test_a_pass_takes_the_level_and_both_far_ends(of, upper, said) -> None:
+    made = interval_to(upper * float(np.log1p(0.03)))
+    known = {"level": made} if of == "level" else {"level": QUIET_LEVEL, "far": {of: made}}
+    other = {"append": QUIET_LEVEL, "context": QUIET_LEVEL}
+    known["far"] = other | known.get("far", {})
+    assert bool(passes(joint(**known), must_catch=0.03)) is said
+
+
+QUIET_LEVEL = interval_to(0.011)
+
+
+def test_an_end_at_what_must_be_caught_is_no_pass() -> None:
+    """Half widths of zero make the upper ends exact."""
+    at = Part(np.array([float(np.log1p(0.03))]), Spread(np.zeros(1), np.array([DF])))
+    far = {"append": QUIET_LEVEL, "context": QUIET_LEVEL}
+    assert not passes(joint(level=at, far=far), must_catch=0.03)
+
+
+def test_each_night_of_a_batch_passes_for_itself() -> None:
+    quiet, loud = QUIET_LEVEL, interval_to(1.0)
+    both = Part(
+        np.stack([quiet.estimate, loud.estimate]),
+        Spread(np.stack([quiet.spread.variance, loud.spread.variance]), np.full((2, 1), DF)),
+    )
+    far = {"append": both, "context": both}
+    assert passes(joint(level=both, far=far), must_catch=0.03).tolist() == [True, False]

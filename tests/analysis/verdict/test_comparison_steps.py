@@ -1,0 +1,371 @@
+"""Each step of a comparison: what it is given, and what becomes of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.verdict import comparison
+from append_prefill.analysis.verdict.alarms import Alarm
+from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.effects import bare_point
+from append_prefill.analysis.verdict.sides import Sides
+from append_prefill.records.grounds import Ground, Method
+from append_prefill.records.run import Comparison, Effect, NoiseRecord
+from append_prefill.workload.points import Point
+from tests.analysis.factory import POLICY, start
+
+RECORD = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
+
+
+def judged(a, b, kind="side-by-side", noise=RECORD, provenance="suite", **options) -> Comparison:
+    return compare(
+        a,
+        b,
+        policy=POLICY,
+        noise=noise,
+        kind=kind,
+        reference_label="0.5.21",
+        provenance=provenance,
+        **options,
+    )
+
+
+FEW = (Point(64, 32), Point(64, 64), Point(128, 64))
+NO = np.array(False)
+
+
+def alarm(level=False, append=False, context=False, points=(False, False, False)) -> Alarm:
+    slopes = {"append": np.array(append), "context": np.array(context)}
+    return Alarm(np.array(level), slopes, np.array(points))
+
+
+def judgement(verdict, slower=None, faster=None, **joint) -> SimpleNamespace:
+    return SimpleNamespace(
+        verdict=verdict,
+        slower=slower or alarm(),
+        faster=faster or alarm(),
+        joint=SimpleNamespace(**joint),
+        alpha=0.004,
+        design=SimpleNamespace(shares={"level": 0.76}),
+    )
+
+
+def plain_sides(na=3, nb=4, *, paired=False, **left_out) -> Sides:
+    a, b = np.full((na, 3), np.log(22.0)), np.log(np.full((nb, 3), 20.0) * [1, 2, 4])
+    left = {"left_out_starts": 0, "left_out_points": 0} | left_out
+    return Sides(a, b, a, b, FEW, paired, **left)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "slower", "faster", "ground"),
+    [
+        ("pass", None, None, {"code": "nothing-hides"}),
+        ("inconclusive", alarm(level=True), None, {"code": "undecided"}),
+        ("regression", alarm(level=True), alarm(append=True), {"quantities": ["level"]}),
+        ("regression", alarm(append=True), None, {"quantities": ["append_growth"]}),
+        ("regression", alarm(context=True), None, {"quantities": ["context_growth"]}),
+        ("regression", alarm(points=[False, True, False]), None, {"single_points": True}),
+        (
+            "improvement",
+            alarm(level=True),
+            alarm(level=True, append=True, context=True, points=[True] * 3),
+            {"quantities": ["level", "append_growth", "context_growth"], "single_points": True},
+        ),
+    ],
+)
+def test_the_ground_says_what_rejects(verdict, slower, faster, ground) -> None:
+    sides = plain_sides(left_out_starts=2, left_out_points=1)
+    found = comparison._ground(sides, judgement(verdict, slower, faster))
+    assert found == Ground(**{"code": "rejected"} | ground, left_out_starts=2, left_out_points=1)
+
+
+@pytest.mark.parametrize(
+    ("slower", "faster", "points"),
+    [
+        (alarm(points=[True, False, True]), alarm(level=True), [(64, 32), (128, 64)]),
+        (alarm(level=True), alarm(level=True), []),
+        (alarm(points=[True, False, True]), alarm(), []),
+        (alarm(), alarm(points=[True, False, True]), []),
+    ],
+)
+def test_slower_points_are_told_where_a_run_changed_both_ways(slower, faster, points) -> None:
+    found = comparison._slower_points(plain_sides(), judgement("regression", slower, faster))
+    assert found == points
+
+
+@pytest.mark.parametrize("verdict", ["regression", "improvement", "pass", "inconclusive"])
+def test_what_moved_is_described_where_something_did(monkeypatch, verdict) -> None:
+    asked = {}
+
+    def regions(*given, **options):
+        asked.update(options, given=given)
+        return ["a region"]
+
+    monkeypatch.setattr(comparison, "regions", regions)
+    delta = np.array([0.1, 0.2, 0.3])
+    made = judgement(
+        verdict,
+        absolute=SimpleNamespace(estimate=delta),
+        level=SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.5]))),
+        residual_variance=np.array(0.25),
+    )
+    found = comparison._where(plain_sides(2, 4), made, POLICY)
+    if verdict in {"pass", "inconclusive"}:
+        assert (found, asked) == ([], {})
+        return
+    assert found == ["a region"]
+    points, changes = asked.pop("given")
+    assert points == FEW
+    assert changes is delta
+    np.testing.assert_allclose(asked.pop("reference_ms"), [20, 40, 80])
+    assert asked == {
+        "level_variance": 0.5,
+        "residual_variance": 0.25 * 0.75,
+        "min_effect": POLICY.min_effect,
+    }
+
+
+KNOWN = Prior(0.01, 16.0, 0.02, 3.0, "a record", pair_sd=0.03, pair_df=12.0)
+
+
+@pytest.mark.parametrize(
+    ("nights", "paired", "night_sd", "sd"),
+    [
+        (False, False, 0.02, math.sqrt(0.0075 / 0.75)),
+        (False, True, 0.02, math.sqrt(0.0075 * 3)),
+        (True, False, 0.02, math.sqrt((0.0075 - 2 * 0.02**2) / 0.75)),
+        (True, False, 0.1, 0.0),  # the nights explain more than there is
+        (True, False, None, math.sqrt(0.0075 / 0.75)),
+    ],
+)
+def test_starts_needed_is_asked_of_the_launches_own_noise(
+    monkeypatch, nights, paired, night_sd, sd
+) -> None:
+    asked = {}
+
+    def needed(*given, **options):
+        asked.update(options, given=given)
+        return 7
+
+    monkeypatch.setattr(comparison, "starts_needed", needed)
+    prior = replace(KNOWN, night_sd=night_sd)
+    sides = plain_sides(3, 3, paired=True) if paired else plain_sides(2, 4)
+    level = SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.0075])))
+    made = judgement("pass", level=level)
+    assert comparison._starts_needed(sides, made, prior, POLICY, nights=nights) == 7
+    effect, found_sd, alpha = asked.pop("given")
+    assert (effect, alpha) == (POLICY.must_catch, pytest.approx(0.004 * 0.76))
+    assert found_sd == pytest.approx(sd)
+    assert asked == {
+        "paired": paired,
+        "prior_df": 12.0 if paired else 16.0,
+        "night_sd": (night_sd or 0.0) if nights else 0.0,
+        "night_df": 3.0 if nights else None,
+        "min_effect": POLICY.min_effect,
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "needed", "told"),
+    [
+        ("inconclusive", None, None),
+        ("inconclusive", 2, 4),  # three of four launches a side did not settle it
+        ("inconclusive", 9, 9),
+        ("pass", 2, 2),
+        ("regression", 2, 2),
+    ],
+)
+def test_what_did_not_settle_it_is_not_enough(monkeypatch, verdict, needed, told) -> None:
+    monkeypatch.setattr(comparison, "starts_needed", lambda *_, **__: needed)
+    level = SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.01])))
+    made = judgement(verdict, level=level)
+    for sides in (plain_sides(3, 4), plain_sides(4, 3)):
+        assert comparison._starts_needed(sides, made, KNOWN, POLICY, nights=False) == told
+
+
+def level_effect(mde=0.02) -> Effect:
+    return Effect(
+        name="level", reference=20.0, candidate=22.0, ratio=1.1, low=1.0, high=1.2, p=0.5, mde=mde,
+        verdict="pass",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Every step of `compare` replaced by what records its arguments; `made` is what they say."""
+    made = SimpleNamespace(
+        asked={},
+        sides=plain_sides(),
+        judged=SimpleJudged("pass"),
+        apart=None,
+    )
+
+    def step(name, result):
+        def record(*given, **options):
+            made.asked[name] = (given, options)
+            return result()
+
+        monkeypatch.setattr(comparison, name, record)
+
+    step("sides_of", lambda: made.sides)
+    step("joint_test", lambda: made.judged)
+    step("median_level", lambda: made.apart)
+    step("surface_effects", lambda: [level_effect()])
+    step("point_effects", lambda: [bare_point(FEW[0], 20.0, 22.0)])
+    step("_starts_needed", lambda: 9)
+    step("_where", list)
+    step("_slower_points", lambda: [(64, 32)])
+    step("_ground", lambda: Ground(code="nothing-hides", left_out_starts=1))
+    return made
+
+
+@dataclass(frozen=True)
+class SimpleJudged:
+    verdict: str
+
+
+def launches(count=2, *, interleaved=False, side="candidate", point=FEW[0], first=0):
+    return [
+        start(first + n, {point: [20.0 + n]}, side=side).model_copy(
+            update={"interleaved": interleaved, "pair": first + n}
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["side-by-side", "baseline"])
+@pytest.mark.parametrize(
+    ("interleaved", "paired"), [((True, True), True), ((True, False), False), ((False,) * 2, False)]
+)
+def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired) -> None:
+    a, b = launches(3, interleaved=interleaved[0]), launches(2, interleaved=interleaved[1])
+    found = judged(a, b, kind=kind, reference_version="0.5.22")
+    paired = paired and kind == "side-by-side"
+    asked, nights = steps.asked, kind == "baseline"
+    # Of interleaved launches only whole pairs are compared, and shown.
+    assert asked["sides_of"] == ((a[:2] if paired else a, b, [FEW[0]]), {"paired": paired})
+    prior = prior_of(RECORD)
+    rate = POLICY.false_alarm_rate
+    assert asked["joint_test"] == ((steps.sides, prior, POLICY, rate), {"nights": nights})
+    assert asked["median_level"] == ((steps.sides, POLICY), {})
+    assert asked["surface_effects"] == ((steps.sides, steps.judged, POLICY), {})
+    times = (20.0 * 21.0) ** 0.5, (20.0 * 21.0 * 22.0) ** (1 / 3)
+    bare = bare_point(FEW[0], times[0], times[0] if paired else times[1])
+    ((given, of, policy), options) = asked["point_effects"]
+    assert (of, policy, options) == (steps.judged, POLICY, {"own_df": steps.sides.own_df})
+    assert [p.model_dump() for p in given] == [pytest.approx(bare.model_dump())]
+    assert asked["_starts_needed"] == (
+        (steps.sides, steps.judged, prior, POLICY),
+        {"nights": nights},
+    )
+    assert asked["_where"] == ((steps.sides, steps.judged, POLICY), {})
+    assert asked["_slower_points"] == asked["_ground"] == ((steps.sides, steps.judged), {})
+    assert found == Comparison(
+        reference="0.5.21",
+        reference_version="0.5.22",
+        kind=kind,
+        provenance="suite",
+        confirmed=kind == "side-by-side",
+        method=Method(
+            paired=paired,
+            alpha=rate,
+            min_effect=POLICY.min_effect,
+            must_catch=POLICY.must_catch,
+            noise=prior.source,
+        ),
+        points=[bare_point(FEW[0], 20.0, 22.0)],
+        surface=[level_effect()],
+        mde=0.02,
+        starts_needed=9,
+        verdict="pass",
+        where=[],
+        slower_points=[(64, 32)],
+        reason=Ground(code="nothing-hides", left_out_starts=1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "apart", "said"),
+    [
+        ("pass", None, "pass"),
+        ("pass", 0.5, "pass"),
+        ("pass", 1.249, "pass"),
+        ("pass", 1.25, "inconclusive"),
+        ("regression", 2.0, "regression"),
+        ("improvement", 2.0, "improvement"),
+        ("inconclusive", 2.0, "inconclusive"),
+    ],
+)
+def test_what_may_not_hide_in_a_pass_shows_in_the_medians(steps, verdict, apart, said) -> None:
+    steps.judged, steps.apart = SimpleJudged(verdict), apart
+    policy = POLICY.model_copy(update={"must_catch": 0.25})
+    found = compare(
+        launches(), launches(), policy=policy, noise=RECORD, kind="side-by-side",
+        reference_label="x", provenance="suite", alpha=0.003,
+    )  # fmt: skip
+    assert (found.verdict, found.reason.medians_ratio) == (said, apart)
+    assert found.reason.left_out_starts == 1
+    assert steps.asked["_ground"][0][1].verdict == said
+    # A level of one's own for this interim analysis.
+    assert found.method.alpha == steps.asked["joint_test"][0][3] == 0.003
+
+
+def test_the_times_that_are_shown_may_be_of_more_launches(steps) -> None:
+    shown = launches(1), launches(1, first=3)
+    judged(launches(), launches(), shown=shown)
+    ((given, *_), _) = steps.asked["point_effects"]
+    assert (given[0].candidate_ms, given[0].reference_ms) == pytest.approx((20.0, 20.0))
+    other = launches(1, point=FEW[1]), launches(1, point=FEW[1])
+    judged(launches(), launches(), shown=other)
+    ((given, *_), _) = steps.asked["point_effects"]
+    assert (given[0].candidate_ms, given[0].reference_ms) == (None, None)
+
+
+NO_NIGHTS = {"noise": RECORD.model_copy(update={"night_sd": None}), "kind": "baseline"}
+ONE_NIGHT = {"noise": RECORD.model_copy(update={"nights": 1}), "kind": "baseline"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "code"),
+    [
+        ({"reference": launches(point=FEW[1])}, "not-comparable", "no-common-point"),
+        ({"provenance": "study"}, "inconclusive", "one-value-a-point"),
+        (NO_NIGHTS, "inconclusive", "between-nights-unknown"),
+        (ONE_NIGHT, "inconclusive", "between-nights-unknown"),
+        ({"sides": plain_sides(1, 4)}, "inconclusive", "too-few-launches"),
+        ({"sides": plain_sides(4, 1)}, "inconclusive", "too-few-launches"),
+    ],
+)
+def test_why_nothing_is_judged(steps, changes, verdict, code) -> None:
+    given = {"reference": launches(), "kind": "side-by-side", "noise": RECORD} | changes
+    steps.sides = given.pop("sides", plain_sides(2, 2))
+    found = judged(launches(), given.pop("reference"), reference_version="0.5.22", **given)
+    assert found.verdict == verdict
+    counts = {}
+    if code == "too-few-launches":
+        counts = {
+            "candidate_starts": len(steps.sides.candidate),
+            "reference_starts": len(steps.sides.reference),
+        }
+    assert found.reason == Ground(code=code, **counts)
+    assert (found.reference, found.reference_version) == ("0.5.21", "0.5.22")
+    assert (found.kind, found.provenance) == (given["kind"], given.get("provenance", "suite"))
+    assert "joint_test" not in steps.asked
+    points = [] if verdict == "not-comparable" else [FEW[0]]
+    assert [p.point for p in found.points] == points
+
+
+def test_nights_known_by_one_degree_of_freedom_are_known(steps) -> None:
+    two = NoiseRecord(starts=10, nights=2, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
+    assert prior_of(two).night_df == 1
+    assert judged(launches(), launches(), kind="baseline", noise=two).verdict == "pass"
+    assert "joint_test" in steps.asked
+    # Side by side no night is between them.
+    steps.asked.clear()
+    assert judged(launches(), launches(), noise=NO_NIGHTS["noise"]).verdict == "pass"

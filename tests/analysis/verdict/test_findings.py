@@ -1,0 +1,143 @@
+"""Which of a finding's outcomes counts, and what its record holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from append_prefill.analysis.claims import findings_of
+from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
+from append_prefill.analysis.measures import Measured, MissingError
+from append_prefill.analysis.verdict.findings import judge_finding, judge_findings
+from append_prefill.records.grounds import FindingGround
+from append_prefill.records.run import Finding
+from append_prefill.workload.points import Point
+from tests.analysis.factory import POINTS, profile, start, starts_of
+
+A, B = Point(512, 32), Point(512, 1024)
+WHY = "An argument of at least twenty letters."
+HOLDS = Measured(1.1, 1.0, 1.2, 5, near=(A,), far=(B,), details={"elasticity": 0.5})
+BEYOND = Measured(1.4, 1.3, 1.5, 5, near=(A,), far=(B,))
+
+
+def spec(outcome: Measured | Exception | list[Any]) -> Spec:
+    """A finding that is measured as told; of a list, the next at each call."""
+    outcomes = list(outcome) if isinstance(outcome, list) else [outcome] * 9
+
+    def measure(_: Inputs) -> Measured:
+        now = outcomes.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    return Spec("own", "A claim", "T / T", 1.05, measure)
+
+
+def inputs(bound: dict[str, Any] | None, **ttft_ms: float) -> Inputs:
+    of = profile(bounds={} if bound is None else {"own": {"argument": WHY} | bound})
+    cells = {A: {0: ttft_ms.get("near", 20.0)}, B: {0: ttft_ms.get("far", 20.0)}}
+    return Inputs([], cells, of, None, 1.0)
+
+
+LACKING, UNPLANNED = MissingError("no sample at B"), NotApplicableError("no experiment")
+LIMIT = {"limit": 1.2}
+
+
+@pytest.mark.parametrize(
+    ("bound", "outcome", "verdict", "code", "text"),
+    [
+        (None, HOLDS, "not-applicable", "no-bound", "study"),
+        (None, LACKING, "not-applicable", "no-bound", "study"),
+        ({"meaningful": False}, HOLDS, "not-applicable", "no-meaning", None),
+        ({"limit": 1.2, "meaningful": False}, LACKING, "not-applicable", "no-meaning", None),
+        ({}, HOLDS, "not-applicable", "not-gated", None),
+        ({}, LACKING, "not-applicable", "not-gated", "no sample at B"),
+        ({}, UNPLANNED, "not-applicable", "not-gated", "no experiment"),
+        (LIMIT, HOLDS, "holds", "within", None),
+        (LIMIT, LACKING, "inconclusive", "not-measured", "no sample at B"),
+        (LIMIT, UNPLANNED, "not-applicable", "not-planned", "no experiment"),
+    ],
+)
+def test_which_outcome_counts(bound, outcome, verdict, code, text) -> None:
+    found = judge_finding(spec(outcome), inputs(bound), None)
+    assert found.verdict == verdict
+    assert found.reason == FindingGround(code=code, text=text)
+
+
+def test_a_measured_finding_is_recorded_whole() -> None:
+    assert judge_finding(spec(HOLDS), inputs(LIMIT), None) == Finding(
+        id="own",
+        claim="A claim",
+        formula="T / T",
+        study_value=1.05,
+        measured=1.1,
+        low=1.0,
+        high=1.2,
+        bound=1.2,
+        argument=WHY,
+        verdict="holds",
+        standing=False,
+        reason=FindingGround(code="within"),
+        details={"elasticity": 0.5},
+    )
+
+
+def test_what_was_not_measured_has_no_figure() -> None:
+    found = judge_finding(spec(LACKING), inputs(None), None)
+    assert (found.measured, found.low, found.high, found.bound) == (None, None, None, None)
+    assert (found.argument, found.details) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("before", "verdict", "standing"),
+    [
+        (None, "broken", False),
+        (BEYOND, "regime-shift", True),
+        (HOLDS, "broken", False),
+        (LACKING, "broken", False),
+        (UNPLANNED, "broken", False),
+    ],
+)
+def test_what_the_reference_measured_tells_news_from_what_stands(before, verdict, standing) -> None:
+    reference = {A: 20.0, B: 20.0}
+    other = None if before is None else inputs(LIMIT)
+    found = judge_finding(spec([BEYOND, before]), inputs(LIMIT), reference, other)
+    assert (found.verdict, found.standing) == (verdict, standing)
+
+
+def test_a_points_time_is_the_geometric_mean_over_launches() -> None:
+    """Near end: 5 and 20 ms are 10, half of the reference's 20; far end: as it was."""
+    own = inputs(LIMIT)
+    cells = {A: {0: 5.0, 1: 20.0}, B: {0: 30.0, 1: 30.0}}
+    own = Inputs(own.starts, cells, own.profile, None, 1.0)
+    found = judge_finding(spec(BEYOND), own, {A: 20.0, B: 30.0})
+    assert found.verdict == "regime-shift"
+    assert isinstance(found.reason, FindingGround)
+    assert found.reason.near_ratio == pytest.approx(0.5)
+    assert found.reason.far_ratio == pytest.approx(1.0)
+
+
+def judged(log_ms: np.ndarray, **given: Any) -> dict[str, Finding]:
+    options = {"reference": None, "kv_bytes_per_token": 131_072, "link_gb_per_s": 25.0} | given
+    found = judge_findings(starts_of(log_ms), profile(), **options)
+    assert [f.id for f in found] == [s.id for s in findings_of(profile())]
+    return {f.id: f for f in found}
+
+
+def test_every_finding_is_judged_on_the_same_starts_and_the_same_reference() -> None:
+    flat = np.full((3, len(POINTS)), np.log(20.0))
+    shifted = flat + np.log(0.5) * np.array([p.append_tokens < 700 for p in POINTS])
+    assert judged(flat)["append_flatness"].verdict == "holds"
+    assert judged(shifted)["append_flatness"].verdict == "broken"
+    news = judged(shifted, reference=dict.fromkeys(POINTS, 20.0))["append_flatness"]
+    assert (news.verdict, news.standing) == ("regime-shift", False)
+    before = starts_of(shifted)
+    standing = judged(shifted, reference=dict.fromkeys(POINTS, 1.0), before=before)
+    assert standing["append_flatness"].standing
+    transfer = judged(flat)["kv_transfer_time"]
+    assert transfer.measured == pytest.approx(1024 * 131_072 / 25e9 * 1e3 / 20)
+    # `before` has no start at the points: nothing stands in it.
+    nothing = judged(shifted, reference=None, before=[start(0, {Point(1, 1): [1.0]})])
+    assert nothing["append_flatness"].verdict == "broken"

@@ -1,0 +1,205 @@
+"""How one launch takes its blocks: what goes before a sample, what is kept, when it ends."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from append_prefill.engines.base import Device, ServerDescription
+from append_prefill.errors import InfrastructureError, ServerDiedError
+from append_prefill.probe import launch
+from append_prefill.probe.guard.watch import Guard
+from append_prefill.probe.placement.topology import Topology
+from append_prefill.probe.plan import make_plan
+from append_prefill.probe.runner import measure_round
+from append_prefill.probe.sample import Sample, Times
+from append_prefill.records.run import Warmup
+from append_prefill.records.store import read_starts
+from append_prefill.workload.profile import load_profile
+
+PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
+NOWHERE = Topology(())
+TIMES = {"idle_ms": 3.0, "output_tokens": 2, "share_output_tokens": 32, "warmup_rounds_max": 1}
+
+
+class FakeServer:
+    base_url, api_key, ready_s = "http://127.0.0.1:1", None, 1.0
+    server_args: tuple[str, ...] = ("--seed", "1")
+    capacity_tokens: int | None = 1000
+    died = False
+
+    def describe(self):
+        return ServerDescription(
+            versions={"sglang": "0.5.23"},
+            page_size_tokens=16,
+            chunked_prefill_tokens=None,
+            kv_capacity_tokens=self.capacity_tokens,
+            context_length_tokens=None,
+            attention_backend=None,
+            prefill_graph=None,
+            radix_cache=True,
+            raw={},
+        )
+
+    def check_alive(self):
+        if self.died:
+            raise ServerDiedError("gone", Path("x.log"), ["last words"])
+
+    def pids(self):
+        return set()
+
+    def stop(self):
+        pass
+
+
+class Gauge:
+    """Says of the blocks in `bad` that the device was not ours."""
+
+    name = "fake"
+
+    def __init__(self, told):
+        self.told, self.bad, self.block = told, set(), -1
+
+    def identity(self):
+        return {}
+
+    def begin(self, own_pids):
+        self.block += 1
+        self.told.append("watch")
+
+    def end(self, own_pids):
+        self.told.append("watched")
+        void = "hot" if self.block in self.bad else None
+        return SimpleNamespace(void=void, values={})
+
+
+@pytest.fixture
+def live(tmp_path, monkeypatch):
+    """A launch on a server that answers at once; `told` has all it did, in order."""
+    told = []
+    client = SimpleNamespace(flush_cache=lambda: told.append("flush"), close=lambda: None)
+
+    def take_sample(_, prompts, point, *, page_tokens, output_tokens):
+        assert page_tokens == 16
+        told.append((point, output_tokens))
+        return Sample(point, Times(5.0, 9.0, None, output_tokens, point.context_tokens))
+
+    monkeypatch.setattr(launch, "TimedClient", lambda url, key: client)
+    monkeypatch.setattr(launch, "take_sample", take_sample)
+    monkeypatch.setattr(launch, "measure_client_floor", lambda: [SimpleNamespace(median_ms=0.1)])
+    clock = SimpleNamespace(sleep=lambda s: told.append(f"sleep {s}"), monotonic=lambda: 7.0)
+    monkeypatch.setattr(launch, "time", clock)
+    profile = PROFILE.model_copy(update={"plan": PROFILE.plan.model_copy(update=TIMES)})
+    plan = make_plan(profile, seed=1, sides=("candidate",), samples=4)
+    server, gauge = FakeServer(), Gauge(told)
+    engine = SimpleNamespace(label="fake", start=lambda device, log: server)
+    device, guard = Device("cpu", "cpu", "x", 1), Guard([gauge])
+    bench = launch.Bench(profile, plan, device, guard, tmp_path, 32000, lambda _: None, NOWHERE)
+    made = launch.Launch(bench, "candidate", engine, 0)
+    made.bring_up()
+    return SimpleNamespace(
+        bench=bench, launch=made, told=told, server=server, gauge=gauge, plan=plan, folder=tmp_path
+    )
+
+
+def one_block(live):
+    def place():
+        return "nothing is placed here", None
+
+    measure_round(live.bench, [live.launch], "block", place, set)
+
+
+def blocks(live, count, bad=()):
+    live.launch.connect()
+    live.gauge.bad = set(bad)
+    told = []
+    for _ in range(count):
+        live.told.clear()
+        one_block(live)
+        told.append(list(live.told))
+    return told
+
+
+def test_a_block_is_a_flush_a_discarded_request_and_each_point_after_a_pause(live):
+    _, second = blocks(live, 2)
+    order = live.plan.order(0, 1)
+    samples = [step for point in order for step in ("sleep 0.003", (point, 2))]
+    assert second == ["flush", (order[-1], 2), "watch", *samples, "watched"]
+
+
+def test_the_discarded_request_is_in_no_series(live):
+    told = blocks(live, 3)
+    sent = Counter(step[0] for block in told for step in block if isinstance(step, tuple))
+    kept = {series.point: len(series.ttft_ms) for series in live.launch.start.series}
+    assert kept == dict.fromkeys(live.plan.all_points, 3)
+    assert sum(sent.values()) == sum(kept.values()) + 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "tokens"),
+    [((), [32, 2, 2]), ({0}, [32, 32, 2]), ({1}, [32, 2, 2]), ({0, 1}, [32, 32, 32])],
+)
+def test_one_good_block_asks_for_the_tokens_of_the_share(live, bad, tokens):
+    told = blocks(live, 3, bad)
+    asked = [{step[1] for step in block[2:] if isinstance(step, tuple)} for block in told]
+    assert asked == [{n} for n in tokens]
+    assert [block[1][1] for block in told] == [2, 2, 2]
+
+
+def test_a_bad_device_state_voids_its_block_and_no_other(live):
+    blocks(live, 3, bad={1})
+    (start,) = read_starts(live.folder)
+    assert [state.void for state in start.state] == [None, "hot", None]
+    for series in start.series:
+        assert series.block == [0, 2]
+        assert [(v.reason, v.count) for v in series.void] == [("device state voided the block", 1)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "taken"),
+    [(set(), 4), ({0}, 5), ({0, 1}, 6), ({0, 1, 2}, 6)],
+    ids=["none", "one", "as many as are repeated", "one more"],
+)
+def test_bad_blocks_are_repeated_up_to_half_as_many_as_were_planned(live, bad, taken):
+    live.launch.connect()
+    live.gauge.bad = bad
+    count = 0
+    while not live.launch.done:
+        one_block(live)
+        count += 1
+    assert count == taken
+
+
+def test_each_round_of_the_warm_up_ends_with_an_empty_cache(live):
+    live.launch.connect()
+    live.told.clear()
+    live.launch.warm_up()
+    assert live.told == [*((point, 2) for point in live.plan.order(0, 0)), "flush"]
+    warmup = live.launch.start.warmup
+    assert isinstance(warmup, Warmup)
+    assert (warmup.rounds, warmup.stationary) == (1, False)
+
+
+def test_a_dead_server_explains_a_failed_block(live, monkeypatch):
+    live.launch.connect()
+
+    def broken(*_, **__):
+        live.server.died = True
+        raise InfrastructureError("no connection")
+
+    monkeypatch.setattr(launch, "take_sample", broken)
+    with pytest.raises(ServerDiedError):
+        one_block(live)
+
+
+@pytest.mark.parametrize(("capacity", "fits"), [(None, True), (544, True), (543, False)])
+def test_the_longest_request_has_to_fit(live, capacity, fits):
+    """256 + 256 tokens of the longest point, 32 of the answer."""
+    assert max(p.total_tokens for p in live.plan.all_points) == 512
+    live.server.capacity_tokens = capacity
+    if fits:
+        live.launch.connect()
+    else:
+        with pytest.raises(InfrastructureError, match="takes 544 tokens, .* holds 543"):
+            live.launch.connect()
