@@ -596,7 +596,7 @@ def test_the_parts_there_are_share_the_rate_as_the_whole_would() -> None:
 
 def test_only_a_known_night_and_whole_pairs_are_estimated() -> None:
     a, b = table(1, 3), table(2, 4)
-    with pytest.raises(ValueError, match="between-nights"):
+    with pytest.raises(ValueError, match="between-session"):
         estimate(a, b, FEW_DESIGN, NOTHING, nights=True)
-    with pytest.raises(ValueError, match="as many starts"):
+    with pytest.raises(ValueError, match="as many launches"):
         estimate(a, b, FEW_DESIGN, NOTHING, nights=False, paired=True)

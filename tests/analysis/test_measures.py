@@ -204,7 +204,7 @@ def test_a_table_has_the_launches_that_measured_every_point() -> None:
     np.testing.assert_allclose(log_table(CELLS, [C, A])[3], [0, 0])
     with pytest.raises(MissingError, match=r"^no valid sample at L1-m1$"):
         log_table(CELLS, [A, Point(1, 1)])
-    with pytest.raises(MissingError, match=r"^no start measured all of L64-m32, L64-m128$"):
+    with pytest.raises(MissingError, match=r"^no launch measured all of L64-m32, L64-m128$"):
         log_table({A: {0: 1.0}, B: {1: 1.0}}, [A, B])
 
 

@@ -621,10 +621,10 @@ FIRST = POINTS[0].label  # ten valid samples a start
     [
         ({}, None),
         ({"split": 10}, None),  # half are valid, the least share
-        ({"split": 11}, f"{FIRST} (20 of 42). Void because: split (22)."),
+        ({"split": 11}, f"{FIRST} (20 of 42). Invalid because: split (22)."),
         (
             {"a": 4, "b": 9, "c": 5, "d": 3},
-            f"{FIRST} (20 of 62). Void because: b (18); c (10); a (8).",
+            f"{FIRST} (20 of 62). Invalid because: b (18); c (10); a (8).",
         ),
     ],
 )
@@ -652,7 +652,7 @@ def test_a_worthless_run_names_three_points_and_the_last_bad_block():
     shown = ", ".join(f"{p.label} (0 of 1)" for p in sorted(POINTS)[:3])
     assert too_few_valid(run, PROFILE) == [
         f"Too few samples of the candidate are valid at {shown} and 2 more. "
-        "Void because: hot (5). The last voided block: 83 C."
+        "Invalid because: hot (5). The last invalid block: 83 C."
     ]
 
 
@@ -662,8 +662,8 @@ def test_each_side_that_was_planned_or_begun_has_to_be_measured():
     for start in run.starts:
         start.failure = "died"
     assert too_few_valid(run, PROFILE) == [
-        "No candidate start was measured to its end.",
-        "No reference start was measured to its end.",
+        "No candidate launch was measured to its end.",
+        "No reference launch was measured to its end.",
     ]
     run.starts = run.starts[:2]
     run.plan.sides = ["reference"]
