@@ -410,7 +410,8 @@ def test_store_refuses_what_save_baseline_refuses(
     whole = stored(tmp_path, "whole", both_sides())
     assert main(["baselines", "store", whole, *options]) == 0
     capsys.readouterr()
-    other = both_sides(identity=builders.identity(driver="590.1"))
+    protocol = protocol_of(load_profile("llama-3.1-8b"))
+    other = both_sides(identity=builders.identity(driver="590.1", protocol=protocol))
     assert "another identity (driver differ)" in refusal("other", other)
     version = "0.5.23" if side == "candidate" else "0.5.19"
     pin = ["baselines", "promote", version, "--reason", "we ship it", *options[2:]]
