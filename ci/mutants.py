@@ -31,7 +31,7 @@ WORK = ROOT / ".mutants"
 SURVIVORS_MAX = 0.05
 """The share of mutants that may survive: what is equivalent, and texts that only people read."""
 
-NEEDED = ("append_prefill", "baselines", "conftest.py", "perf_tests", "tests")
+NEEDED = ("append_prefill", "baselines", "conftest.py", "docs", "perf_tests", "tests")
 CAUGHT = {"killed", "timeout", "caught by type check"}
 
 
@@ -43,8 +43,11 @@ class Survivor:
     was: str
     becomes: str
 
-    def __str__(self) -> str:
-        return f"{self.function}\n    - {self.was}\n    + {self.becomes}"
+    def entry(self, file: str) -> str:
+        """As `mutants.toml` lists it, but for the reason."""
+        shown = {"function": self.function, "was": self.was, "becomes": self.becomes}
+        lines = [f"{key} = {json.dumps(text, ensure_ascii=False)}" for key, text in shown.items()]
+        return "\n".join([f'[["{file}".survivors]]', *lines])
 
 
 def main() -> int:
@@ -66,9 +69,9 @@ def main() -> int:
         unknown, gone = survivors - expected, expected - survivors
         print(f"{file}: {line_of(counts)}, {len(unknown)} of the survivors not listed", flush=True)
         for survivor in sorted(unknown, key=str):
-            print(f"  survived, not listed: {survivor}")
+            print(f"\n# survived, and is not listed\n{survivor.entry(file)}")
         for survivor in sorted(gone, key=str):
-            print(f"  listed, no survivor any more: {survivor}")
+            print(f"\n# listed, and no survivor any more\n{survivor.entry(file)}")
         problems += len(unknown) + len(gone)
         totals += counts
     print(f"all: {line_of(totals)}")
@@ -103,11 +106,12 @@ def run_module(file: str, tests: list[str], at_once: int) -> tuple[Counter[str],
             if status_by_exit_code[code] not in CAUGHT:
                 known["exit_code_by_key"][key] = None
         meta.write_text(json.dumps(known))
+    paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(at_once)]
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         check=False,
@@ -136,7 +140,8 @@ def survivor_of(name: str, sources: dict[str, str]) -> Survivor:
     changed = list(difflib.ndiff(before, after))
     was = " ".join(line[2:].strip() for line in changed if line.startswith("- "))
     becomes = " ".join(line[2:].strip() for line in changed if line.startswith("+ "))
-    return Survivor(function.removeprefix("x").strip("_ǁ").replace("ǁ", "."), was, becomes)
+    # mutmut calls a function x_NAME and a method xǁCLASSǁNAME.
+    return Survivor(function[2:].replace("ǁ", "."), was, becomes)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def t_interval(values: Sequence[float] | FloatArray, confidence: float = CONFIDE
 
     One value gives no interval. Raises ValueError on none.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(values)
     if array.size == 0:
         raise ValueError("an interval needs at least one value")
     mean = float(array.mean())
@@ -64,7 +64,7 @@ def geometric_interval(values: Sequence[float] | FloatArray) -> Interval:
 
     Raises ValueError on no value or on one that is not positive.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(values)
     if array.size and not bool((array > 0).all()):
         raise ValueError("a geometric mean needs positive values")
     log = t_interval(np.log(array))
@@ -97,7 +97,7 @@ def faster_half(log_ms: FloatArray) -> FloatArray:
     side whose samples merely scatter more looks faster, so the comparison checks the medians.
     """
     half = (log_ms.shape[-1] + 1) // 2
-    return np.asarray(np.partition(log_ms, half - 1, axis=-1)[..., :half].mean(axis=-1))
+    return np.asarray(np.partition(log_ms, half - 1)[..., :half].mean(axis=-1))
 
 
 def log_median(log_ms: FloatArray) -> FloatArray:
@@ -111,7 +111,7 @@ def samples_of(start: Start, point: Point) -> FloatArray:
     for series in start.series:
         if series.point == point:
             samples += series.ttft_ms
-    return np.array(samples, dtype=np.float64)
+    return np.array(samples)
 
 
 def start_medians(
@@ -162,7 +162,7 @@ def log_matrix(
     for start in usable(starts, None):
         cells = [samples_of(start, point) for point in points]
         rows.append([float(figure(np.log(cell))) if cell.size else np.nan for cell in cells])
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(points))
+    return np.array(rows).reshape(len(rows), len(points))
 
 
 def summarise_points(starts: Sequence[Start], profile: Profile) -> list[PointSummary]:

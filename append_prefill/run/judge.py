@@ -218,9 +218,8 @@ def compare_stored(
         "only_reference": planned_alone(baseline, run),
     }
     if baseline.provenance == "study":
-        study = compare_with_study(
-            summarise_points(usable(run.starts, "candidate"), profile), baseline, profile.policy
-        )
+        points = summarise_points(run.starts, profile)
+        study = compare_with_study(points, baseline, profile.policy)
         return study.model_copy(update=of_role)
     differing = differences(run, baseline, profile.identity_not_binding)
     if differing:

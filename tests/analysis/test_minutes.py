@@ -28,6 +28,26 @@ def test_devices_work_side_by_side_and_their_minutes_add_up():
     assert minutes_of([start(0, device="a"), start(0, device="b")]).total == pytest.approx(3)
 
 
+def test_a_pair_that_followed_each_other_adds_up():
+    pair = [start(0, side) for side in ("candidate", "reference")]
+    spent = minutes_of(pair)
+    assert (spent.starting, spent.warming_up, spent.measuring) == pytest.approx((2, 0.1, 0.9))
+
+
+def test_interleaved_pairs_share_their_time_within_the_pair_alone():
+    pairs = [
+        start(n, side, interleaved=True).model_copy(update={"pair": n // 2})
+        for n, side in enumerate(("candidate", "reference") * 2)
+    ]
+    spent = minutes_of(pairs)
+    assert (spent.starting, spent.warming_up, spent.measuring) == pytest.approx((2, 0.2, 0.8))
+
+
+def test_a_compile_run_counts_as_starting():
+    launches = [start(n).model_copy(update={"rehearsal_s": 120.0}) for n in range(2)]
+    assert minutes_of(launches).starting == pytest.approx(6)
+
+
 def test_an_unfinished_launch_leaves_it_unknown():
     assert minutes_of([]) is None
     assert minutes_of([start(0), builders.start(1, measured_s=None)]) is None
@@ -42,3 +62,14 @@ def test_a_start_that_compiled_is_the_odd_one():
     assert slow_to_start(starts[:2]) == []
     others = [s.model_copy(update={"side": "reference", "ready_s": 200.0}) for s in starts]
     assert slow_to_start([*starts, *others]) == [starts[0]]
+
+
+def test_twice_the_median_is_not_yet_slow():
+    for side in ("candidate", "reference"):
+        starts = [start(n, side) for n in range(4)]
+        starts[3] = starts[3].model_copy(update={"ready_s": 120.0})
+        assert slow_to_start(starts) == []
+        starts[3] = starts[3].model_copy(update={"ready_s": 120.1})
+        assert slow_to_start(starts) == [starts[3]]
+        unknown = start(4, side).model_copy(update={"ready_s": None})
+        assert slow_to_start([*starts, unknown]) == [starts[3]]

@@ -78,3 +78,15 @@ def test_what_cannot_be_reckoned_is_refused() -> None:
         limit(surface(floor=None))
     with pytest.raises(ValueError, match="part of TTFT"):
         limit(surface(), share=0)
+    with pytest.raises(ValueError, match="part of TTFT"):
+        limit(surface(), share=1.01)
+    assert limit(surface(), share=1) == pytest.approx(5 * limit(surface()))
+
+
+def test_a_transfer_as_dear_as_ttft_grows_never_gets_there() -> None:
+    """1 MB a token at 1 GB/s is 1 ms, of which TTFT takes half of 2 ms."""
+    options = {"append_tokens": 1, "kv_bytes_per_token": 10**6, "link_gb_per_s": 1.0, "share": 0.5}
+    assert transfer_limit_tokens(surface(cached=2000.0), **options) is None
+    assert transfer_limit_tokens(surface(cached=1999.0), **options) is not None
+    costs = route(surface(), kv_bytes_per_token=10**6, link_gb_per_s=1.0)
+    assert costs.transfer_us_per_token == 1000.0

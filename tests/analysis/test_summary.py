@@ -1,19 +1,24 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from append_prefill.analysis.summary import (
     FIGURE_VARIANCE,
+    as_candidate,
     faster_half,
     geometric_interval,
     log_matrix,
     log_median,
     point_medians,
+    samples_of,
     start_medians,
     summarise_points,
     t_interval,
     usable,
 )
+from append_prefill.records.run import Void
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, profile, start, starts_of
 
@@ -114,6 +119,40 @@ def test_the_faster_half_of_ten_normal_samples_has_the_stated_variance() -> None
     """20,000 draws: the standard error of a variance is 1 %; ten are not infinitely many."""
     figures = faster_half(np.random.default_rng(0).normal(size=(20_000, 10)))
     assert 10 * figures.var() == pytest.approx(FIGURE_VARIANCE, rel=0.06)
+
+
+def test_the_faster_half_does_not_depend_on_the_order() -> None:
+    for order in itertools.permutations(np.log([1.0, 2.0, 4.0, 8.0, 16.0])):
+        assert np.exp(faster_half(np.array(order))) == pytest.approx(2.0)
+
+
+def test_a_median_is_each_rows_own() -> None:
+    rows = np.log([[1.0, 2.0, 9.0], [5.0, 7.0, 8.0]])
+    assert np.exp(log_median(rows)) == pytest.approx([2.0, 7.0])
+
+
+def test_series_of_one_point_are_one() -> None:
+    made = start(0, {A: [1.0, 2.0], B: [9.0]})
+    made.series.append(start(0, {A: [30.0]}).series[0])
+    assert samples_of(made, A).tolist() == [1.0, 2.0, 30.0]
+    assert start_medians([made]) == {A: {0: 2.0}, B: {0: 9.0}}
+
+
+def test_a_launch_as_the_candidate_is_that_launch() -> None:
+    made = start(3, {A: [1.0]}, side="reference")
+    assert as_candidate(made) == start(3, {A: [1.0]})
+
+
+def test_the_summary_counts_the_candidates_samples_alone() -> None:
+    void = [Void(reason="wrong split", count=2), Void(reason="hot", count=1)]
+    own, other = start(0, {A: [20.0, 22.0]}), start(1, {A: [30.0], B: [30.0]}, side="reference")
+    other.series.append(start(1, {Point(7, 7): [1.0]}).series[0])
+    own.series[0].void = void
+    rows = {row.point: row for row in summarise_points([own, other], profile())}
+    assert (rows[A].starts, rows[A].samples, rows[A].void) == (1, 2, 3)
+    assert rows[A].median_ms == pytest.approx(21.0)
+    assert (rows[B].starts, rows[B].samples, rows[B].void) == (0, 0, 0)
+    assert set(rows) == set(POINTS)
 
 
 def test_log_matrix_takes_the_figure_asked_for() -> None:

@@ -81,3 +81,11 @@ def test_impossible_transfers(size: float, speed: float) -> None:
 def test_impossible_ranks() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         kv_bytes_per_token(LLAMA, tp_size=0)
+
+
+def test_the_least_of_everything_is_something() -> None:
+    assert transfer_ms(0, 0.5) == 0.0
+    assert transfer_ms(0.5, 0.5e-9) == 1e3
+    assert transfer_ms(10**9, 1.0) == 1e3
+    one = {"num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 1}
+    assert kv_bytes_per_token(one, 1, 1) == 2

@@ -637,23 +637,32 @@ def test_fewer_valid_samples_than_the_least_share_make_a_run_worthless(counts, p
     assert too_few_valid(run, PROFILE) == expected
 
 
-def test_a_worthless_run_names_three_points_and_the_last_bad_block():
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (4, " and 1 more"), (5, " and 2 more")])
+def test_a_worthless_run_names_three_points_and_the_last_bad_block(count, more):
     run = run_of(Model(), count=1)
     (start,) = run.starts
     start.series.sort(key=lambda series: series.point)
-    for series in start.series[:5]:
+    for series in start.series[:count]:
         series.void = [Void(reason="hot", count=1)]
         for name in ("ttft_ms", "e2e_ms", "itl_ms", "output_tokens", "cached_tokens", "block"):
             getattr(series, name).clear()
     start.state = [
         BlockState(block=n, side="candidate", void=void, readings={})
-        for n, void in enumerate(["81 C", None, "83 C", None])
+        for n, void in enumerate(["81 C", None, "83 C", "82 C", None])
     ]
     shown = ", ".join(f"{p.label} (0 of 1)" for p in sorted(POINTS)[:3])
     assert too_few_valid(run, PROFILE) == [
-        f"Too few samples of the candidate are valid at {shown} and 2 more. "
-        "Invalid because: hot (5). The last invalid block: 83 C."
+        f"Too few samples of the candidate are valid at {shown}{more}. "
+        f"Invalid because: hot ({count}). The last invalid block: 82 C."
     ]
+
+
+def test_each_side_counts_for_itself():
+    run = run_of(Model(), Model(), count=2)
+    for start in run.starts[2:]:
+        start.series[0].void = [Void(reason="hot", count=11)]
+    (problem,) = too_few_valid(run, PROFILE)
+    assert problem.startswith(f"Too few samples of the reference are valid at {FIRST} (20 of 42).")
 
 
 def test_each_side_that_was_planned_or_begun_has_to_be_measured():

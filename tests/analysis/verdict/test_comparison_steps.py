@@ -361,6 +361,11 @@ def test_why_nothing_is_judged(steps, changes, verdict, code) -> None:
     assert [p.point for p in found.points] == points
 
 
+def test_two_launches_per_side_are_judged(steps) -> None:
+    steps.sides = plain_sides(2, 2)
+    assert judged(launches(), launches()).verdict == "pass"
+
+
 def test_nights_known_by_one_degree_of_freedom_are_known(steps) -> None:
     two = NoiseRecord(starts=10, nights=2, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
     assert prior_of(two).night_df == 1

@@ -1,0 +1,36 @@
+"""The table of `tox -e mutants`: what it names is there, and each survivor says why."""
+
+import ast
+import tomllib
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+TABLE = tomllib.loads((REPOSITORY / "ci" / "mutants.toml").read_text(encoding="utf-8"))
+
+
+def modules() -> list[str]:
+    """What the verdict and a sample's time rest on."""
+    package = REPOSITORY / "append_prefill"
+    found = [p for p in (package / "analysis").rglob("*.py") if p.name != "__init__.py"]
+    found.append(package / "run" / "judge.py")
+    found += [package / "probe" / f"{n}.py" for n in ("client", "sample", "transport", "warmup")]
+    return [str(path.relative_to(REPOSITORY)) for path in found]
+
+
+def test_every_module_of_the_rules_has_tests_that_answer_for_it():
+    assert sorted(TABLE) == sorted(modules())
+    for module in TABLE.values():
+        assert module["tests"]
+        assert all((REPOSITORY / test).is_file() for test in module["tests"])
+
+
+@pytest.mark.parametrize("file", sorted(TABLE))
+def test_a_survivor_is_of_a_function_there_is_and_has_a_reason(file):
+    tree = ast.parse((REPOSITORY / file).read_text(encoding="utf-8"))
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for survivor in TABLE[file].get("survivors", []):
+        assert survivor["function"].rpartition(".")[2] in functions
+        assert survivor["was"] != survivor["becomes"]
+        assert len(survivor["reason"]) >= 20, survivor
