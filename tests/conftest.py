@@ -42,7 +42,7 @@ class Suite:
         )
 
     def run(self, *arguments: str, files: tuple[str, ...] | None = ()) -> pytest.RunResult:
-        """Run the suite on two short starts of a simulated server; `arguments` come last.
+        """Run the suite on two short launches of a simulated server; `arguments` come last.
 
         `files` None leaves the choice of tests to pytest's configuration.
         """

@@ -24,7 +24,7 @@ _TIMEOUT_S = 10.0
 
 @dataclass
 class AttachedEngine:
-    """Measures a running server. Its starts cannot be repeated; the record says so."""
+    """Measures a running server. Its launches cannot be repeated; the record says so."""
 
     url: str
     api_key: str | None = field(default=None, repr=False)
@@ -47,8 +47,8 @@ class AttachedEngine:
     @property
     def warnings(self) -> list[str]:
         return [
-            "A running server was measured: its starts cannot be replicated, so the intervals "
-            "leave out how starts differ and are too narrow. Its environment variables are not "
+            "A running server was measured: its launches cannot be replicated, so the intervals "
+            "leave out how launches differ and are too narrow. Its environment variables are not "
             "known and taken to be the profile's."
         ]
 
@@ -105,7 +105,7 @@ class AttachedEngine:
                 _OPTION,
                 self.url,
                 f"does not answer ({type(error).__name__}: {error}).",
-                "Start the server, or mend the address; to have one started use --sglang.",
+                "Start the server, or repair the address; to have one started use --sglang.",
             ) from error
         except ValueError as error:
             raise self._not_sglang(str(error)) from error

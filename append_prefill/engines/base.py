@@ -80,7 +80,7 @@ class RunningServer(Protocol):
 class Engine(Protocol):
     """A way to get a server. `label` is what reports call it (`0.5.23`, `simulated`, a URL).
 
-    `replicable` is False where a start cannot be repeated (a server that is already running).
+    `replicable` is False where a launch cannot be repeated (a server that is already running).
     """
 
     @property
@@ -113,7 +113,7 @@ class Engine(Protocol):
         ...
 
     def compile_key(self, device: Device) -> str | None:
-        """What the kernels depend on that a first start compiles; None where none are."""
+        """What the kernels depend on that a first launch compiles; None where none are."""
         ...
 
     def start(self, device: Device, log_path: Path) -> RunningServer:

@@ -22,13 +22,13 @@ _CPU_ARGS = (
     # The share that SGLang works out for itself from GPU memory is negative without a GPU.
     *("--mem-fraction-static", "0.3"),
 )
-# The suite warms up every shape itself; SGLang's one request costs 1-2 s a start.
+# The suite warms up every shape itself; SGLang's one request costs 1-2 s a launch.
 _COMMON_ARGS = ("--skip-server-warmup",)
 STUBS = Path(__file__).parent / "stubs"
 
 
 def chosen_args(device: Device, model_args: Sequence[str], server_args: Sequence[str]) -> list[str]:
-    """What is chosen for a server and the same at every start: what a record holds.
+    """What is chosen for a server and the same at every launch: what a record holds.
 
     `server_args`: the profile's, then the user's.
     """
@@ -55,7 +55,7 @@ def launch_env(
 ) -> dict[str, str]:
     """The environment of one server: the caller's own, plus what the device needs.
 
-    Compilation caches stay where they are between starts. `profile_env` wins over all of it.
+    Compilation caches stay where they are between launches. `profile_env` wins over all of it.
     """
     env = dict(os.environ if inherited is None else inherited)
     # pytest's and coverage's hooks into child processes have no business in the server.
@@ -65,7 +65,7 @@ def launch_env(
     # A folder called torch or sglang in the working directory must not be imported.
     env["PYTHONSAFEPATH"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
-    # Its default is under TMPDIR, which is each server's own: without this every start would
+    # Its default is under TMPDIR, which is each server's own: without this every launch would
     # compile again.
     env.setdefault(
         "TORCHINDUCTOR_CACHE_DIR",

@@ -73,7 +73,7 @@ def json_object(answer: httpx.Response, path: str) -> dict[str, Any]:
 def parse_server_info(
     info: Mapping[str, Any], versions: Mapping[str, str | None]
 ) -> ServerDescription:
-    """Turn the answer of `/server_info` (or `/get_server_info`) of any version into figures.
+    """Turn the answer of `/server_info` (or `/get_server_info`) of any version into numbers.
 
     `context_length_tokens` is the longest prompt the server says it takes, which is a few tokens
     under the model's positions and never above the KV capacity. Raises InfrastructureError for an

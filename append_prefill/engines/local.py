@@ -35,7 +35,7 @@ _RESERVED = ("--port", "--host", "--model-path", "--model", "--api-key")
 
 @dataclass(frozen=True)
 class SglangEngine:
-    """SGLang in an interpreter of its own; every start is a fresh replicate.
+    """SGLang in an interpreter of its own; every launch is a fresh replicate.
 
     Not tied to a device until `start`. `warnings` are for the record: a version the suite does
     not know.
@@ -176,9 +176,9 @@ class PlantedEngine:
         if self.version is not None and parse_version(self.version) is None:
             raise UsageError(
                 "--sglang",
-                f"planted:sglang-version={shown(self.version)}",
+                f"simulated:sglang-version={shown(self.version)}",
                 "is not a version of SGLang.",
-                "Give one, as in planted:sglang-version=0.5.23.",
+                "Give one, as in simulated:sglang-version=0.5.23.",
             )
         if self.extra_args:
             raise UsageError(
@@ -245,5 +245,5 @@ def _check_reserved(arguments: list[str]) -> None:
                 "--server-arg",
                 argument,
                 f"the suite sets {name} itself.",
-                "Use --model for the model; ports and addresses are chosen for each start.",
+                "Use --model for the model; ports and addresses are chosen for each launch.",
             )

@@ -156,9 +156,11 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(_OPTION, path, f"config.json is no JSON ({error}).", "Mend it.") from error
+        raise UsageError(
+            _OPTION, path, f"config.json is no JSON ({error}).", "Repair it."
+        ) from error
     if not isinstance(config, dict):
-        raise UsageError(_OPTION, path, "config.json is no JSON object.", "Mend it.")
+        raise UsageError(_OPTION, path, "config.json is no JSON object.", "Repair it.")
     return config
 
 

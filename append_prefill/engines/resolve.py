@@ -69,7 +69,7 @@ def resolve_url(url: str, api_key: str | None) -> Engine:
         raise UsageError(
             "--sglang-url",
             url if "@" not in url else "(with a user in it)",
-            "is not a plain http URL without a user: TLS would add its own time to every figure, "
+            "is not a plain http URL without a user: TLS would add its own time to every value, "
             "and a secret would end up in the record.",
             f"Give one, as in http://127.0.0.1:30000, and a key in ${API_KEY_VARIABLE}.",
         )

@@ -1,4 +1,4 @@
-"""`python -m append_prefill.planted`: the planted server as a process, as an engine starts one."""
+"""`python -m append_prefill.planted`: the simulated server as a process of its own."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _refuse(text: str) -> int:
 
 
 def _die() -> NoReturn:
-    log("[TP0] Scheduler hit an exception: RuntimeError: planted death")
+    log("[TP0] Scheduler hit an exception: RuntimeError: simulated death")
     log("Received sigquit from a child process. It usually means the child failed.")
     os._exit(1)
 
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN if faults.ignore_sigterm else on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    log(f"planted {cost} {settings} {faults}")
+    log(f"simulated {cost} {settings} {faults}")
     if faults.refuse_start is not None:
         return _refuse(faults.refuse_start)
     server = PlantedServer(

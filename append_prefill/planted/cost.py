@@ -1,4 +1,4 @@
-"""The planted cost model: how long a prefill and a decode step take. Pure, no clock, no I/O.
+"""The simulated cost model: how long a prefill and a decode step take. Pure, no clock, no I/O.
 
 The mean is one of the two forms the surface fit knows; noise multiplies it. All spreads are
 standard deviations on the log scale, so a factor has median 1 and never turns negative.
@@ -44,13 +44,13 @@ class Cost:
     `new_token_us` x new tokens and cached is `cached_token_us` x cached tokens, in µs. With
     `prefill_graph` the new tokens are padded to SGLang's graph buckets (a staircase in m).
 
-    `start_sd` spreads one factor a server start, `within_sd` one a generating request, the latter
-    with autocorrelation `lag1` from one generating request to the next. A share `outlier_rate` of
-    the generating requests takes `outlier_factor` times as long. `drift_per_hour` is relative
-    and linear. The defaults are of the size the study saw on an H100 with an 8B model, without
-    noise.
+    `start_sd` spreads one factor per server launch, `within_sd` one per generating request, the
+    latter with autocorrelation `lag1` from one generating request to the next. A share
+    `outlier_rate` of the generating requests takes `outlier_factor` times as long.
+    `drift_per_hour` is relative and linear. The defaults are of the size the study saw on an H100
+    with an 8B model, without noise.
 
-    Raises ValueError for a figure that has no meaning (a negative time or spread, |lag1| >= 1).
+    Raises ValueError for a value that has no meaning (a negative time or spread, |lag1| >= 1).
     """
 
     floor_ms: float = 20.0
@@ -100,7 +100,7 @@ class Factors:
 
 
 class Draws:
-    """The random part of a cost, drawn from the start's seed: same seed, same sequence.
+    """The random part of a cost, drawn from the launch's seed: same seed, same sequence.
 
     Two streams are kept apart, so that a plan with other primes sees the same noise on what it
     measures: a prefill-only request (`max_new_tokens` 0) takes a draw of its own stream and does

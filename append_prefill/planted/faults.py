@@ -1,7 +1,7 @@
-"""What can be planted on purpose: each fault by the name the command line takes. Pure.
+"""What can be made wrong on purpose: each fault by the name the command line takes. Pure.
 
 `share` faults strike that share of the generating requests (`max_new_tokens` >= 1), drawn from the
-start's seed; prefill-only requests are left alone, so a prime never fails in their place.
+launch's seed; prefill-only requests are left alone, so a prime never fails in their place.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _fault(
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The faults of one server; every default is 'not planted'."""
+    """The faults of one server; every default is 'none'."""
 
     # A wrong split.
     cache_loss: float = _fault(
@@ -158,7 +158,7 @@ class Faults:
             raise ValueError("coalesce takes at least 1 token an event")
 
     def prefill_factor(self, *, prompt_tokens: int, cached_tokens: int, page_tokens: int) -> float:
-        """How much slower than its cost this prefill is, by its split; 1 where nothing is planted.
+        """How much slower than its cost this prefill is, by its split; 1 without a fault.
 
         `slow-at=L:m` strikes a prompt of L + m tokens of which the whole pages of L were cached.
         """

@@ -108,7 +108,7 @@ class Answerer:
         fate = self._fate(request)
         if fate == "error":
             self._prefill(request, job)
-            connection.send(event(error_body("Internal error: planted", self._settings)))
+            connection.send(event(error_body("Internal error: simulated", self._settings)))
             return
         if fate == "no tokens":
             self._prefill(request, job)
@@ -161,7 +161,7 @@ class Answerer:
 
     def _prefill(self, request: Generate, job: Job) -> None:
         """Wait for the prefill; its prompt is in the cache when this returns."""
-        # Fill the cache just before the time is up: it then adds nothing to the planted time.
+        # Fill the cache just before the time is up: it then adds nothing to the simulated time.
         sleep_until(job.first_ns - SPIN_NS)
         self._scheduler.store(request, b"")
         sleep_until(job.first_ns)

@@ -1,7 +1,7 @@
 """A radix tree over token ids with pages and LRU eviction: SGLang's prefix cache in small.
 
 Token ids are packed four bytes each, so that comparing prefixes is one memcmp and a prompt of
-100,000 tokens costs microseconds, which must not show in the planted times.
+100,000 tokens costs microseconds, which must not show in the simulated times.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def answer_body(
     meta["response_sent_to_client_ts"] = time.time()
     body: dict[str, Any] = {"output_ids": output_ids, "meta_info": meta}
     if settings.has_tokenizer:
-        body["text"] = " planted" * completion_tokens
+        body["text"] = " simulated" * completion_tokens
     return body
 
 

@@ -17,8 +17,8 @@ from append_prefill.planted.protocol import Generate, Settings
 class Job:
     """One admitted request. Times are on `time.perf_counter_ns`'s clock.
 
-    `cached_tokens` were really matched. `prefill_ms` includes noise and planted slowness, not the
-    wait for another request's prefill; `first_ns` is when the first token is due. `retracted`:
+    `cached_tokens` were really matched. `prefill_ms` includes noise and slowness on purpose, not
+    the wait for another request's prefill; `first_ns` is when the first token is due. `retracted`:
     between the first and the second token lies a second prefill.
     """
 
@@ -74,7 +74,7 @@ class Scheduler:
         self._ready_unix_s = time.time()
 
     def strikes(self, share: float) -> bool:
-        """Whether a fault of this share strikes now; draws only where it is planted."""
+        """Whether a fault of this share strikes now; draws only where there is one."""
         if share <= 0:
             return False
         with self._idle:

@@ -1,4 +1,4 @@
-"""The planted server, in threads: accepts, routes and answers; a thread a connection."""
+"""The simulated server, in threads: accepts, routes and answers; a thread a connection."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def _names_of(own: str, newest_first: Sequence[str]) -> Sequence[str]:
 
 
 class PlantedServer:
-    """A server with known costs and planted faults.
+    """A server with known costs and faults on demand.
 
     >>> with PlantedServer(Cost(floor_ms=5), Faults(retraction=0.1)) as server:
     ...     httpx.get(f"{server.base_url}/server_info")
 
-    `start_seed` fixes this start's noise (None: drawn, and readable as `start_seed`).
+    `start_seed` fixes this launch's noise (None: drawn, and readable as `start_seed`).
     `drift_from_unix_s` is when the drift was zero (None: at readiness); give several starts the
     same to drift on through them. `port` 0 takes a free one. `served` holds the truth about the
     last 10,000 requests, in order. `on_death` is what the fault `die-after` does; by default the
@@ -106,7 +106,7 @@ class PlantedServer:
 
     @property
     def start_factor(self) -> float:
-        """The factor this start drew: every time is multiplied by it."""
+        """The factor this launch drew: every time is multiplied by it."""
         return self.scheduler.draws.start_factor
 
     def __enter__(self) -> Self:
@@ -227,7 +227,7 @@ class PlantedServer:
                 if not request.keep_alive:
                     return
         except OSError:
-            # The client, a planted drop or stop() broke the connection: there is nobody to tell.
+            # The client, a simulated drop or stop() broke the connection: there is nobody to tell.
             return
         finally:
             with self._lock:

@@ -16,7 +16,7 @@ from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.probe.sse import parse_events
 from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
 
-# A server answers 400 to a flush while anything runs, and the look-ahead step of its overlap
+# A server answers 400 to a flush while anything runs, and the lookahead step of its overlap
 # scheduler still runs when the last event is out: some ms, so a retry soon succeeds. What is
 # still busy after ten seconds serves somebody else.
 _FLUSH_RETRY_S = 0.02
@@ -38,7 +38,7 @@ class PrimeRefusedError(RequestRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One request as the client saw it; a figure that did not come is None.
+    """One request as the client saw it; a value that did not come is None.
 
     All times are ms since just before the request's first byte was sent. `ttft_ms`: the arrival
     of the first event with `completion_tokens` >= 1; `e2e_ms`: that of the last event with
@@ -71,7 +71,7 @@ class TimedClient:
             raise UsageError(
                 "--sglang-url",
                 base_url,
-                "is not a plain http address, and TLS would add its own time to every figure.",
+                "is not a plain http address, and TLS would add its own time to every value.",
                 "Give an http:// address that reaches the server directly.",
             )
         # The answer must come as the server wrote it: no compression between token and clock.

@@ -1,4 +1,4 @@
-"""One server start while it is measured: bring it up, warm it, run its blocks, keep everything."""
+"""One server launch while it is measured: bring it up, warm it, run its blocks, keep everything."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 
-# A voided block is repeated, up to half as many times again as were planned: a device that is
+# An invalid block is repeated, up to half as many times again as were planned: a device that is
 # bad for longer than that is not one to measure on tonight.
 EXTRA_BLOCKS_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all starts on one device share. `folder` is the run's, `tell` takes a line of progress.
+    """What all launches on one device share. `folder` is the run's, `tell` takes a line of
+    progress.
 
     `vocab_size` bounds the prompts' token ids, `topology` has the cores to place threads on.
     """
@@ -52,7 +53,7 @@ class Bench:
 
 @dataclass
 class _Point:
-    """What one start has gathered at one point."""
+    """What one launch has gathered at one point."""
 
     ttft_ms: list[float] = field(default_factory=list)
     e2e_ms: list[float] = field(default_factory=list)
@@ -68,7 +69,7 @@ class _Point:
             self.void[times] += 1
         elif block_void:
             # Which state it was, with its numbers, is in the block's own entry.
-            self.void["device state voided the block"] += 1
+            self.void["device state made the block invalid"] += 1
         else:
             self.ttft_ms.append(times.ttft_ms)
             self.e2e_ms.append(times.e2e_ms)
@@ -88,11 +89,11 @@ class _Point:
 
 
 class Launch:
-    """One start while it is measured: its server, its client and what it has gathered."""
+    """One launch while it is measured: its server, its client and what it has gathered."""
 
     def __init__(self, bench: Bench, side: Side, engine: Engine, pair: int) -> None:
         self._bench, self._engine = bench, engine
-        self._label = f"{side} {engine.label}, start {pair + 1}"
+        self._label = f"{side} {engine.label}, launch {pair + 1}"
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
         self._points = {point: _Point() for point in bench.plan.all_points}
@@ -156,7 +157,7 @@ class Launch:
 
     @property
     def done(self) -> bool:
-        """Whether enough blocks are good, or too many were voided."""
+        """Whether enough blocks are good, or too many were invalid."""
         wanted = self._bench.plan.samples
         limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
         return self._good >= wanted or self._blocks >= limit
@@ -183,7 +184,7 @@ class Launch:
 
     def take(self, point: Point) -> None:
         """One sample of the open block."""
-        # One block a start asks for as many tokens as the study did, for the share of TTFT in
+        # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
         output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
@@ -193,7 +194,7 @@ class Launch:
             self._taken.append(self._shoot(point, output_tokens))
 
     def close_block(self, state: BlockState) -> None:
-        """Keep the open block at once; a bad device state voids it."""
+        """Keep the open block at once; a bad device state makes it invalid."""
         start = self.start
         for sample in self._taken:
             self._points[sample.point].add(sample, self._blocks, state.void)
@@ -202,7 +203,7 @@ class Launch:
         start.state.append(state)
         start.series = [gathered.series(point) for point, gathered in self._points.items()]
         write_start(start, self._bench.folder)
-        void = f" (void: {state.void})" if state.void else ""
+        void = f" (invalid: {state.void})" if state.void else ""
         of = self._bench.plan.samples
         self._bench.tell(f"{self._label}: block {self._blocks} of {of}{void}")
 
@@ -216,7 +217,7 @@ class Launch:
             raise
 
     def finish(self) -> None:
-        """Keep the start as measured to its end."""
+        """Keep the launch as measured to its end."""
         self.start.measured_s = time.monotonic() - self._began_s
         write_start(self.start, self._bench.folder)
 

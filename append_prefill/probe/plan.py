@@ -1,4 +1,4 @@
-"""The sampling plan: which starts in which order, which points in which blocks, from one seed."""
+"""The sampling plan: which launches in which order, which points in which blocks, from one seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from append_prefill.workload.strategies import drawn_points
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Starts that run back to back on one device: one of each side, or one alone."""
+    """Launches that run back to back on one device: one of each side, or one alone."""
 
     index: int
     sides: tuple[Side, ...]
@@ -25,7 +25,7 @@ class Pair:
 def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
     """The sides of the index-th pair in order; odd ones reversed, so that two in a row are ABBA.
 
-    A drift that is linear over the four starts then adds the same to both sides.
+    A drift that is linear over the four launches then adds the same to both sides.
     """
     return sides if index % 2 == 0 else sides[::-1]
 

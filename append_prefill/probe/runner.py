@@ -1,4 +1,4 @@
-"""Measure pairs of server starts on one device, one after the other or blocks alternating."""
+"""Measure pairs of server launches on one device, one after the other or blocks alternating."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from append_prefill.workload.profile import Alternation
 
 
 class PairRunner:
-    """Measures pairs of starts and writes each start to the bench's folder as it grows."""
+    """Measures pairs of launches and writes each launch to the bench's folder as it grows."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._links_measured = False
 
     def measure(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> None:
-        """Measure one start of each engine, in that order.
+        """Measure one launch of each engine, in that order.
 
         Where the profile interleaves, both servers are up and their blocks alternate (ABBA), so
-        that what the machine does meanwhile falls on both alike; else one start follows the
+        that what the machine does meanwhile falls on both alike; else one launch follows the
         other. Raises ServerDiedError or InfrastructureError; what was measured until then is in
-        the starts' files, with `failure` set.
+        the launches' files, with `failure` set.
         """
         bench = self._bench
         rehearsal_s = self._rehearse(pair, engines)
@@ -44,17 +44,17 @@ class PairRunner:
             self._measure_group(group)
 
     def _groups(self, launches: Sequence[Launch]) -> list[Sequence[Launch]]:
-        """Starts that are up together."""
+        """Launches that are up together."""
         return (
             [launches] if self._bench.profile.plan.interleave else [[launch] for launch in launches]
         )
 
     def _rehearse(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> float | None:
-        """Start once, uncounted, what this host has not compiled yet; seconds, None if nothing.
+        """Launch once, uncounted, what this host has not compiled yet; seconds, None if nothing.
 
-        On an H200 a start that compiled took 105 s instead of 45 and its level was 6 to 10 %
+        On an H200 a launch that compiled took 105 s instead of 45 and its level was 6 to 10 %
         above the others' (reports/sample-h200-graphs). A nightly's candidate is new every time and
-        its reference is not: the candidate's first start would tell against it.
+        its reference is not: the candidate's first launch would tell against it.
         """
         bench = self._bench
         keys = [(engine.compile_key(bench.device), side, engine) for side, engine in engines]
@@ -62,7 +62,7 @@ class PairRunner:
         if not cold:
             return None
         names = " and ".join(engine.label for _, _, engine in cold)
-        bench.tell(f"{names}: a start that is not counted, since kernels are compiled in it")
+        bench.tell(f"{names}: a launch that is not counted, since kernels are compiled in it")
         began_s = time.monotonic()
         for group in self._groups([Launch(bench, side, engine, pair) for _, side, engine in cold]):
             with up(group):
@@ -100,7 +100,7 @@ class PairRunner:
 
 
 Place = Callable[[], tuple[dict[str, Any] | str, str | None]]
-"""Puts client and servers in their places; what the record says of it, why the block is void."""
+"""Puts client and servers in their places; what the record says of it, why the block is invalid."""
 
 
 def measure_round(
@@ -113,7 +113,7 @@ def measure_round(
     """One block of each, in that order: one after the other, or sample by sample.
 
     By sample, the order turns from point to point (ABBA), and what the device and the host do
-    meanwhile is read once for all and voids all.
+    meanwhile is read once for all and makes all invalid.
     """
     together = [launches] if alternate == "sample" else [[launch] for launch in launches]
     for group in together:

@@ -46,7 +46,7 @@ def is_stationary(rounds: Sequence[Mapping[Point, float]]) -> bool:
     if change is None:
         return False
     mean, error = change
-    # Two standard errors: of what is stationary already, one look in twenty asks for another
+    # Two standard errors: of what is stationary already, one check in twenty asks for another
     # round, which costs a second; a real decline is several errors until it has died out.
     return abs(mean) <= max(TOLERANCE, 2 * error)
 

@@ -18,7 +18,7 @@ def test_the_users_arguments_come_last(cpu):
     assert argv[argv.index("--host") + 1] == "127.0.0.1"
     assert argv[-2:] == ["--attention-backend", "intel_amx"]
     assert argv.index("torch_native") < argv.index("intel_amx")
-    # What a record holds is the same at every start and on every machine.
+    # What a record holds is the same at every launch and on every machine.
     assert not {"4321", "/m", "/p"} & set(chosen)
 
 

@@ -1,4 +1,4 @@
-"""A plain client for the planted server: what came over the wire, in order."""
+"""A plain client for the simulated server: what came over the wire, in order."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_dies_after_so_many_requests():
             with pytest.raises(httpx.TransportError):
                 client.stream_generate([14, 15])
         assert process.wait(10) == 1
-        until(process, "planted death")
+        until(process, "simulated death")
 
 
 def test_ignores_sigterm():

@@ -36,7 +36,7 @@ def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
     assert len(record["starts"]) == 2
     assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}
     assert record["verdict"] is not None
-    result.stdout.fnmatch_lines(["*candidate simulated*, start 1: *", "verdict: *", "report: *"])
+    result.stdout.fnmatch_lines(["*candidate simulated*, launch 1: *", "verdict: *", "report: *"])
 
 
 def test_a_simulated_server_goes_by_either_name_and_never_as_sglang(suite):
@@ -517,7 +517,7 @@ def test_blocks_of_both_sides_alternate_where_the_profile_says_so(suite):
     assert all(start["interleaved"] for start in record["starts"])
     assert "over pairs whose blocks alternated" in record["comparison"]["method"]
     lines = (suite.latest() / "progress.log").read_text().splitlines()
-    blocks = [line.split()[1] for line in lines if ": block " in line and "start 1:" in line]
+    blocks = [line.split()[1] for line in lines if ": block " in line and "launch 1:" in line]
     c, r = "candidate", "reference"
     assert blocks == [c, r, r, c, c, r]
 

@@ -153,7 +153,9 @@ def test_a_bad_device_state_voids_its_block_and_no_other(live):
     assert [state.void for state in start.state] == [None, "hot", None]
     for series in start.series:
         assert series.block == [0, 2]
-        assert [(v.reason, v.count) for v in series.void] == [("device state voided the block", 1)]
+        assert [(v.reason, v.count) for v in series.void] == [
+            ("device state made the block invalid", 1)
+        ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pairs on planted servers: what is measured, what is only rehearsed, what a failure leaves."""
+"""Pairs on simulated servers: what is measured, what a compile run does, what a failure leaves."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ DEVICE = Device("cpu", "cpu", "test", 2**30)
 
 @dataclass(frozen=True)
 class Compiling(PlantedEngine):
-    """A planted server whose first start on a host is said to compile."""
+    """A simulated server whose first launch on a host is said to compile."""
 
     key: str = "kernels"
     launches: list[Path] = field(default_factory=list)
@@ -69,7 +69,7 @@ def test_what_compiles_is_started_once_without_being_counted(runner):
     assert [len(start.series) for start in (first, second)] == [len(PROFILE.points) + 1] * 2
     assert all(len(s.ttft_ms) == PROFILE.plan.samples for s in first.series)
     assert sum("not counted" in line for line in told) == 1
-    # Another runner, as of the next night, knows of it.
+    # Another runner, as of the next run, knows of it.
     later, _, _ = runner()
     later.measure(2, [("candidate", candidate)])
     assert len(candidate.launches) == 4

@@ -84,7 +84,7 @@ def test_a_point_counts_that_every_round_of_both_windows_has(lacking):
 
 
 def test_a_decline_is_not_stationary_and_a_plateau_is():
-    """Fixed seed; on a plateau one look in twenty asks for more rounds by design."""
+    """Fixed seed; on a plateau one interim analysis in twenty asks for more rounds by design."""
     rng = np.random.default_rng(1)
     declining = rounds(6, lambda i: 10 * 0.9**i, rng)
     assert not is_stationary(declining)

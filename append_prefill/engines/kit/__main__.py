@@ -5,8 +5,8 @@
     python kit.py install --shares share-01 share-02 ... --env DIR      (on the node)
 
 `build` downloads the wheels that SGLang and this suite ask for and the node lacks (`wheels`),
-and cuts them into shares of a size that can travel, each with the manifest and the installer
-(`chunks`, as kit.py). `install` needs Python, pip and every share, nothing else; then
+and cuts them into chunks of a size that can travel, each with the manifest and the installer
+(`chunks`, as kit.py). `install` needs Python, pip and every chunk, nothing else; then
 DIR/bin/python is an interpreter for `--sglang`, and runs the suite too. torch stays the node's own.
 
 Not for installing where an index is reachable: `tox -e sglang-VERSION` is.
@@ -39,7 +39,7 @@ from append_prefill.engines.versions.packages import KERNEL_PACKAGES, KERNEL_PAR
 
 
 def plan_lines(collected: Collected, wanted: Wanted, share_bytes: int) -> Iterator[str]:
-    """The sizes, for a person: each wheel as downloaded, the kernel wheel's parts, the shares."""
+    """The sizes, for a person: each wheel as downloaded, the kernel wheel's parts, the chunks."""
     total = 0
     by_size = sorted(collected.wheels.items(), key=lambda pair: -pair[1].stat().st_size)
     for name, wheel in by_size:
@@ -55,7 +55,7 @@ def plan_lines(collected: Collected, wanted: Wanted, share_bytes: int) -> Iterat
             yield f"{packed / MIB:13.1f} MiB of it {part} ({note})"
     shares = math.ceil(total / share_room_bytes(share_bytes))
     yield (
-        f"{total / MIB:9.1f} MiB  in {len(by_size)} wheels: {shares} shares of "
+        f"{total / MIB:9.1f} MiB  in {len(by_size)} wheels: {shares} chunks of "
         f"{share_bytes / MIB:g} MiB before recompression"
     )
     for name, asked_by in sorted(collected.left_out.items()):
@@ -114,7 +114,7 @@ def _make(options: argparse.Namespace) -> None:
             before = (downloaded / final.name).stat().st_size
             print(f"{before / MIB:9.1f} -> {travels.stat().st_size / MIB:.1f} MiB  {travels.name}")
     total = sum(travels.stat().st_size for travels, _ in prepared)
-    print(f"{total / MIB:9.1f} MiB  in {len(folders)} shares under {options.out}")
+    print(f"{total / MIB:9.1f} MiB  in {len(folders)} chunks under {options.out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""The shares of an offline kit: cut on one side, verified and installed on the other.
+"""The chunks of an offline kit: cut on one side, verified and installed on the other.
 
     python kit.py install --shares share-01 share-02 ... --env DIR      (on the node)
 
-This file travels in every share under the name kit.py and is all that the node runs. It therefore
+This file travels in every chunk under the name kit.py and is all that the node runs. It therefore
 imports nothing but the standard library, and starts pip in a process of its own. How a kit is
 made is in `append_prefill.engines.kit.__main__`.
 """
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 INSTALLER = "kit.py"
 MIB = 2**20
 
-# Room in each share for the manifest (some 200 bytes a file) and this file.
+# Room in each chunk for the manifest (some 200 bytes a file) and this file.
 SHARE_RESERVE_BYTES = 256 * 1024
 CHUNK_BYTES = MIB
 
@@ -40,10 +40,10 @@ class KitError(Exception):
 
 
 def share_room_bytes(share_bytes: int) -> int:
-    """What of a share is left for wheels. Raises KitError for a size that holds nothing."""
+    """What of a chunk is left for wheels. Raises KitError for a size that holds nothing."""
     room = share_bytes - SHARE_RESERVE_BYTES
     if room < CHUNK_BYTES:
-        raise KitError(f"shares of {share_bytes} bytes are too small; 2 MiB is the least")
+        raise KitError(f"chunks of {share_bytes} bytes are too small; 2 MiB is the least")
     return room
 
 
@@ -53,11 +53,11 @@ def write_shares(
     share_bytes: int,
     about: dict[str, Any],
 ) -> list[Path]:
-    """Cut the files, one after the other, into shares of at most `share_bytes` each.
+    """Cut the files, one after the other, into chunks of at most `share_bytes` each.
 
     `prepared` gives (file to travel, wheel it stands for), `about` what the manifest says beside
-    the files; `install` reads its `sglang` and `python`. Files are cut where a share is full, so
-    there are as few shares as can be. Every share holds the whole manifest and this file. Raises
+    the files; `install` reads its `sglang` and `python`. Files are cut where a chunk is full, so
+    there are as few chunks as can be. Every chunk holds the whole manifest and this file. Raises
     KitError for a size that holds nothing.
     """
     room = share_room_bytes(share_bytes)
@@ -124,11 +124,11 @@ def _sha256_of(path: Path) -> str:
 
 
 def install(shares: Sequence[Path], env: Path, *, dry_run: bool = False) -> str:
-    """Verify the shares and make `env` an environment with their wheels; returns a sentence.
+    """Verify the chunks and make `env` an environment with their wheels; returns a sentence.
 
     `env`/bin/python then finds the kit's packages first and after them those of the Python that
     runs this, torch among them. Does nothing if this very kit is there. Raises KitError for a
-    share that is missing, damaged or of another kit, and for a Python the kit was not made for.
+    chunk that is missing, damaged or of another kit, and for a Python the kit was not made for.
     """
     manifest, folders = _read_manifest(shares)
     python = ".".join(map(str, sys.version_info[:2]))
@@ -172,22 +172,22 @@ def _read_manifest(shares: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Pa
     for folder in shares:
         path = folder / MANIFEST
         if not path.is_file():
-            raise KitError(f"{folder} is no share of a kit: it has no {MANIFEST}")
+            raise KitError(f"{folder} is no chunk of a kit: it has no {MANIFEST}")
         text = path.read_text(encoding="utf-8")
         manifests[text] = json.loads(text)
-        # A share may have been renamed on its way: its files say which one it is.
+        # A chunk may have been renamed on its way: its files say which one it is.
         for entry in manifests[text].get("wheels", []):
             for part in entry["parts"]:
                 if (folder / part["file"]).is_file():
                     found[part["share"]] = folder
     if len(manifests) != 1:
-        raise KitError(f"the shares belong to {len(manifests)} different kits, one is needed")
+        raise KitError(f"the chunks belong to {len(manifests)} different kits, one is needed")
     manifest = next(iter(manifests.values()))
     if manifest.get("schema") != SCHEMA:
         raise KitError(f"a kit of schema {manifest.get('schema')}, this installs {SCHEMA}")
     missing = [name for name in manifest["shares"] if name not in found]
     if missing:
-        raise KitError(f"these shares are missing: {', '.join(missing)}")
+        raise KitError(f"these chunks are missing: {', '.join(missing)}")
     return manifest, found
 
 
@@ -200,7 +200,7 @@ def _restore(entry: dict[str, Any], folders: dict[str, Path], work: Path) -> Pat
             if not path.is_file():
                 raise KitError(f"{path} is missing")
             if _sha256_of(path) != part["sha256"]:
-                raise KitError(f"{path} is damaged (its SHA-256 differs): carry its share again")
+                raise KitError(f"{path} is damaged (its SHA-256 differs): carry its chunk again")
             with path.open("rb") as source:
                 shutil.copyfileobj(source, sink, CHUNK_BYTES)
     wheel = work / str(entry["wheel"])
@@ -242,7 +242,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point on the node, which can only install; exit status as of `run`."""
-    parser = argparse.ArgumentParser(prog="kit", description="Install SGLang from a kit's shares.")
+    parser = argparse.ArgumentParser(prog="kit", description="Install SGLang from a kit's chunks.")
     add_install(parser.add_subparsers(dest="command", required=True))
     return run(parser, arguments)
 

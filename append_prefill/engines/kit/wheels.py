@@ -29,7 +29,7 @@ from append_prefill.engines.versions.packages import (
     NOT_FOR_SERVING,
 )
 
-# Below it recompressing saves less than a share's rounding.
+# Below it recompressing saves less than a chunk's rounding.
 COMPRESS_FROM_BYTES = 8 * MIB
 # Attention kernels for many shapes repeat each other over hundreds of megabytes: with a dictionary
 # that spans the file even the quickest preset takes flash_ops of 0.4.5 from 1,071 to 125 MiB, in

@@ -1,6 +1,7 @@
 """The host around a block: foreign CPU load, stolen time, CPU quota.
 
-The measured server and client may use every core; what voids a block is somebody else's work.
+The measured server and client may use every core; what makes a block invalid is somebody else's
+work.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ STEAL_SHARE_MAX = 0.03
 """Share of the wanted CPU time (busy + stolen) that a hypervisor may give to others.
 
 Stolen time spread evenly lengthens every sample by its share. 3 % is `must_catch`: beyond it a
-night compared with a stored baseline would report the hypervisor as a regression of SGLang's.
+run compared with a stored baseline would report the hypervisor as a regression of SGLang's.
 """
 
 THROTTLED_SHARE_MAX = 0.05
@@ -163,7 +164,7 @@ class HostGauge:
 
 def _judge(before: _Snapshot, after: _Snapshot, roots: set[int]) -> Reading:
     """Compare two snapshots. The CPU frequency is recorded and not judged: virtual machines
-    report a nominal figure, and an idle core's low clock says nothing of the busy one.
+    report a nominal value, and an idle core's low clock says nothing of the busy one.
     """
     wall_s = after.at_s - before.at_s
     idle_s = after.idle_s - before.idle_s

@@ -1,11 +1,11 @@
 """The GPU around a block, read through NVML: clocks, throttling, co-tenants, ECC.
 
-While a block is measured a thread reads three figures every 200 ms. That disturbs less than a
+While a block is measured a thread reads three numbers every 200 ms. That disturbs less than a
 median can see: the reads take some 0.1-1 ms of another core and release the GIL while they run;
 kernel launches go to the device without the driver lock they take. Of the 20-ms samples one in ten
 has a read in it, and the stamp of such a sample can wait for at most the Python code between two
 reads, tens of µs, 0.2 % of it. Process lists are dearer and are read once a second. What the
-figures mean for the block is in `nvml_rules`.
+numbers mean for the block is in `nvml_rules`.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class NvmlGauge:
         )
 
     def _ask(self, function: Any, *args: Any) -> Any:
-        """The figure, or None where this card, slice or driver has none of the kind.
+        """The value, or None where this card, slice or driver has none of the kind.
 
         Any other NVMLError (the GPU is lost, say) goes through.
         """

@@ -1,6 +1,7 @@
-"""What NVML's figures around a block mean: which void it, at which limits, and why.
+"""What NVML's numbers around a block mean: which make it invalid, at which limits, and why.
 
-Pure: `nvml` reads the figures, `reading_of` turns them into the record and the reasons to void.
+Pure: `nvml` reads the numbers, `reading_of` turns them into the record and the reasons why it is
+invalid.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from append_prefill.probe.guard.gauge import Reading
 
 REASONS: dict[int, tuple[str, bool]] = {
-    # bit: (name, voids)
+    # bit: (name, whether it makes the block invalid)
     # Nothing was running at that moment: the idle time between two requests.
     0x001: ("idle", False),
     # An administrator's clock limit. It does not move within a block, and locked clocks measure
@@ -23,7 +24,7 @@ REASONS: dict[int, tuple[str, bool]] = {
     0x002: ("applications-clocks", False),
     # The power cap at work. On large appends that is how the card runs as specified; the cap is
     # in the identity, so both sides meet the same one, and a version that draws more power is
-    # really slower. Voiding it would hide that.
+    # really slower. A block left out for it would hide that.
     0x004: ("sw-power-cap", False),
     # The hardware halves the clock or worse (heat, power brake, current spikes): not the software.
     0x008: ("hw-slowdown", True),
@@ -46,7 +47,7 @@ CLOCK_SPREAD_MAX = 0.05
 A compute-bound prefill takes time as 1 / clock. At 5 % between those percentiles the clock's
 standard deviation is 2 % (5 / 2.56), about what samples scatter by anyway; above, the clock is the
 largest noise there is. A clock held by its governor moves in 15-MHz steps, 1-2 % in all. Spread
-under an active power cap does not void (see `sw-power-cap`).
+under an active power cap makes no block invalid (see `sw-power-cap`).
 """
 
 CLOCK_TICKS_MIN = 5
@@ -59,7 +60,7 @@ allocator's rounding between two reads, stay in the tens of MiB."""
 
 HIDDEN_GROWTH_MAX_BYTES = 512 * 2**20
 """Where processes are hidden, the change of memory in use over a block. The server's pool is
-allocated at its start and its activations by the warm-up; the largest activation that a point can
+allocated at its launch and its activations by the warm-up; the largest activation that a point can
 still add (8192 tokens x 14336 x 2 bytes) is 224 MiB, twice that leaves room for the allocator."""
 
 THERMAL_SHARE_MAX = 0.01
@@ -69,7 +70,7 @@ between two ticks; a hundredth of the samples cannot move a median."""
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Figures read over and over within a block; None where this card or driver has none."""
+    """Numbers read over and over within a block; None where this card or driver has none."""
 
     sm_mhz: int | None
     power_w: float | None
@@ -78,7 +79,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Figures read before and after a block only; None where there are none."""
+    """Numbers read before and after a block only; None where there are none."""
 
     temperature_c: int | None
     power_cap_w: float | None
@@ -184,7 +185,7 @@ def _cotenants(tenants: Tenants, before: Edge, after: Edge) -> list[str]:
 
 
 def _names(bits: int | None) -> list[str]:
-    """Names of the bits set; one this suite does not know is recorded and does not void."""
+    """Names of the bits set; one this suite does not know is recorded and makes nothing invalid."""
     if bits is None:
         return []
     set_bits = [1 << n for n in range(bits.bit_length()) if bits >> n & 1]

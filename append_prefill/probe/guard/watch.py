@@ -1,8 +1,8 @@
 """The state guard: was the device ours, cool and steady while a block was measured?
 
-Identity (what selects a baseline) and state (what voids a block) are kept apart: `identity()`
-is read once a run, `watch()` wraps every block. A void is a sentence with its numbers; the limits
-and their arguments stand in `host` and `nvml_rules`.
+Identity (what selects a baseline) and state (what makes a block invalid) are kept apart:
+`identity()` is read once a run, `watch()` wraps every block. What makes it so is a sentence with
+its numbers; the limits and their arguments stand in `host` and `nvml_rules`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Guard:
         self._gauges = tuple(gauges)
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two runs to be comparable; a figure nobody can read is None.
+        """What must be equal for two runs to be comparable; a value nobody can read is None.
 
         Keys on a GPU: device_kind, device, memory_bytes, compute_capability, driver, power_cap_w,
         mig, host_cpu, host_governor. On a CPU: device_kind, device, cpu_family, logical_cores,

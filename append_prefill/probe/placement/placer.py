@@ -97,7 +97,7 @@ class Placer:
         busy: Mapping[Side, Mapping[str, int]],
         pids: Callable[[], Collection[int]],
     ) -> tuple[dict[str, Any] | str, str | None]:
-        """As `place`, for a block: the placement, and why the block is void, or None.
+        """As `place`, for a block: the placement, and why the block is invalid, or None.
 
         A block whose threads were not where the others' were is another kind of sample.
         """

@@ -1,4 +1,4 @@
-"""Cutting into shares, verifying and installing: what the node runs."""
+"""Cutting into chunks, verifying and installing: what the node runs."""
 
 import json
 import lzma
@@ -15,7 +15,7 @@ HERE = ".".join(map(str, sys.version_info[:2]))
 
 @pytest.fixture
 def shares(tmp_path):
-    """Two shares of a recompressed file, which lies in both, and one that travels as it is."""
+    """Two chunks of a recompressed file, which lies in both, and one that travels as it is."""
     big = tmp_path / "big-1-py3-none-any.whl"
     big.write_bytes(noise(3 * MIB))
     packed = tmp_path / f"{big.name}.xz"
@@ -35,7 +35,7 @@ def share_bytes(room: int) -> int:
 
 
 def test_a_missing_share_is_named(shares, tmp_path):
-    with pytest.raises(KitError, match="these shares are missing: share-02"):
+    with pytest.raises(KitError, match="these chunks are missing: share-02"):
         chunks.install(shares[:1], tmp_path / "site")
 
 
@@ -75,7 +75,7 @@ def test_another_python_is_refused(shares, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 7 * MIB])
 def test_files_are_cut_where_a_share_is_full(tmp_path, size):
-    """At, just below and just above the room of a share: no empty part, no empty share."""
+    """At, just below and just above the room of a chunk: no empty part, no empty chunk."""
     file = tmp_path / "a-1-py3-none-any.whl"
     file.write_bytes(noise(size))
     small = tmp_path / "b-1-py3-none-any.whl"

@@ -20,7 +20,7 @@ HERE = ".".join(map(str, sys.version_info[:2]))
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A kit of two small wheels and a kernel wheel larger than a share, in 4-MiB shares."""
+    """A kit of two small wheels and a kernel wheel larger than a chunk, in 4-MiB chunks."""
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         index = index_in(folder, patch)
@@ -97,7 +97,7 @@ def test_check_verifies_and_installs_nothing(built, tmp_path, capsys):
 def test_a_folder_that_is_no_share_is_refused(main, tmp_path, capsys):
     arguments = ["install", "--shares", str(tmp_path), "--env", str(tmp_path / "env")]
     assert main(arguments) == 2
-    assert "is no share of a kit" in capsys.readouterr().err
+    assert "is no chunk of a kit" in capsys.readouterr().err
 
 
 def test_plan_prints_sizes_and_what_could_stay(tmp_path, monkeypatch, capsys):
@@ -110,7 +110,7 @@ def test_plan_prints_sizes_and_what_could_stay(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "3.0 MiB of it flash_ops (left out)" in out
     assert "1.0 MiB of it sm100 (--without sm100 saves it)" in out
-    assert "1.0 MiB  in 2 wheels: 1 shares of 60 MiB" in out
+    assert "1.0 MiB  in 2 wheels: 1 chunks of 60 MiB" in out
     assert "left out: modelscope (asked for by sglang)" in out
     assert not list((tmp_path / "kit").glob("share-*"))
 

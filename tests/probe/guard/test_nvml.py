@@ -23,7 +23,7 @@ class NVMLError(Exception):
 
 
 class FakeNvml:
-    """The part of pynvml that the guard calls; a test sets the figures.
+    """The part of pynvml that the guard calls; a test sets the numbers.
 
     `missing` names functions that answer "not supported". `sm_mhz` and `reasons` are cycled.
     """

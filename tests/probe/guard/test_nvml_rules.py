@@ -1,4 +1,4 @@
-"""The rules that void a block on a GPU, at their limits."""
+"""The rules that make a block invalid on a GPU, at their limits."""
 
 import dataclasses
 
