@@ -147,16 +147,17 @@ def test_no_sglang_anywhere_says_how_to_make_one(resolve):
         resolve(None)
 
 
-def test_planted_options_are_handed_on(resolve):
-    engine = resolve("planted:floor-ms=20,slow=1.1")
+@pytest.mark.parametrize("name", ["simulated", "planted"])
+def test_a_simulated_servers_options_are_handed_on(resolve, name):
+    engine = resolve(f"{name}:floor-ms=20,slow=1.1")
     assert isinstance(engine, PlantedEngine)
     assert engine.options == {"floor-ms": "20", "slow": "1.1"}
     engine.check()
-    assert resolve("planted").options == {}
+    assert resolve(name).options == {}
     with pytest.raises(UsageError, match="'floor' is not key=value"):
-        resolve("planted:floor")
-    with pytest.raises(UsageError, match="planted:key=value"):
-        resolve("planted", server_args=["--page-size", "16"]).check()
+        resolve(f"{name}:floor")
+    with pytest.raises(UsageError, match="simulated:key=value"):
+        resolve(name, server_args=["--page-size", "16"]).check()
 
 
 def test_arguments_the_suite_sets_itself_are_refused(resolve, environment):
@@ -182,7 +183,7 @@ def test_a_url_that_is_none():
 
 
 def test_a_simulated_version_must_be_one(resolve):
-    resolve("planted:sglang-version=0.5.9").check()
+    resolve("simulated:sglang-version=0.5.9").check()
     with pytest.raises(UsageError, match="is not a version of SGLang") as caught:
-        resolve("planted:sglang-version=\x1b[31mnew").check()
+        resolve("simulated:sglang-version=\x1b[31mnew").check()
     assert str(caught.value).isprintable()

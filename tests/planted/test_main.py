@@ -89,7 +89,7 @@ def test_old_protocol_from_the_command_line():
 def test_the_key_comes_from_the_environment_and_stays_out_of_the_log():
     key = "a-key-for-this-test"
     with launched("--api-key-env", "PLANTED_KEY", env={"PLANTED_KEY": key}) as (process, url):
-        assert key not in until(process, "planted")
+        assert key not in until(process, "simulated")
         assert key not in until(process, READY)
         with client_at(url) as client:
             assert client.get("/model_info").status_code == 401
@@ -139,7 +139,7 @@ def test_a_taken_port_is_said():
 
 def test_never_ready_still_stops():
     with launched("--fault", "never-ready=loading") as (process, url):
-        until(process, "planted")
+        until(process, "simulated")
         with client_at(url) as client, pytest.raises(httpx.ConnectError):
             client.get("/model_info")
         process.send_signal(signal.SIGTERM)
