@@ -515,7 +515,7 @@ def test_blocks_of_both_sides_alternate_where_the_profile_says_so(suite):
     assert result.ret == 1
     record = suite.record()
     assert all(start["interleaved"] for start in record["starts"])
-    assert "over pairs whose blocks alternated" in record["comparison"]["method"]
+    assert record["comparison"]["method"]["paired"] is True
     lines = (suite.latest() / "progress.log").read_text().splitlines()
     blocks = [line.split()[1] for line in lines if ": block " in line and "launch 1:" in line]
     c, r = "candidate", "reference"
