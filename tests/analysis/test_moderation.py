@@ -111,7 +111,7 @@ def limma(variances, df: float, cap: float) -> tuple[float, float]:
     [[0.2, 1.0, 5.0], [0.01, 1.0, 100.0, 3.0], [1.0, 1.1, 0.9]],
     ids=["some", "much", "alike"],
 )
-def test_a_familys_prior_is_limmas(variances) -> None:
+def test_the_prior_of_a_family_is_that_of_limma(variances) -> None:
     df = 8.0
     own = spread(variances, np.full(len(variances), df))
     for cap in (30.0, 4.0):

@@ -211,7 +211,7 @@ def test_an_error_says_what_happened_and_no_more(last: bytes, error: str) -> Non
         (" words\n", "words"),
         ("x" * 300, "x" * 300),
         ("x" * 301, "x" * 300 + "…"),
-        (b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),
+        (b"ok\xe9", "ok\N{REPLACEMENT CHARACTER}"),
     ],
 )
 def test_a_servers_words_are_cut_at_300_characters(text: str | bytes, shown: str) -> None:
