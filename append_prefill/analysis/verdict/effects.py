@@ -43,8 +43,7 @@ def _larger(*effects: float | None) -> float | None:
 def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0) -> float | None:
     se, df = float(part.spread.se[at]), float(part.spread.df[at])
     # Degrees of freedom beyond this run's own come from a prior, and count in part: see power.
-    if df > own_df:
-        df = own_df + PRIOR_WORTH * (df - own_df)
+    df = min(df, own_df + PRIOR_WORTH * (df - own_df))
     return detectable(se, df, alpha, min_effect=min_effect)
 
 

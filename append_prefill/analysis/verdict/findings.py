@@ -95,5 +95,5 @@ def judge_findings(
     def inputs(some: Sequence[Start]) -> Inputs:
         return Inputs(some, start_medians(some), profile, kv_bytes_per_token, link_gb_per_s)
 
-    own, other = inputs(starts), inputs(before) if before else None
+    own, other = inputs(starts), inputs(before)
     return [judge_finding(spec, own, reference, other) for spec in findings_of(profile)]

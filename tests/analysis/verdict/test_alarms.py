@@ -138,7 +138,7 @@ class Exact:
 @pytest.mark.parametrize(
     ("slope", "level", "end", "alarms"),
     [
-        (Exact(ALPHA * SHARES["append"]), Exact(0.5), Exact(SURE), True),
+        (Exact(ALPHA * design().shares["append"]), Exact(0.5), Exact(SURE), True),
         (Exact(SURE), Exact(0.5), Exact(0.05), True),
         (Exact(SURE), Exact(0.5, -0.01), Exact(ALPHA), True),
         (Exact(SURE), Exact(0.5, -0.01, opposed=0.05), Exact(ALPHA / 3), True),
