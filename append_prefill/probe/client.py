@@ -75,14 +75,13 @@ class TimedClient:
                 "Give an http:// address that reaches the server directly.",
             )
         # The answer must come as the server wrote it: no compression between token and clock.
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"accept-encoding": "identity"}
         if api_key is not None:
-            headers["Authorization"] = f"Bearer {api_key}"
+            headers["authorization"] = f"Bearer {api_key}"
         self._client = httpx.Client(
             base_url=base_url,
             headers=headers,
             timeout=timeout_s,
-            trust_env=False,
             transport=TimingTransport(),
         )
 
@@ -167,7 +166,7 @@ class TimedClient:
         """The Timing, and the HTTP status of its error where the server named one."""
         body = generate_body(input_ids, max_new_tokens=max_new_tokens, fields=fields)
         request = self._client.build_request(
-            "POST", "/generate", content=body, headers={"Content-Type": "application/json"}
+            "POST", "/generate", content=body, headers={"content-type": "application/json"}
         )
         response = self._send(request)
         exchange: Exchange = response.extensions[EXCHANGE]

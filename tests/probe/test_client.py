@@ -198,6 +198,7 @@ def test_times_are_ms_since_the_request_was_sent() -> None:
         (event(completion_tokens=1), "the stream ended before [DONE]"),
         (b"data: []\n\n" + DONE, "an event that is no JSON object: []"),
         (error_event(code=7) + DONE, "{'code': 7}"),
+        (b'data: {"error": "plain words"}\n\n' + DONE, "plain words"),
     ],
 )
 def test_an_error_says_what_happened_and_no_more(last: bytes, error: str) -> None:

@@ -186,6 +186,9 @@ def test_one_warm_connection_serves_all_requests(server: FakeServer, client: htt
         assert client.post("/generate", content=b"{}").content == body
     assert [seen.method for seen in server.seen] == ["GET", "POST", "POST", "POST"]
     assert {seen.connection for seen in server.seen} == {1}
+    # Nagle's algorithm would hold a request back until the last one's answer is acknowledged.
+    sock = client._transport._socket  # type: ignore[attr-defined]
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_a_connection_closed_while_idle_is_replaced_and_warmed_before_the_next_request(
