@@ -132,6 +132,11 @@ def test_an_mde_is_what_its_launches_detect(starts, paired, prior_df, own_df, pe
     )
 
 
+def test_without_noise_the_least_effect_is_found() -> None:
+    for options in ({}, {"night_sd": 0.0, "night_df": 3.0}):
+        assert mde(0.0, 5, 5, 0.01, min_effect=0.015, **options) == pytest.approx(0.015)
+
+
 def test_an_mde_is_found_in_95_of_100_unless_told_otherwise() -> None:
     assert mde(0.01, 5, 5, 0.01) == mde(0.01, 5, 5, 0.01, 0.95, min_effect=0.0, prior_df=0.0)
     assert detectable(0.01, 8, 0.01) == detectable(0.01, 8, 0.01, power=0.95, min_effect=0.0)
@@ -178,22 +183,33 @@ RECORD = NoiseRecord(
 ALPHA = POLICY.false_alarm_rate * 0.76
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.02])
 @pytest.mark.parametrize("interleave", [False, True])
-def test_a_plans_power_is_the_levels(interleave: bool) -> None:
+def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
+    """On a loud site the noise limits what is found, on a quiet one the least effect."""
+    sds = ("start_sd", "within_sd", "night_sd", "pair_sd")
+    record = RECORD.model_copy(update={name: scale * getattr(RECORD, name) for name in sds})
     plan = profile().plan.model_copy(update={"interleave": interleave})
     of = profile().model_copy(update={"plan": plan})
     least = POLICY.min_effect
-    error = points_error(RECORD, POINTS, 10)
+    error = points_error(record, POINTS, 10)
     assert error is not None
-    level = math.sqrt(0.02**2 + error)
-    together = math.sqrt(0.05**2 + 2 * error) if interleave else level
+    level = math.sqrt((0.02 * scale) ** 2 + error)
+    together = math.sqrt((0.05 * scale) ** 2 + 2 * error) if interleave else level
     options = {"paired": interleave, "prior_df": 12.0 if interleave else 16.0, "min_effect": least}
-    found = power.power_of(of, RECORD, POINTS, starts=7, samples=10)
+    found = power.power_of(of, record, POINTS, starts=7, samples=10)
     assert found == pytest.approx(
         {
             "mde_side_by_side": mde(together, 7, 7, ALPHA, **options),
             "mde_baseline": mde(
-                level, 7, 7, ALPHA, night_sd=0.04, night_df=3.0, prior_df=16.0, min_effect=least
+                level,
+                7,
+                7,
+                ALPHA,
+                night_sd=0.04 * scale,
+                night_df=3.0,
+                prior_df=16.0,
+                min_effect=least,
             ),
             "starts_needed_side_by_side": starts_needed(
                 POLICY.must_catch, together, ALPHA, **options
