@@ -261,6 +261,8 @@ NOISY = np.array([[0.0, 1.0, 0.5, 0.4], [0.1, 1.3, 0.3, 0.4], [0.05, 0.9, 0.9, 0
         (NOISY[:, [1, 0]], (1, 0)),
         (0.1 * NOISY[:, 2:], (1, 0)),
         (NOISY + np.array([[0.0], [3.0], [9.0]]), (0, 1)),
+        # One column that scatters far more than the others, over many launches.
+        (np.column_stack([*NOISY[:, 2:].repeat(3, axis=0).T, np.arange(9.0) % 4]), (1, 2)),
     ],
 )
 def test_a_spread_is_as_its_formulas_say(table, ends) -> None:
@@ -289,6 +291,8 @@ def test_a_band_is_of_the_largest() -> None:
         "far": (B,),
         "details": {"max_over_min": pytest.approx(np.exp(spread.value))},
     }
+    two = band_of(CELLS, [A, B])
+    assert two.value == pytest.approx(1 - np.exp(-spread.value))
     one = band_of({p: {0: cells[0]} for p, cells in CELLS.items()}, [A, B, C])
     assert (one.value, one.low, one.high) == (pytest.approx(0.5), None, None)
 

@@ -124,6 +124,8 @@ def test_the_faster_half_of_ten_normal_samples_has_the_stated_variance() -> None
 def test_the_faster_half_does_not_depend_on_the_order() -> None:
     for order in itertools.permutations(np.log([1.0, 2.0, 4.0, 8.0, 16.0])):
         assert np.exp(faster_half(np.array(order))) == pytest.approx(2.0)
+    many = np.array([np.random.default_rng(seed).permutation(101) for seed in range(200)])
+    assert faster_half(many).tolist() == [25.0] * 200
 
 
 def test_a_median_is_each_rows_own() -> None:
