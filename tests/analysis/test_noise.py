@@ -279,17 +279,24 @@ def test_a_level_is_freed_of_its_points_scatter() -> None:
 
 
 def test_launches_that_lack_points_and_points_that_launches_lack_are_cut() -> None:
-    """C is measured by one launch of eight; the last launch of the first night has A alone."""
+    """C is measured by one launch of eight; the first night's last and the last one's first launch
+    have A alone."""
     nights = [TABLE[:3].copy(), TABLE[1:].copy() + 0.2, TABLE[2:].copy() - 0.1]
     nights[0][:, 2] = nights[1][1:, 2] = nights[2][:, 2] = np.nan
-    nights[0][2, 1] = np.nan
+    nights[0][2, 1] = nights[2][0, 1] = np.nan
     found = noise_of([starts_of(night, (A, B, C)) for night in nights])
-    tables = [nights[0][:2, :2], nights[1][:, :2], nights[2][:, :2]]
+    tables = [nights[0][:2, :2], nights[1][:, :2], nights[2][1:, :2]]
     spread = components([table.mean(axis=1) for table in tables])
-    assert (found.starts, found.nights) == (7, 3)
+    assert (found.starts, found.nights) == (6, 3)
     assert found.night_sd == pytest.approx(np.sqrt(spread.between))
     variance = max(0.0, spread.within - point_error(tables))
     assert found.start_sd == pytest.approx(np.sqrt(variance))
+
+
+def test_a_launch_goes_before_a_point_that_more_than_half_have() -> None:
+    first = TABLE[:3, :2].copy()
+    first[0, 1] = np.nan
+    assert noise_of([starts_of(first, (A, B))]).starts == 2
 
 
 def test_nights_without_a_sample_have_no_level() -> None:
