@@ -73,3 +73,12 @@ def test_twice_the_median_is_not_yet_slow():
         assert slow_to_start(starts) == [starts[3]]
         unknown = start(4, side).model_copy(update={"ready_s": None})
         assert slow_to_start([*starts, unknown]) == [starts[3]]
+
+
+def test_the_candidates_come_first():
+    sides = ("reference", "candidate")
+    starts = {side: [start(n, side) for n in range(3)] for side in sides}
+    for side in sides:
+        starts[side][0] = starts[side][0].model_copy(update={"ready_s": 200.0})
+    slow = slow_to_start([*starts["reference"], *starts["candidate"]])
+    assert [s.side for s in slow] == ["candidate", "reference"]
