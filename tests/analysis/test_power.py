@@ -190,8 +190,10 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
     sds = ("start_sd", "within_sd", "night_sd", "pair_sd")
     record = RECORD.model_copy(update={name: scale * getattr(RECORD, name) for name in sds})
     plan = profile().plan.model_copy(update={"interleave": interleave})
-    of = profile().model_copy(update={"plan": plan})
-    least = POLICY.min_effect
+    # A least effect so near to what must be caught that it decides how many launches that takes.
+    policy = POLICY.model_copy(update={"min_effect": 0.025})
+    of = profile().model_copy(update={"plan": plan, "policy": policy})
+    least = policy.min_effect
     error = points_error(record, POINTS, 10)
     assert error is not None
     level = math.sqrt((0.02 * scale) ** 2 + error)
