@@ -61,7 +61,7 @@ def prove(python: Path, log_path: Path) -> Proof:
     )
     engine.check()
     server = engine.start(cpu_device(), log_path)
-    description = sample = seen = problem = None
+    description = times = seen = problem = None
     pids: set[int] = set()
     try:
         await_ready([server])
@@ -75,8 +75,10 @@ def prove(python: Path, log_path: Path) -> Proof:
                 page_tokens=description.page_size_tokens,
                 output_tokens=OUTPUT_TOKENS,
             )
-        problem = sample.void
-        if problem is None:
+        if isinstance(sample.result, str):
+            problem = sample.result
+        else:
+            times = sample.result
             seen = observe(server.base_url, int(engine.model.config["max_position_embeddings"]))
     except ServerDiedError as error:
         problem = f"{str(error).splitlines()[0]}: {last_error(error.log_tail)}"
@@ -93,7 +95,7 @@ def prove(python: Path, log_path: Path) -> Proof:
     return Proof(
         ready_s=None if server.ready_s is None else round(server.ready_s, 1),
         said=description.versions["sglang"] if description else None,
-        cached_tokens=sample.cached_tokens if sample else None,
+        cached_tokens=times.cached_tokens if times else None,
         page_size_tokens=description.page_size_tokens if description else None,
         attention_backend=description.attention_backend if description else None,
         prefill_graph=description.prefill_graph if description else None,

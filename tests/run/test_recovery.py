@@ -9,7 +9,7 @@ from append_prefill.analysis.surface import fit_surface
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.server import PlantedServer
 from append_prefill.probe.client import TimedClient
-from append_prefill.probe.sample import take_sample
+from append_prefill.probe.sample import Times, take_sample
 from append_prefill.records.run import Series, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
@@ -26,10 +26,10 @@ def measured_start(index):
         series = []
         for point in POINTS:
             samples = [
-                take_sample(client, prompts, point, page_tokens=1, output_tokens=2)
+                take_sample(client, prompts, point, page_tokens=1, output_tokens=2).result
                 for _ in range(7)
             ]
-            assert [s.void for s in samples] == [None] * 7
+            assert all(isinstance(sample, Times) for sample in samples)
             series.append(
                 Series(
                     context_tokens=point.context_tokens,
@@ -96,7 +96,8 @@ def test_the_clock_reads_what_the_server_waited():
         prompts = PromptSource((1,), 32000)
         point = Point(64, 32)
         samples = [
-            take_sample(client, prompts, point, page_tokens=1, output_tokens=2) for _ in range(30)
+            take_sample(client, prompts, point, page_tokens=1, output_tokens=2).result
+            for _ in range(30)
         ]
     measured = statistics.median(s.ttft_ms for s in samples)
     assert 5.0 <= measured < 2 * 5.0
