@@ -183,7 +183,7 @@ RECORD = NoiseRecord(
 ALPHA = POLICY.false_alarm_rate * 0.76
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.02])
+@pytest.mark.parametrize("scale", [1.0, 0.2, 0.05, 0.02])
 @pytest.mark.parametrize("interleave", [False, True])
 def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
     """On a loud site the noise limits what is found, on a quiet one the least effect."""
