@@ -4,10 +4,11 @@
 
 Measures pairs of launches of one version against itself. On every pair of launches blocks are
 taken by several *arms*: threads where the kernel puts them (`off`) or placed (`turns`), the sides
-alternating by block or by sample, each as A/A and with a slow-down on the candidate (`--slow-ms` of
-CPU time in the scheduler before each prefill batch, put in from outside by `benchmarks/slowed`).
-Which arm a block belongs to is in its state; the arms `off` are taken first in even pairs and last
-in odd ones. DIR gets a file a launch (`starts/`), as any run does.
+alternating by block or by sample, each as A/A and, in every other round, with a slow-down on the
+candidate (`--slow-ms` of CPU time in the scheduler before each prefill batch, put in from outside
+by `benchmarks/slowed`). `--arms off-block:20 turns-sample:36` takes twenty rounds of the one and 36
+of the other. Which arm a block belongs to is in its state; the arms `off` are taken first in even
+pairs and last in odd ones. DIR gets a file a launch (`starts/`), as any run does.
 
 `benchmarks.placement_noise` prints what the arms' levels scatter by.
 """
@@ -18,11 +19,11 @@ import argparse
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
@@ -54,17 +55,40 @@ class Arm:
         return f"{self.policy}-{self.alternate}{'-slow' if self.slow else ''}"
 
 
-def phases(pair: int, policies: list[PlacementPolicy], rounds: int) -> Iterator[list[Arm]]:
-    """The arms of a pair in order, one a round; two rounds of A/A to one that is slowed.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many rounds of a pair an arm gets, slowed ones included."""
 
-    Placed arms alternate by round. What the kernel does unasked is measured apart from them, since
-    it starts from where the threads were left.
+    policy: PlacementPolicy
+    alternate: Alternation
+    rounds: int
+
+    def arms(self) -> list[Arm]:
+        """One a round, as A/A and slowed in turns."""
+        slowed = islice(cycle((False, True)), self.rounds)
+        return [Arm(self.policy, self.alternate, slow) for slow in slowed]
+
+
+def share_of(text: str) -> Share:
+    """`turns-sample:36` as asked for on the command line."""
+    arm, _, rounds = text.partition(":")
+    policy, _, alternate = arm.partition("-")
+    if policy not in get_args(PlacementPolicy) or alternate not in get_args(Alternation):
+        raise argparse.ArgumentTypeError(f"{text!r} is no POLICY-ALTERNATION:ROUNDS")
+    return Share(policy, alternate, int(rounds))
+
+
+def phases(pair: int, shares: Sequence[Share]) -> Iterator[list[Arm]]:
+    """The arms of a pair in order, one a round, arms of one policy taking turns.
+
+    What the kernel does unasked is measured apart from what is placed, since it starts from where
+    the threads were left.
     """
-    slowed = list(islice(cycle((False, True, False)), rounds))
-    both: tuple[Alternation, ...] = ("block", "sample")
-    off = [Arm("off", unit, slow) for slow in slowed for unit in both]
-    placed = [Arm(p, unit, slow) for slow in slowed for p in policies for unit in both]
-    yield from (off, placed) if pair % 2 == 0 else (placed, off)
+    off = [share.arms() for share in shares if share.policy == "off"]
+    placed = [share.arms() for share in shares if share.policy != "off"]
+    for some in (off, placed) if pair % 2 == 0 else (placed, off):
+        turns = zip_longest(*some)
+        yield [arm for turn in turns for arm in turn if arm is not None]
 
 
 class Switch:
@@ -81,7 +105,7 @@ class Switch:
 
 
 def measure_pair(
-    bench: Bench, engines: dict[Side, Engine], pair: int, rounds: int, switch: Switch
+    bench: Bench, engines: dict[Side, Engine], pair: int, shares: Sequence[Share], switch: Switch
 ) -> None:
     """One launch of each side, and every arm's blocks on them."""
     launches = [Launch(bench, side, engines[side], pair) for side in abba(SIDES, pair)]
@@ -95,7 +119,7 @@ def measure_pair(
         def pids() -> set[int]:
             return launches[0].pids() | launches[1].pids()
 
-        for arms in phases(pair, ["turns"], rounds):
+        for arms in phases(pair, shares):
             placers = {
                 arm.policy: Placer(arm.policy, bench.topology, (bench.plan.seed, pair, phase))
                 for phase, arm in enumerate({arm.policy: arm for arm in arms}.values())
@@ -182,7 +206,13 @@ def main() -> None:
     parser.add_argument("--sglang", required=True)
     parser.add_argument("--profile", default=None)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds an arm, slowed ones in it")
+    parser.add_argument(
+        "--arms",
+        type=share_of,
+        nargs="+",
+        default=[Share("off", "block", 20), Share("turns", "sample", 36)],
+        metavar="POLICY-ALTERNATION:ROUNDS",
+    )
     parser.add_argument("--slow-ms", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
@@ -203,7 +233,7 @@ def main() -> None:
         compile_run(bench, engines)
         while time.monotonic() - began_s + longest_s < options.minutes * 60:
             at_s = time.monotonic()
-            measure_pair(bench, engines, pair, options.rounds, switch)
+            measure_pair(bench, engines, pair, options.arms, switch)
             longest_s = max(longest_s, time.monotonic() - at_s)
             print(f"pair {pair}: {time.monotonic() - at_s:.0f} s", flush=True)
             pair += 1

@@ -1,5 +1,6 @@
 """The measurement of what placing threads is worth: its arms, its slow-down, its statistics."""
 
+import argparse
 import gzip
 import json
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import placement_noise
-from benchmarks.placement import SLOWED, phases
+from benchmarks.placement import SLOWED, phases, share_of
 from benchmarks.placement_noise import components_of, detectable, differences, tables
 
 FILES = sorted(placement_noise.DATA.glob("*/placement*.json.gz"))
@@ -55,11 +56,18 @@ def test_a_detectable_effect_is_found_as_often_as_it_says():
 
 
 def test_every_arm_has_its_rounds_and_the_phases_change_places():
-    first, second = (list(phases(pair, ["turns"], 6)) for pair in (0, 1))
+    shares = [share_of("off-block:4"), share_of("turns-block:2"), share_of("turns-sample:6")]
+    first, second = (list(phases(pair, shares)) for pair in (0, 1))
     assert first == second[::-1]
     names = [arm.name for phase in first for arm in phase]
-    for arm in ("off-block", "off-sample", "turns-block", "turns-sample"):
-        assert (names.count(arm), names.count(f"{arm}-slow")) == (4, 2)
+    for arm, each in {"off-block": 2, "turns-block": 1, "turns-sample": 3}.items():
+        assert (names.count(arm), names.count(f"{arm}-slow")) == (each, each)
+
+
+@pytest.mark.parametrize("text", ["off-block", "off-block:x", "apart-block:3", "off-pair:3"])
+def test_an_arm_that_is_none_is_refused(text):
+    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+        share_of(text)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
