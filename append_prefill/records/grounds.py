@@ -31,13 +31,16 @@ Quantity = Literal[
     "context_growth",
     "append_end",
     "context_end",
+    "floor_points",
+    "compute_points",
     "floor",
     "new_token",
     "cached_token",
 ]
-"""What two sides are compared by as a whole: the level over all points; growth with m or L (the
-excess at the largest value over the average) and the effect at that end; and the coefficients of
-the fitted surface."""
+"""What two sides are compared by as a whole: the level over all points, and over those where TTFT
+is at its floor or computing shows; growth with m or L (the excess at the largest value over the
+average) and the effect at that end. The last three, coefficients of a surface fitted to each side,
+are only in records of suites before 0.2."""
 
 
 class NoiseSource(Record):

@@ -118,7 +118,8 @@ class Warmup(Record):
 class Start(Record):
     """One server launch: the replicate. `pair` numbers the ABBA bracket it belongs to.
 
-    `interleaved`: the pair's servers were up together and their blocks alternated.
+    `interleaved`: the pair's servers were up together; `alternated` is what took turns then, whole
+    blocks or single samples (null: blocks, in records of suites before 0.2).
     `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first launch
     of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted launch
     before this one took, in which kernels were compiled; null where none was needed.
@@ -139,6 +140,7 @@ class Start(Record):
     client_floor_ms: float | None
     series: list[Series]
     interleaved: bool = False
+    alternated: Literal["block", "sample"] | None = None
     kv_links_gb_per_s: dict[str, float] | None = None
     rehearsal_s: float | None = None
     failure: str | None = None
@@ -248,16 +250,23 @@ _OLD_END = re.compile(r"at ([mL]) = (\d+)")
 class Effect(Record):
     """Candidate over reference for one quantity; a ratio above 1 is slower (or dearer).
 
-    `tokens`: the m or L that an end is the effect at; null for the other quantities.
+    `tokens`: the m or L that an end is the effect at; null for the other quantities. With
+    `from_tokens` it is the mean over the points from there on. `delta_ms` is the same as `ratio` in
+    milliseconds, over the same points; null where records do not tell it, as `low_ms` and
+    `high_ms`.
     """
 
     name: Quantity
     tokens: int | None = None
+    from_tokens: int | None = None
     reference: float | None
     candidate: float | None
     ratio: float | None
     low: float | None
     high: float | None
+    delta_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
     p: float | None
     mde: float | None
     verdict: ComparisonVerdict
@@ -300,6 +309,86 @@ class PointEffect(Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
+class ChangeTerm(Record):
+    """One part of the model of change: a shape over the (L, m) plane, and how much of it there is.
+
+    `everywhere`: milliseconds added to every append-prefill; `proportional`: a factor on TTFT
+    (`value` 0.03 is +3 %); `floor` and `compute`: milliseconds added where TTFT is at its floor,
+    or where computing shows; `append` and `context`: microseconds a new or a cached token; `point`:
+    milliseconds at one point alone. The interval is of 95 %, for a `point` widened for its having
+    been picked of all points. `append_tokens` is the largest m of the floor or the smallest of
+    `compute`; with `context_tokens` it is the point.
+    """
+
+    kind: Literal[
+        "everywhere", "proportional", "floor", "compute", "append", "context", "point"
+    ]
+    value: float
+    low: float
+    high: float
+    context_tokens: int | None = None
+    append_tokens: int | None = None
+
+
+class ChangeAt(Record):
+    """What the model of change says of one point: `delta_ms` on a reference of `reference_ms`."""
+
+    context_tokens: int
+    append_tokens: int
+    reference_ms: float
+    delta_ms: float
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+    @property
+    def ratio(self) -> float:
+        """Candidate over reference by the model."""
+        return 1 + self.delta_ms / self.reference_ms
+
+
+class ChangeIn(Record):
+    """The change over a part of the plane: measured mean over its points, 95 % intervals.
+
+    `region` is a part that was fixed beforehand (see `Effect`: `level` is everywhere, `floor` and
+    `compute` the strata, `append_end` and `context_end` the far halves of m and L), or `points`:
+    the `points` (L, m) that the model says moved one way, the interval widened for their having
+    been picked. `ratio` is the mean over the points on the log scale, `delta_ms` over their times.
+    `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it where that tells
+    the part from the rest, else null.
+    """
+
+    region: Literal["level", "floor", "compute", "append_end", "context_end", "points"]
+    ratio: float
+    low: float
+    high: float
+    delta_ms: float
+    low_ms: float
+    high_ms: float
+    points: list[tuple[int, int]]
+    append_tokens: tuple[int, int] | None = None
+    context_tokens: tuple[int, int] | None = None
+
+
+class Change(Record):
+    """What two sides differ by: Delta(L, m) in ms, fitted once on the whole plane.
+
+    Headline, places, table, plane and curves are read off it. `parts` is what the headline speaks
+    of: one part, or two where the candidate is slower in one and faster in the other (slower
+    first). `terms` are the shapes that were needed, the strongest first; `points` the fitted change
+    at every common point, whose means over a part are the part's. `misfit` is the chance of
+    residuals as large as they are if the form is right; below `MISFIT_P` the form is wrong, and
+    `fits` is false.
+    """
+
+    parts: list[ChangeIn] = Field(min_length=1, max_length=2)
+    terms: list[ChangeTerm]
+    points: list[ChangeAt]
+    misfit: float | None
+    fits: bool
+
+
 class Look(Record):
     """One interim analysis of an adaptive run; `look` is its number, from 1."""
 
@@ -314,6 +403,9 @@ class Look(Record):
 
 class Comparison(Record):
     """Candidate against reference. `mde` is the minimum detectable relative effect on the level.
+
+    `change` is what a regression or an improvement consists of, null for other verdicts and in
+    records of suites before 0.2, which have the regions of `where` instead.
 
     `reference` is what the other side is called, `reference_version` its SGLang version, by which
     it is known: null where no server told it. `role` is how a stored reference came to be one.
@@ -337,6 +429,7 @@ class Comparison(Record):
     starts_needed: int | None
     verdict: ComparisonVerdict
     where: list[Region] | str
+    change: Change | None = None
     slower_points: list[tuple[int, int]] = []
     reason: Ground | str
     differing: dict[str, list[Any]] = {}
