@@ -18,7 +18,7 @@ import argparse
 
 import numpy as np
 
-from append_prefill.analysis.joint import prior_of
+from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.profile import Profile

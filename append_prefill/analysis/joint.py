@@ -1,34 +1,39 @@
-"""The parts of a run's joint test: overall level, growth with m, growth with L, single points.
+"""The parts of a run's joint test: means over the plane, growth with m and L, single points.
 
 Model: the log statistic of launch s at point p is mu_p + delta_p (candidate only) + u_s + e_sp. The
 launch's common level u_s is by far the largest noise, and a mean over points does not shrink it;
-differences between points are free of it. So delta is taken apart into the mean over points (the
-level) and contrasts that sum to zero: the regression on m and on L, each adjusted for the other
-and scaled to "excess at the largest value over the average", and each point against all others.
+differences between points are free of it. So delta is taken apart into means over points (all of
+them, and each stratum: where TTFT is at its floor, and where computing shows) and contrasts that
+sum to zero: the regression on m and on L, each adjusted for the other and scaled to the excess of
+the far half over the average, and each point against the others of its stratum.
+
+The strata are apart because they scatter differently: over 13 pairs on an H100 the ratio of a pair
+by 2 to 4 % at the floor, which is host work, and by 0.7 to 0.9 % where the GPU computes (`python -m
+benchmarks.placement_noise`). One mean over both buries a change that the quiet one shows.
 
 Every contrast is computed per launch and its variance taken over launches, so launches that differ
-in more than a common level cannot fool it. Its prior is the pooled residual of the two-way layout.
+in more than a common level cannot fool it. Its prior is the pooled residual of the two-way layout
+of its stratum, or what the launch's own blocks say (`within`), whichever is larger.
 
 Launches that followed each other: a launch is compared with the other side's mean, not with its
 ABBA partner. The estimate is the same either way, and ABBA order has removed linear drift from it;
 pairing would halve the degrees of freedom (five pairs at a level of 0.7 %: t = 4.2 in place of
 3.1). Drift that is left in makes the unpaired variance too large, never too small.
 
-Launches that were up together, blocks alternating: what the machine did meanwhile is in both, so
-their difference is the statistic. Over 60 A/A pairs on a shared two-core machine levels scattered
-by 8 % and their ratio by 2.5 % (benchmarks/nights_cpu.json), worth far more than the degrees of
-freedom.
+Launches that were up together, alternating: what the machine did meanwhile is in both, so their
+difference is the statistic. Over 60 A/A pairs on a shared two-core machine levels scattered by 8 %
+and their ratio by 2.5 % (benchmarks/nights_cpu.json), worth far more than the degrees of freedom.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.moderation import (
-    PRIOR_DF_MAX,
     VARIANCE_FLOOR,
     FloatArray,
     Spread,
@@ -39,15 +44,8 @@ from append_prefill.analysis.moderation import (
     paired_spread,
     scaled,
 )
-from append_prefill.records.grounds import NoiseSource
-from append_prefill.records.run import NoiseRecord
-from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise
-
-SHARES = {"level": 0.76, "append": 0.08, "context": 0.08, "points": 0.08}
-"""Parts of the false-alarm rate. The level carries the launch noise and needs most of it; the
-contrasts are free of it and keep their power at a twelfth (a z of 3.2, and 3.9 for one point of 18
-at one run in a hundred)."""
+from append_prefill.analysis.prior import Prior
+from append_prefill.workload.profile import Stratum
 
 NIGHTS_DF_MIN = 1.0
 """Least degrees of freedom of a spread across sessions. Satterthwaite's approximation gives a sum
@@ -57,147 +55,10 @@ whose t quantiles are beyond any number. Two sessions' mean square has one degre
 on it has no fewer. Simulated with two stored sessions and none to 3 % between sessions: false
 alarms stay as they are (at most 0.7 % for 1, and 15.5 % for 20)."""
 
-ASSUMED_DF = 4.0
-"""Degrees of freedom of a profile's assumed noise: an educated guess counts like five launches."""
-
 CONTRAST_PRIOR_DF_MAX = 16.0
 """Weight of the pooled residual in a contrast's variance. It has far more degrees of freedom, but
-rests on all points being alike; twice the own 8 of five launches per side is what it may claim."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What is known of the noise beforehand, relative standard deviations; None: nothing.
-
-    `night_error` is the variance that the launches of a stored session give to that session's mean.
-    It was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
-    """
-
-    start_sd: float | None
-    start_df: float
-    night_sd: float | None
-    night_df: float
-    source: NoiseSource
-    night_error: float = 0.0
-    pair_sd: float | None = None
-    pair_df: float = 0.0
-
-    def level_sd(self, *, paired: bool) -> float | None:
-        """Sd of a launch's level, or of a pair's log ratio."""
-        return self.pair_sd if paired else self.start_sd
-
-    def level_df(self, *, paired: bool) -> float:
-        """Degrees of freedom `level_sd` is worth; 0 where it is not known."""
-        if self.level_sd(paired=paired) is None:
-            return 0.0
-        return self.pair_df if paired else self.start_df
-
-
-def prior_of(noise: Noise | NoiseRecord) -> Prior:
-    """A profile's assumption or a stored A/A record, with the degrees of freedom it is worth."""
-    if isinstance(noise, Noise):
-        return Prior(
-            noise.start_sd,
-            ASSUMED_DF,
-            noise.night_sd,
-            ASSUMED_DF,
-            NoiseSource(kind="profile"),
-            pair_sd=noise.pair_sd,
-            pair_df=ASSUMED_DF,
-        )
-    df = float(noise.starts - noise.nights)
-    if noise.night_assumed:
-        night_df, error = ASSUMED_DF, 0.0
-    else:
-        night_df = float(noise.nights - 1)
-        error = (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1)
-    return Prior(
-        noise.start_sd if df >= 1 else None,
-        min(df, PRIOR_DF_MAX),
-        noise.night_sd if night_df >= 1 else None,
-        night_df,
-        NoiseSource(
-            kind="stored",
-            starts=noise.starts,
-            nights=noise.nights,
-            night_assumed=noise.night_assumed,
-        ),
-        error,
-        pair_sd=noise.pair_sd,
-        pair_df=min(float(noise.pairs), PRIOR_DF_MAX),
-    )
-
-
-def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:
-    """`record` with the profile's assumption of how sessions differ, if it does not know itself.
-
-    A record of one day does not. The assumption has the few degrees of freedom it is worth.
-    """
-    if record.night_sd is not None:
-        return record
-    return record.model_copy(update={"night_sd": assumed.night_sd, "night_assumed": True})
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Growth along one axis. `row` gives the excess at `tokens` over the average of all points.
-
-    `end` averages the points that lie at `tokens`. `lever` is the part of an effect at `tokens`
-    that shows as excess if the effect is in proportion to the tokens: 1 - mean / largest.
-    """
-
-    axis: str
-    tokens: int
-    row: FloatArray
-    end: FloatArray
-    lever: float
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """The points and the contrasts that they allow."""
-
-    points: tuple[Point, ...]
-    slopes: tuple[Slope, ...]
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """`SHARES` of the parts there are, summing to 1."""
-        parts = {"level"} | {slope.axis for slope in self.slopes}
-        if len(self.points) > 2:
-            parts.add("points")
-        whole = sum(SHARES[part] for part in parts)
-        return {part: SHARES[part] / whole for part in SHARES if part in parts}
-
-
-def design_of(points: Sequence[Point]) -> Design:
-    """Contrasts for `points` (at least one). An axis that does not vary, or cannot be told from the
-    other, has no slope.
-
-    m and L enter linearly, over their largest value: a dearer token adds in proportion to tokens.
-    """
-    append = np.array([p.append_tokens for p in points])
-    context = np.array([p.context_tokens for p in points])
-    columns = {"append": append / append.max(), "context": context / context.max()}
-    matrix = np.ones((len(points), 1))
-    kept: list[str] = []
-    for name, column in columns.items():
-        wider = np.column_stack([matrix, column - column.mean()])
-        if int(np.linalg.matrix_rank(wider)) == wider.shape[1]:
-            matrix = wider
-            kept.append(name)
-    rows = np.linalg.pinv(matrix)
-    slopes = tuple(
-        Slope(
-            axis=name,
-            tokens=int((append if name == "append" else context).max()),
-            row=rows[1 + position] * float(1 - columns[name].mean()),
-            end=(columns[name] == 1) / float((columns[name] == 1).sum()),
-            lever=float(1 - columns[name].mean()),
-        )
-        for position, name in enumerate(kept)
-    )
-    return Design(tuple(points), slopes)
+rests on all points of a stratum being alike; twice the own 8 of five launches per side is what it
+may claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +77,22 @@ class Part:
 class Joint:
     """Everything the verdict rests on, by axis where there are two.
 
-    `slopes`: the excess at the far end; `far`: the absolute effect there as fitted, level plus
-    excess; `ends`: the absolute effect as measured, the mean of the points that lie there.
+    `level`: the weighted mean over all points; `strata`: the mean over each stratum's. `slopes`:
+    the excess of the far half over the average; `ends`: the absolute effect there as measured, the
+    mean of the points that lie there. `excess`: each point against the others of its stratum;
+    `absolute`: each point. `timed`: the means again, each point weighed by the reference's TTFT
+    there, which is what a change in milliseconds is; empty without those. `residual_variance`: of
+    a launch at a point beyond its stratum's level, shape (..., points).
     """
 
     level: Part
+    strata: dict[Stratum, Part]
     slopes: dict[str, Part]
-    far: dict[str, Part]
     ends: dict[str, Part]
     excess: Part
     absolute: Part
     residual_variance: FloatArray
+    timed: dict[str, Part] = field(default_factory=dict)
 
 
 def _residual_variance(tables: Sequence[FloatArray]) -> tuple[FloatArray, float]:
@@ -241,6 +107,71 @@ def _residual_variance(tables: Sequence[FloatArray]) -> tuple[FloatArray, float]
     return np.maximum(squares / max(df, 1.0), VARIANCE_FLOOR), df
 
 
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """Both sides' log statistics, shape (..., launches, points), and what is known of their noise.
+
+    `residual` and `residual_df` by point; `within` as in `estimate`.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    paired: bool
+    residual: FloatArray
+    residual_df: FloatArray
+    within: FloatArray | None
+
+    @property
+    def per_start(self) -> float:
+        of_a, of_b = (1 / float(side.shape[-2]) for side in (self.a, self.b))
+        return of_a if self.paired else of_a + of_b
+
+    def own(self, values_a: FloatArray, values_b: FloatArray) -> Spread:
+        spread = paired_spread if self.paired else own_spread
+        return spread(values_a, values_b)
+
+    def inside(self, row: FloatArray, *, strays: bool = False) -> FloatArray:
+        """Variance that the scatter inside launches gives to `row`, shape (...,).
+
+        What the launches' own blocks say, where that is known; else what points stray by. `strays`
+        takes the larger of the two.
+        """
+        of_points = np.asarray((self.residual * row**2).sum(axis=-1) * self.per_start)
+        if self.within is None:
+            return of_points
+        of_blocks = np.maximum(float(row @ self.within @ row), VARIANCE_FLOOR)
+        return np.maximum(of_points, of_blocks) if strays else np.full(of_points.shape, of_blocks)
+
+    def values(self, row: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return (self.a @ row)[..., None], (self.b @ row)[..., None]
+
+    def mean(self, row: FloatArray, known_sd: float | None, known_df: float) -> Part:
+        """A mean over points (`row` sums to 1), its launches' scatter known as so much."""
+        values_a, values_b = self.values(row)
+        spread = self.own(values_a, values_b)
+        if known_sd is not None and known_df >= 1:
+            known = (known_sd**2 * self.per_start + self.inside(row))[..., None]
+            spread = moderate(spread, Spread(known, np.full(spread.df.shape, known_df)))
+        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+
+    def contrast(self, row: FloatArray) -> Part:
+        """A contrast between points (`row` sums to 0)."""
+        values_a, values_b = self.values(row)
+        spread = self.own(values_a, values_b)
+        df = float(self.residual_df[row != 0].min(initial=np.inf))
+        if df >= 1:
+            known = self.inside(row, strays=True)[..., None]
+            worth = np.full(spread.df.shape, min(df, CONTRAST_PRIOR_DF_MAX))
+            spread = moderate(spread, Spread(known, worth))
+        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+
+    def place(self, values_a: FloatArray, values_b: FloatArray, terms: Spread) -> Part:
+        # Level and contrast may vary together over launches: the sum of their variances is the
+        # prior, the place's own variance speaks up where it is larger.
+        spread = moderate(self.own(values_a, values_b), terms)
+        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+
+
 def estimate(
     a: FloatArray,
     b: FloatArray,
@@ -249,6 +180,8 @@ def estimate(
     *,
     nights: bool,
     paired: bool = False,
+    within: FloatArray | None = None,
+    times_ms: FloatArray | None = None,
 ) -> Joint:
     """All parts for log statistics of candidate `a` and reference `b`.
 
@@ -256,75 +189,94 @@ def estimate(
     were measured in different sessions; every variance is then larger by the factor by which the
     level's is, 2 night_sd^2 being added to that (sessions are known by their level only; that they
     scatter the shape as much is assumed). `paired`: row k of `a` and of `b` were measured together,
-    blocks alternating, so their difference is the statistic and pairs are the replicates. Raises
+    so their difference is the statistic and pairs are the replicates. `within`: covariance of the
+    mean difference that the scatter inside launches gives, from their blocks, shape (points,
+    points); None where it is not known. `times_ms`: the reference's TTFT, for `Joint.timed`. Raises
     ValueError if `nights` and no night_sd is known, or for pairs of unequal number.
     """
     if paired and a.shape[-2] != b.shape[-2]:
         raise ValueError("pairs have as many launches on one side as on the other")
-    own = paired_spread if paired else own_spread
-    known_sd, known_df = prior.level_sd(paired=paired), prior.level_df(paired=paired)
     if nights and prior.night_sd is None:
         raise ValueError("a comparison across sessions needs the between-session noise")
-    per_start = 1 / a.shape[-2] if paired else 1 / a.shape[-2] + 1 / b.shape[-2]
     count = a.shape[-1]
-    residual, residual_df = _residual_variance([a - b] if paired else [a, b])
-    level_a, level_b = a.mean(axis=-1, keepdims=True), b.mean(axis=-1, keepdims=True)
-    level_spread = own(level_a, level_b)
-    if known_sd is not None and known_df >= 1:
-        known = Spread(
-            (known_sd**2 + residual[..., None] / count) * per_start,
-            np.full(level_spread.df.shape, known_df),
-        )
-        level_spread = moderate(level_spread, known)
-    level_estimate = level_a.mean(axis=-2) - level_b.mean(axis=-2)
+    residual, residual_df = np.zeros((*a.shape[:-2], count)), np.zeros(count)
+    for group in design.groups:
+        tables = [a[..., group] - b[..., group]] if paired else [a[..., group], b[..., group]]
+        variance, df = _residual_variance(tables)
+        residual[..., group], residual_df[group] = variance[..., None], df
+    of = _Estimator(a, b, paired, residual, residual_df, within)
 
-    def contrast(row: FloatArray) -> Part:
-        values_a, values_b = (a @ row)[..., None], (b @ row)[..., None]
-        spread = own(values_a, values_b)
-        if residual_df >= 1:
-            known = Spread(
-                residual[..., None] * float(row @ row) * per_start,
-                np.full(spread.df.shape, min(residual_df, CONTRAST_PRIOR_DF_MAX)),
-            )
-            spread = moderate(spread, known)
-        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
+    known = prior.level_sd(paired=paired), prior.level_df(paired=paired)
+    level = of.mean(design.weights, *known)
+    strata = {
+        name: of.mean(group / group.sum(), *prior.of_stratum(name, paired=paired))
+        for name, group in design.strata.items()
+    }
+    means = list(strata.values()) or [of.mean(np.full(count, 1 / count), *known)]
+    excess, absolute = _points(of, design, means)
 
-    def place(values_a: FloatArray, values_b: FloatArray, terms: Spread) -> Part:
-        # Level and contrast may vary together over launches: the sum of their variances is the
-        # prior, the place's own variance speaks up where it is larger.
-        spread = moderate(own(values_a, values_b), terms)
-        return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
-
-    slopes, far, ends = {}, {}, {}
+    slopes, ends = {}, {}
     for slope in design.slopes:
-        part = contrast(slope.row)
-        slopes[slope.axis] = part
-        row = slope.row + 1 / count
-        terms = add(level_spread, part.spread)
-        far[slope.axis] = place((a @ row)[..., None], (b @ row)[..., None], terms)
-        there = slope.end - 1 / count
-        terms = add(level_spread, contrast(there).spread)
-        ends[slope.axis] = place((a @ slope.end)[..., None], (b @ slope.end)[..., None], terms)
+        slopes[slope.axis] = of.contrast(slope.row)
+        terms = add(level.spread, of.contrast(slope.end - design.weights).spread)
+        ends[slope.axis] = of.place(*of.values(slope.end), terms)
 
-    if count > 1:
-        # Each point against the mean of the others.
-        factor = count / (count - 1)
-        excess_a, excess_b = (a - level_a) * factor, (b - level_b) * factor
-        excess = Part(
-            excess_a.mean(axis=-2) - excess_b.mean(axis=-2),
-            moderate_family(own(excess_a, excess_b)),
-        )
-        level_terms = Spread(
-            np.broadcast_to(level_spread.variance, excess.estimate.shape),
-            np.broadcast_to(level_spread.df, excess.estimate.shape),
-        )
-        absolute = place(a, b, add(level_terms, scaled(excess.spread, factor**-2)))
-    else:
-        absolute = Part(level_estimate, level_spread)
-        excess = Part(np.zeros_like(level_estimate), level_spread)
-
-    joint = Joint(Part(level_estimate, level_spread), slopes, far, ends, excess, absolute, residual)
+    joint = Joint(level, strata, slopes, ends, excess, absolute, residual)
+    if times_ms is not None:
+        joint = replace(joint, timed=_timed(of, design, prior, joint, times_ms))
     return _across_nights(joint, prior) if nights else joint
+
+
+def _points(of: _Estimator, design: Design, means: Sequence[Part]) -> tuple[Part, Part]:
+    """Each point against the others of its group, and as it is; `means` are the groups'."""
+    shape = (*of.a.shape[:-2], len(design.points))
+    excess, absolute = (
+        Part(np.zeros(shape), Spread(np.zeros(shape), np.zeros(shape))) for _ in range(2)
+    )
+
+    def fill(target: Part, group: BoolArray, found: Part) -> None:
+        target.estimate[..., group] = found.estimate
+        target.spread.variance[..., group] = found.spread.variance
+        target.spread.df[..., group] = found.spread.df
+
+    for group, mean in zip(design.groups, means, strict=True):
+        a, b, count = of.a[..., group], of.b[..., group], int(group.sum())
+        if count == 1:
+            fill(excess, group, Part(np.zeros_like(mean.estimate), mean.spread))
+            fill(absolute, group, mean)
+            continue
+        factor = count / (count - 1)
+        over_a, over_b = ((x - x.mean(axis=-1, keepdims=True)) * factor for x in (a, b))
+        over = Part(
+            over_a.mean(axis=-2) - over_b.mean(axis=-2), moderate_family(of.own(over_a, over_b))
+        )
+        common = Spread(
+            np.broadcast_to(mean.spread.variance, over.estimate.shape),
+            np.broadcast_to(mean.spread.df, over.estimate.shape),
+        )
+        fill(excess, group, over)
+        fill(absolute, group, of.place(a, b, add(common, scaled(over.spread, factor**-2))))
+    return excess, absolute
+
+
+def _timed(
+    of: _Estimator, design: Design, prior: Prior, joint: Joint, times_ms: FloatArray
+) -> dict[str, Part]:
+    """The means over points with each point's TTFT as its weight, by the names of their effects."""
+
+    def by_time(row: FloatArray) -> FloatArray:
+        return np.asarray(row * times_ms / float(row @ times_ms))
+
+    known = prior.level_sd(paired=of.paired), prior.level_df(paired=of.paired)
+    parts = {"level": of.mean(by_time(design.weights), *known)}
+    for name, group in design.strata.items():
+        known = prior.of_stratum(name, paired=of.paired)
+        parts[name] = of.mean(by_time(group.astype(np.float64)), *known)
+    for slope in design.slopes:
+        row = by_time(slope.end)
+        terms = add(joint.level.spread, of.contrast(row - design.weights).spread)
+        parts[slope.axis] = of.place(*of.values(row), terms)
+    return parts
 
 
 def _across_nights(joint: Joint, prior: Prior) -> Joint:
@@ -348,10 +300,11 @@ def _across_nights(joint: Joint, prior: Prior) -> Joint:
 
     return Joint(
         wider(joint.level),
+        {name: wider(part) for name, part in joint.strata.items()},
         {axis: wider(part) for axis, part in joint.slopes.items()},
-        {axis: wider(part) for axis, part in joint.far.items()},
         {axis: wider(part) for axis, part in joint.ends.items()},
         wider(joint.excess),
         wider(joint.absolute),
         joint.residual_variance,
+        {name: wider(part) for name, part in joint.timed.items()},
     )

@@ -19,10 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from append_prefill.analysis.components import components_of, pairs_of
+from append_prefill.analysis.design import ALIKE, strata_of
+from append_prefill.analysis.rounds import pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
 from append_prefill.analysis.verdict.sides import complete
 from append_prefill.records.run import NoisePoint, NoiseRecord, Start
 from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def _common_levels(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -
     return levels
 
 
-def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
+def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRecord:
     """The noise of launches of one and the same version, grouped by session.
 
     `start_sd`: sd of a launch's common level within a session (the mean over points of its
@@ -137,7 +141,8 @@ def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
     the launch's statistic within sessions, robust within-launch sd, lag-1 autocorrelation and
     effective number of samples.
 
-    Both sides of a side-by-side run of one version are launches of one session.
+    Both sides of a side-by-side run of one version are launches of one session; what their pairs
+    scatter by is told by variance components, over all points and the strata of `plane`.
     """
     points = sorted(
         {s.point for starts in nights for start in usable(starts, None) for s in start.series}
@@ -149,15 +154,24 @@ def noise_of(nights: Sequence[Sequence[Start]]) -> NoiseRecord:
     if start_variance is not None:
         start_variance = max(0.0, start_variance - _level_error(tables))
     within = [row.within_sd for row in rows if row.within_sd is not None]
-    pairs = _pair_differences(nights, points)
+    pairs = pairs_of(nights)
+    whole = components_of(pairs, points, np.ones(len(points), dtype=np.bool_))
     return NoiseRecord(
         starts=sum(len(table) for table in tables),
         nights=len(tables),
         start_sd=_root(start_variance),
         within_sd=float(np.median(within)) if within else None,
         night_sd=_root(spread.between),
-        pair_sd=None if pairs is None else pair_sd_of(pairs),
-        pairs=0 if pairs is None else len(pairs),
+        pair_sd=whole.pair_sd,
+        pairs=len(pairs) if whole.pair_sd is not None else 0,
+        rounds=float(np.mean([len(rounds_of(*pair)) for pair in pairs])) if pairs else None,
+        components=whole if pairs else None,
+        strata={
+            name: components_of(pairs, points, group)
+            for name, group in strata_of(points, plane).items()
+            if pairs
+        },
+        ratio_night_sd=_ratio_night_sd(nights, points),
         points=rows,
     )
 
@@ -173,32 +187,13 @@ def _level_error(tables: Sequence[FloatArray]) -> float:
     return squares / df / count if df else 0.0
 
 
-def _pair_differences(
-    nights: Sequence[Sequence[Start]], points: Sequence[Point]
-) -> FloatArray | None:
-    """Log ratios within interleaved pairs, shape (pairs, points); None with fewer than two."""
-    rows = []
-    for starts in nights:
-        sides: dict[int, dict[str, Start]] = {}
-        for start in usable(starts, None):
-            if start.interleaved:
-                sides.setdefault(start.pair, {})[start.side] = start
-        for pair in sides.values():
-            if len(pair) == 2:
-                table = log_matrix([pair["candidate"], pair["reference"]], points)
-                rows.append(table[0] - table[1])
-    if len(rows) < 2:
-        return None
-    table = np.array(rows)
-    return table[:, ~np.isnan(table).any(axis=0)]
+def _ratio_night_sd(nights: Sequence[Sequence[Start]], points: Sequence[Point]) -> float | None:
+    """Sd between sessions of a session's mean log ratio, beyond what its pairs explain.
 
-
-def pair_sd_of(differences: FloatArray) -> float:
-    """Sd of a pair's log ratio, from ratios of shape (pairs, points).
-
-    Less what the points' own scatter gives to the mean over points.
-
-    The same version is on both sides, so the mean is known to be 0 and costs no freedom.
+    None with fewer than two sessions that have pairs, or none that has two.
     """
-    variance = float((differences.mean(axis=1) ** 2).mean())
-    return float(np.sqrt(max(0.0, variance - _level_error([differences]))))
+    groups = []
+    for starts in nights:
+        rows = [pair_figures(*pair, points).values for pair in pairs_of([starts])]
+        groups.append(np.array([np.nanmean(row) for row in rows if not np.isnan(row).all()]))
+    return _root(components(groups).between)

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from scipy import optimize, special, stats
 
-from append_prefill.analysis.joint import design_of, prior_of
+from append_prefill.analysis.design import Design, design_of
+from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Profile
+from append_prefill.workload.profile import Noise, Profile, Stratum
 
 MAX_STARTS = 200
 """More launches per side than any session holds; beyond, `starts_needed` says None."""
@@ -46,43 +47,94 @@ def power_of(
 ) -> dict[str, float | None]:
     """The minimum detectable effects of a plan; None where the noise is not known well enough.
 
-    They are of the overall level: the joint test's first part of the false-alarm rate, with the
-    scatter of stored noise where there is some, of the profile where not.
+    `mde_side_by_side` and `mde_baseline` are of an effect everywhere, which the mean over all
+    points shows or that over a stratum, whichever does first; `mde_floor` and `mde_compute` of one
+    in that stratum alone, side by side. Each has its part of the false-alarm rate.
     """
-    prior = prior_of(noise)
-    policy = profile.policy
+    prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
     figures: dict[str, float | None] = dict.fromkeys(
-        ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side")
+        (
+            "mde_side_by_side",
+            "mde_floor",
+            "mde_compute",
+            "mde_baseline",
+            "starts_needed_side_by_side",
+        )
     )
     error = points_error(noise, points, samples)
     if prior.start_sd is None or error is None:
         return figures
-    level = math.sqrt(prior.start_sd**2 + error)
-    alpha = policy.false_alarm_rate * design_of(points).shares["level"]
-    paired = profile.plan.interleave
-    pair_sd = prior.level_sd(paired=paired)
-    if pair_sd is not None:
-        # A ratio has the points' scatter of both sides in it.
-        together = math.sqrt(pair_sd**2 + error * (2 if paired else 1))
-        df, least = prior.level_df(paired=paired), policy.min_effect
-        figures["mde_side_by_side"] = mde(
-            together, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least
+    paired, least = profile.plan.interleave, policy.min_effect
+    found: dict[str, float | None] = {}
+    needed = []
+    for name, sd, df in _launch_sds(prior, noise, design, error, samples, paired=paired):
+        alpha = policy.false_alarm_rate * design.shares[name]
+        found[name] = mde(sd, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least)
+        needed.append(
+            starts_needed(
+                policy.must_catch, sd, alpha, paired=paired, prior_df=df, min_effect=least
+            )
         )
-        figures["starts_needed_side_by_side"] = starts_needed(
-            policy.must_catch, together, alpha, paired=paired, prior_df=df, min_effect=least
-        )
+    figures["mde_side_by_side"] = min((v for v in found.values() if v is not None), default=None)
+    figures["mde_floor"], figures["mde_compute"] = found.get("floor"), found.get("compute")
+    figures["starts_needed_side_by_side"] = min((n for n in needed if n is not None), default=None)
     if prior.night_sd is not None:
         figures["mde_baseline"] = mde(
-            level,
+            math.sqrt(prior.start_sd**2 + error),
             starts,
             starts,
-            alpha,
+            policy.false_alarm_rate * design.shares["level"],
             night_sd=prior.night_sd,
             night_df=prior.night_df,
             prior_df=prior.start_df,
             min_effect=policy.min_effect,
         )
     return figures
+
+
+def _launch_sds(
+    prior: Prior,
+    noise: Noise | NoiseRecord,
+    design: Design,
+    error: float,
+    samples: int,
+    *,
+    paired: bool,
+) -> list[tuple[str, float, float]]:
+    """Of each mean the joint test has, side by side: its name, the sd of a launch's (or a pair's)
+    figure, and the degrees of freedom that is known by. Without those whose noise is not known.
+    """
+    if not paired:
+        assert prior.start_sd is not None  # power_of has returned
+        return [("level", math.sqrt(prior.start_sd**2 + error), prior.start_df)]
+    sds = []
+    if prior.pair_sd is not None:
+        rounds = rounds_variance(noise, None, samples)
+        # A ratio has the points' scatter of both sides in it.
+        of_rounds = 2 * error if rounds is None else rounds
+        sds.append(("level", math.sqrt(prior.pair_sd**2 + of_rounds), prior.pair_df))
+    for name in design.strata:
+        sd, rounds = prior.strata.get(name), rounds_variance(noise, name, samples)
+        if sd is not None and rounds is not None:
+            sds.append((name, math.sqrt(sd**2 + rounds), prior.pair_df))
+    return sds
+
+
+def rounds_variance(
+    noise: Noise | NoiseRecord, stratum: Stratum | None, samples: int
+) -> float | None:
+    """Variance that `samples` rounds leave in a pair's ratio over a stratum (None: all points).
+
+    None where what a round scatters by is not known.
+    """
+    if stratum is not None:
+        known = noise.strata.get(stratum)
+        round_sd = None if known is None else known.round_sd
+    elif isinstance(noise, NoiseRecord):
+        round_sd = None if noise.components is None else noise.components.round_sd
+    else:
+        round_sd = noise.round_sd
+    return None if round_sd is None else round_sd**2 / samples
 
 
 def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: int) -> float | None:

@@ -75,6 +75,8 @@ class PairRunner:
     def _measure_group(self, group: Sequence[Launch]) -> None:
         for launch in group:
             launch.start.interleaved = len(group) > 1
+            if launch.start.interleaved:
+                launch.start.alternated = self._bench.profile.plan.alternate
         bench, pair, own_pids = self._bench, group[0].start.pair, _pids_of(group)
         placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
         with up(group):

@@ -59,12 +59,14 @@ class NoiseSource(Record):
 class Method(Record):
     """How two sides were compared. `statistic` is what stands for a launch at a point.
 
-    `paired`: launches were up together, blocks alternating, and are compared within their pairs.
+    `faster_half`: the mean of the faster half of its samples; `like_samples`: the mean of the
+    middle half of the differences between like samples of a pair. `paired`: launches were up
+    together, alternating, and are compared within their pairs.
     `alpha` is the one-sided false-alarm rate; `min_effect` and `must_catch` are the policy's
     relative effects.
     """
 
-    statistic: Literal["faster_half"] = "faster_half"
+    statistic: Literal["faster_half", "like_samples"] = "faster_half"
     paired: bool
     alpha: float
     min_effect: float
@@ -131,10 +133,12 @@ class FindingGround(Record):
     `no-bound`, `no-meaning` (the bound's argument says why), `not-gated`, `not-planned` and
     `not-measured` (`text` names what is missing), `one-launch` (no interval), `within` (holds),
     `straddles` (inconclusive), `beyond` (broken), `shifted` (a regime shift), `standing` (so it is
-    in the reference), `further-out` (beyond the reference's own interval as well). `near_ratio` and
-    `far_ratio`: the candidate over the reference at the cheap and the dear end; `reference_value`
-    and `reference_high`: the finding as the reference measured it. `reference_lacks`: what is not
-    known of the reference, so that a lower floor cannot be told from a slower far end.
+    in the reference), `further-out` (beyond the reference's own interval as well),
+    `shift-unclear` (the cheap end got cheaper, and the dear end may have got dearer).
+    `near_ratio` and `far_ratio`: the candidate over the reference at the cheap and the dear end;
+    `reference_value` and `reference_high`: the finding as the reference measured it.
+    `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
+    a slower far end.
     """
 
     code: Literal[
@@ -150,6 +154,7 @@ class FindingGround(Record):
         "shifted",
         "standing",
         "further-out",
+        "shift-unclear",
     ]
     text: str | None = None
     near_ratio: float | None = None

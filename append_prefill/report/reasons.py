@@ -300,6 +300,11 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
                 f"{beyond} So it is in the reference, at {fmt.exact(ground.reference_value)}, but "
                 f"within {fmt.exact(ground.reference_high)}: this version is further out."
             )
+        case "shift-unclear":
+            return (
+                f"{beyond} The cheap end got cheaper, which is no fault; whether the dear end got "
+                "dearer as well cannot be told from these launches."
+            )
 
 
 def _regime(ground: FindingGround) -> str:

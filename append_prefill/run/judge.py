@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from append_prefill.analysis.joint import with_nights
+from append_prefill.analysis.prior import with_nights
 from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
+from append_prefill.analysis.verdict.regime import Against
 from append_prefill.analysis.verdict.unjudged import compare_with_study
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
 from append_prefill.records.identity import differences
@@ -45,7 +46,7 @@ def judge(
     findings = judge_findings(
         candidate,
         profile,
-        reference=reference_medians(run, profile, references.chosen),
+        against=held_against(run, profile, references.chosen),
         before=reference_starts(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,
@@ -188,6 +189,7 @@ def compare_sides(
         shown=(usable(run.starts, "candidate"), usable(run.starts, "reference")),
         policy=profile.policy,
         noise=noise_for(run, profile, references.chosen, references.noise),
+        plane=profile.plane,
         kind="side-by-side",
         reference_label=reference[0].version or "reference",
         reference_version=reference[0].version,
@@ -245,6 +247,7 @@ def compare_stored(
         usable(baseline.starts, "candidate"),
         policy=profile.policy,
         noise=noise_for(run, profile, baseline, site),
+        plane=profile.plane,
         kind="baseline",
         reference_label=label,
         reference_version=baseline.version,
@@ -319,17 +322,22 @@ def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[S
     return usable(baseline.starts, "candidate")
 
 
-def reference_medians(
-    run: Run, profile: Profile, baseline: Run | None
-) -> Mapping[Point, float] | None:
-    """Median TTFT in ms by point of what the candidate is held against; None without any.
+def held_against(run: Run, profile: Profile, baseline: Run | None) -> Against | None:
+    """Median TTFT in ms of what the candidate is held against; None without any.
 
     A stored run of another identity is none: its hardware would pass for a regime shift. The
     study's table is one, being what the findings claim.
     """
     medians = start_medians(reference_starts(run, profile, baseline))
     if medians:
-        return {point: statistics.median(by.values()) for point, by in medians.items()}
+        beside = bool(usable(run.starts, "reference"))
+        pairs = beside and all(s.interleaved for s in run.starts if s.usable)
+        return Against(
+            cells=medians,
+            values={},
+            paired=pairs,
+            night_sd=0.0 if beside else profile.noise.night_sd,
+        )
     if baseline is None:
         return None
     if baseline.provenance != "study" and differences(run, baseline, profile.identity_not_binding):
@@ -339,4 +347,4 @@ def reference_medians(
     for p in baseline.points:
         if p.median_ms is not None:
             rows.setdefault(p.point, []).append(p.median_ms)
-    return {point: statistics.median(values) for point, values in rows.items()}
+    return Against({}, {point: statistics.median(values) for point, values in rows.items()})

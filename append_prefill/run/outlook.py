@@ -11,8 +11,8 @@ from datetime import datetime
 from statistics import mean
 from typing import Any
 
-from append_prefill.analysis.joint import prior_of, with_nights
 from append_prefill.analysis.power import power_of
+from append_prefill.analysis.prior import prior_of, with_nights
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.warmup import WINDOW
 from append_prefill.records.baselines import shares_points

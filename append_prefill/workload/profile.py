@@ -23,6 +23,7 @@ _OPTION = "--profile"
 DeviceKind = Literal["cuda", "cpu"]
 Alternation = Literal["block", "sample"]
 PlacementPolicy = Literal["off", "turns"]
+Stratum = Literal["floor", "compute"]
 
 
 class Model(Strict):
@@ -90,11 +91,44 @@ class Policy(Strict):
     argument: Argument
 
 
+class Plane(Strict):
+    """How the points of the (L, m) plane are grouped and weighed.
+
+    `floor_append_tokens`: up to this m TTFT is at its floor, host work; beyond it computing shows.
+    The two strata scatter differently and are tested apart; None where all points are alike. It is
+    fixed here, before anything is measured. `weights`: (L, m, weight) of points that count more or
+    less in the level than the others, whose weight is 1, as in the traffic that matters.
+    """
+
+    floor_append_tokens: int | None = Field(default=None, ge=1)
+    weights: tuple[tuple[int, int, float], ...] = ()
+    argument: Argument = "The profile does not tell its points apart."
+
+    @model_validator(mode="after")
+    def _weights_are_weights(self) -> Plane:
+        for context, append, weight in self.weights:
+            point = Point(context, append)
+            if weight <= 0:
+                raise ValueError(f"weights: {point.label} has {weight}; a weight is above 0")
+        if len({entry[:2] for entry in self.weights}) != len(self.weights):
+            raise ValueError("weights: a point has two")
+        return self
+
+
+class PairNoise(Strict):
+    """Scatter of a pair's log ratio: beyond its rounds (`pair_sd`), and of one round."""
+
+    pair_sd: float = Field(gt=0, le=1)
+    round_sd: float = Field(gt=0, le=1)
+
+
 class Noise(Strict):
     """Spread to assume where none is stored yet: relative standard deviations (log scale).
 
-    `pair_sd` is that of the ratio within an interleaved pair; None where none is assumed. A stored
-    A/A noise record replaces all of them.
+    `pair_sd` is that of the ratio within an interleaved pair beyond what its rounds explain,
+    `round_sd` that of one round (a block of both sides), each as a mean over all points; `strata`
+    the same over the points of one stratum. None where none is assumed. A stored A/A noise record
+    replaces all of them.
     """
 
     # At most 1: an assumption beyond 100 % is one in per cent.
@@ -102,6 +136,8 @@ class Noise(Strict):
     within_sd: float = Field(gt=0, le=1)
     night_sd: float = Field(gt=0, le=1)
     pair_sd: float | None = Field(default=None, gt=0, le=1)
+    round_sd: float | None = Field(default=None, gt=0, le=1)
+    strata: dict[Stratum, PairNoise] = Field(default_factory=dict)
     argument: Argument
 
 
@@ -133,6 +169,7 @@ class Profile(Strict):
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]
     placement: Placement = Placement()
+    plane: Plane = Plane()
     policy: Policy
     noise: Noise
     link: Link

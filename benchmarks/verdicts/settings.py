@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from append_prefill.analysis.joint import Design, design_of
+from append_prefill.analysis.design import Design, design_of
 from append_prefill.analysis.noise import noise_of, pair_sd_of
 from append_prefill.analysis.power import power_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, log_matrix, usable

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.analysis.joint import ASSUMED_DF, Prior, prior_of
 from append_prefill.analysis.noise import components, pair_sd_of
+from append_prefill.analysis.prior import ASSUMED_DF, Prior, prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord

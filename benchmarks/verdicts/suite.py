@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from append_prefill.analysis.joint import Prior, estimate
+from append_prefill.analysis.joint import estimate
+from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.analysis.verdict.sequential import schedule_of

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis.joint import Part, Prior, design_of, estimate, prior_of, with_nights
+from append_prefill.analysis.design import design_of
+from append_prefill.analysis.joint import Part, estimate
 from append_prefill.analysis.moderation import (
     Spread,
     add,
@@ -13,6 +14,7 @@ from append_prefill.analysis.moderation import (
     scaled,
 )
 from append_prefill.analysis.noise import components
+from append_prefill.analysis.prior import Prior, prior_of, with_nights
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord

@@ -5,7 +5,8 @@ import pytest
 from scipy import optimize, stats
 
 from append_prefill.analysis import power
-from append_prefill.analysis.joint import Prior, design_of, estimate
+from append_prefill.analysis.design import design_of
+from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.power import (
     MAX_STARTS,
     _shift,
@@ -15,6 +16,7 @@ from append_prefill.analysis.power import (
     proportional,
     starts_needed,
 )
+from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.run import NoisePoint, NoiseRecord

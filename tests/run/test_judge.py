@@ -3,7 +3,7 @@
 import random
 from types import SimpleNamespace
 
-from append_prefill.analysis.joint import ASSUMED_DF, prior_of, with_nights
+from append_prefill.analysis.prior import ASSUMED_DF, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.run import NoiseRecord, Void
 from append_prefill.run.judge import judge, noise_for, paired, reference_medians, too_few_valid

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import append_prefill.run.judge as judging
-from append_prefill.analysis.joint import ASSUMED_DF, prior_of
+from append_prefill.analysis.prior import ASSUMED_DF, prior_of
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.records.grounds import Decision, Ground

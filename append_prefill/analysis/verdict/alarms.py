@@ -1,6 +1,6 @@
 """When the parts of the joint test raise an alarm, and when a run passes.
 
-The run's false-alarm rate is split over the four parts by `joint.SHARES` (Bonferroni, so it holds
+The run's false-alarm rate is split over the parts by `design.SHARES` (Bonferroni, so it holds
 whatever their dependence), and among the points by Benjamini & Hochberg's step-up rule, which
 rejects something exactly when Simes' global test does.
 
@@ -18,13 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from append_prefill.analysis.joint import Design, Joint, Part
+from append_prefill.analysis.design import BoolArray, Design
+from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import FloatArray
-
-BoolArray = NDArray[np.bool_]
+from append_prefill.analysis.summary import CONFIDENCE
+from append_prefill.workload.profile import Stratum
 
 NOMINAL = 0.05
 """One-sided rate at which a contrast's place must be slower in absolute terms."""
@@ -38,6 +38,7 @@ class Alarm:
     """
 
     level: BoolArray
+    strata: dict[Stratum, BoolArray]
     slopes: dict[str, BoolArray]
     points: BoolArray
 
@@ -45,8 +46,8 @@ class Alarm:
     def any(self) -> BoolArray:
         """Whether the joint test rejects."""
         found = self.level | self.points.any(axis=-1)
-        for slope in self.slopes.values():
-            found = found | slope
+        for part in (*self.strata.values(), *self.slopes.values()):
+            found = found | part
         return np.asarray(found)
 
 
@@ -75,7 +76,11 @@ def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign
         )
         return np.asarray((sign * part.estimate >= least) & shown)
 
-    by_level = (level.p(sign) <= alpha * shares["level"]) & (sign * level.estimate >= least)
+    def mean(part: Part, share: float) -> BoolArray:
+        said = (part.p(sign) <= alpha * share) & (sign * part.estimate >= least)
+        return np.asarray(said[..., 0])
+
+    strata = {name: mean(part, shares[name]) for name, part in joint.strata.items()}
     slopes = {
         axis: ((part.p(sign) <= alpha * shares[axis]) & there(joint.ends[axis]))[..., 0]
         for axis, part in joint.slopes.items()
@@ -83,17 +88,17 @@ def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign
     points = np.zeros(joint.absolute.estimate.shape, dtype=np.bool_)
     if "points" in shares:
         points = step_up(joint.excess.p(sign), alpha * shares["points"]) & there(joint.absolute)
-    return Alarm(by_level[..., 0], slopes, points)
+    return Alarm(mean(level, shares["level"]), strata, slopes, points)
 
 
-def passes(joint: Joint, *, must_catch: float) -> BoolArray:
-    """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided 95 % intervals
-    of the level and of both far ends are below it.
+def passes(joint: Joint, *, must_catch: float, confidence: float = CONFIDENCE) -> BoolArray:
+    """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided intervals of
+    `confidence` of the level, of the strata and of the far halves of m and L are below it.
 
     Single points are no part of the promise: five launches cannot give it, and each shows its own
     minimum detectable effect.
     """
     most = float(np.log1p(must_catch))
-    parts = [joint.level, *joint.far.values()]
-    uppers = [(part.estimate + part.spread.half_width())[..., 0] for part in parts]
+    parts = [joint.level, *joint.strata.values(), *joint.ends.values()]
+    uppers = [(part.estimate + part.spread.half_width(confidence))[..., 0] for part in parts]
     return np.asarray(np.all(np.stack(uppers) < most, axis=0))

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.change import change_of
+from append_prefill.analysis.design import ALIKE
 from append_prefill.analysis.power import starts_needed
-from append_prefill.analysis.summary import (
-    point_medians,
-    usable,
-)
+from append_prefill.analysis.prior import Prior, prior_of
+from append_prefill.analysis.summary import CONFIDENCE, FloatArray, point_medians, usable
 from append_prefill.analysis.verdict.effects import (
     GROWTH,
+    STRATUM,
     bare_point,
     median_level,
     point_effects,
@@ -28,10 +28,16 @@ from append_prefill.analysis.verdict.effects import (
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides, sides_of
 from append_prefill.analysis.verdict.unjudged import without_verdict
-from append_prefill.analysis.where import regions
-from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity, Region
-from append_prefill.records.run import Comparison, ComparisonKind, NoiseRecord, Start
-from append_prefill.workload.profile import Noise, Policy
+from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity
+from append_prefill.records.run import (
+    Change,
+    Comparison,
+    ComparisonKind,
+    Effect,
+    NoiseRecord,
+    Start,
+)
+from append_prefill.workload.profile import Noise, Plane, Policy
 
 
 def compare(
@@ -40,11 +46,13 @@ def compare(
     *,
     policy: Policy,
     noise: Noise | NoiseRecord,
+    plane: Plane = ALIKE,
     kind: ComparisonKind,
     reference_label: str,
     provenance: str,
     reference_version: str | None = None,
     alpha: float | None = None,
+    pass_confidence: float = CONFIDENCE,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
 ) -> Comparison:
     """Judge the candidate's launches against the reference's; their `side` is not looked at.
@@ -52,15 +60,16 @@ def compare(
     `shown`: both sides' launches whose medians stand as times beside the changes, where those are
     more than are compared (launches of incomplete pairs); by default those that are compared.
 
-    Points are those both measured. `alpha` is the one-sided false-alarm rate of this interim
-    analysis, by default the whole of `policy.false_alarm_rate`; an adaptive run passes what
-    `sequential.plan` gives the interim analysis. `improvement` is symmetric, with a false-alarm
-    rate of its own. Launches that were measured together, blocks alternating, are compared within
+    Points are those both measured. `plane` says how they count and which of them are at the floor.
+    `alpha` is the one-sided false-alarm rate of this interim analysis, by default the whole of
+    `policy.false_alarm_rate`, and `pass_confidence` that of the intervals a pass rests on; an
+    adaptive run passes what its schedule gives the interim analysis. `improvement` is symmetric,
+    with a false-alarm rate of its own. Launches that were measured together are compared within
     their pairs.
 
-    Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
-    intervals of the level and of the effects at the largest m and L are below `must_catch`, and the
-    medians show no slow-down of that size that the compared statistic does not;
+    Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the
+    intervals of the level, of the strata and of the far halves of m and L are below `must_catch`,
+    and the medians show no slow-down of that size that the compared statistic does not;
     `not-comparable` without a common point; else `inconclusive`, so always with fewer than two
     launches on a side, with the study's table as the reference (one value a point) and, across
     sessions, without a known between-session noise.
@@ -105,12 +114,22 @@ def compare(
                 reference_starts=len(sides.reference),
             )
         )
-    judged = joint_test(sides, prior, policy, alpha, nights=nights)
+    times_ms = np.array([times[1][point] for point in sides.points])
+    judged = joint_test(
+        sides,
+        prior,
+        policy,
+        alpha,
+        nights=nights,
+        plane=plane,
+        times_ms=times_ms,
+        pass_confidence=pass_confidence,
+    )
     apart = median_level(sides, policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
         # What may not hide in a pass shows in the medians.
         judged = replace(judged, verdict="inconclusive")
-    surface = surface_effects(sides, judged, policy)
+    surface = surface_effects(sides, judged, policy, times_ms)
     needed = _starts_needed(sides, judged, prior, policy, nights=nights)
     return Comparison(
         reference=reference_label,
@@ -119,6 +138,7 @@ def compare(
         provenance=provenance,
         confirmed=kind == "side-by-side",
         method=Method(
+            statistic="like_samples" if sides.alike else "faster_half",
             paired=paired,
             alpha=alpha,
             min_effect=policy.min_effect,
@@ -127,10 +147,11 @@ def compare(
         ),
         points=point_effects(bare, judged, policy, own_df=sides.own_df),
         surface=surface,
-        mde=surface[0].mde,
+        mde=_least_everywhere(surface),
         starts_needed=needed,
         verdict=judged.verdict,
-        where=_where(sides, judged, policy),
+        where=[],
+        change=_change(sides, judged, policy, times_ms),
         slower_points=_slower_points(sides, judged),
         reason=_ground(sides, judged).model_copy(update={"medians_ratio": apart}),
     )
@@ -145,18 +166,23 @@ def _by_pair(
     return [a[pair] for pair in pairs], [b[pair] for pair in pairs]
 
 
-def _where(sides: Sides, judged: Judged, policy: Policy) -> list[Region]:
+def _change(sides: Sides, judged: Judged, policy: Policy, times_ms: FloatArray) -> Change | None:
     if judged.verdict not in {"regression", "improvement"}:
-        return []
-    joint = judged.joint
-    return regions(
-        sides.points,
-        joint.absolute.estimate,
-        reference_ms=np.exp(sides.reference.mean(axis=0)),
-        level_variance=float(joint.level.spread.variance[0]),
-        residual_variance=float(joint.residual_variance) * sides.per_start,
+        return None
+    return change_of(
+        judged.design,
+        judged.joint,
+        times_ms,
+        per_start=sides.per_start,
         min_effect=policy.min_effect,
     )
+
+
+def _least_everywhere(surface: Sequence[Effect]) -> float | None:
+    """The least effect everywhere that one of the means finds 95 times in 100, if one does."""
+    means: set[Quantity] = {"level", *STRATUM.values()}
+    known = [e.mde for e in surface if e.name in means and e.mde is not None]
+    return min(known, default=None)
 
 
 def _slower_points(sides: Sides, judged: Judged) -> list[tuple[int, int]]:
@@ -173,23 +199,35 @@ def _slower_points(sides: Sides, judged: Judged) -> list[tuple[int, int]]:
 def _starts_needed(
     sides: Sides, judged: Judged, prior: Prior, policy: Policy, *, nights: bool
 ) -> int | None:
-    """Launches per side for `must_catch` to be caught 95 times in 100.
+    """Launches per side for `must_catch` everywhere to be caught 95 times in 100, by the mean over
+    all points or over a stratum, whichever takes fewer.
 
     More than there are if the verdict is inconclusive, since those did not settle it.
     """
     na, nb = len(sides.candidate), len(sides.reference)
     night_sd = (prior.night_sd or 0.0) if nights else 0.0
-    variance = float(judged.joint.level.spread.variance[0]) - 2 * night_sd**2
-    needed = starts_needed(
-        policy.must_catch,
-        float(np.sqrt(max(variance, 0.0) / sides.per_start)),
-        judged.alpha * judged.design.shares["level"],
-        paired=sides.paired,
-        prior_df=prior.level_df(paired=sides.paired),
-        night_sd=night_sd,
-        night_df=prior.night_df if nights else None,
-        min_effect=policy.min_effect,
-    )
+    shares, joint = judged.design.shares, judged.joint
+    means = [(joint.level, shares["level"], prior.level_df(paired=sides.paired))]
+    means += [
+        (part, shares[name], prior.of_stratum(name, paired=sides.paired)[1])
+        for name, part in joint.strata.items()
+    ]
+    enough = []
+    for part, share, known_df in means:
+        variance = float(part.spread.variance[0]) - 2 * night_sd**2
+        enough.append(
+            starts_needed(
+                policy.must_catch,
+                float(np.sqrt(max(variance, 0.0) / sides.per_start)),
+                judged.alpha * share,
+                paired=sides.paired,
+                prior_df=known_df,
+                night_sd=night_sd,
+                night_df=prior.night_df if nights else None,
+                min_effect=policy.min_effect,
+            )
+        )
+    needed = min((number for number in enough if number is not None), default=None)
     if needed is not None and judged.verdict == "inconclusive":
         return max(needed, min(na, nb) + 1)
     return needed
@@ -201,6 +239,7 @@ def _ground(sides: Sides, judged: Judged) -> Ground:
     elif judged.verdict in {"regression", "improvement"}:
         active = judged.slower if judged.verdict == "regression" else judged.faster
         quantities: list[Quantity] = ["level"] if active.level else []
+        quantities += [STRATUM[name] for name, said in active.strata.items() if said]
         quantities += [GROWTH[axis] for axis, said in active.slopes.items() if said]
         ground = Ground(
             code="rejected", quantities=quantities, single_points=bool(active.points.any())

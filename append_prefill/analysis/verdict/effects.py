@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from append_prefill.analysis.joint import Part
+from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.power import PRIOR_WORTH, detectable, proportional
-from append_prefill.analysis.surface import fit_starts
 from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
 from append_prefill.analysis.verdict.joint_test import Judged
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
 from append_prefill.records.run import Effect, PointEffect
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.profile import Policy, Stratum
 
+STRATUM: dict[Stratum, Quantity] = {"floor": "floor_points", "compute": "compute_points"}
 GROWTH: dict[str, Quantity] = {"append": "append_growth", "context": "context_growth"}
 END: dict[str, Quantity] = {"append": "append_end", "context": "context_end"}
 
@@ -55,18 +56,18 @@ def _effect(
     name: Quantity,
     part: Part,
     *,
-    tokens: int | None = None,
     mde: float | None,
     verdict: ComparisonVerdict,
-    reference: float | None = None,
-    candidate: float | None = None,
+    tokens: int | None = None,
+    from_tokens: int | None = None,
 ) -> Effect:
     value, half = float(part.estimate[0]), float(part.spread.half_width()[0])
     return Effect(
         name=name,
         tokens=tokens,
-        reference=reference,
-        candidate=candidate,
+        from_tokens=from_tokens,
+        reference=None,
+        candidate=None,
         ratio=_ratio(value),
         low=_ratio(value - half),
         high=_ratio(value + half),
@@ -76,90 +77,56 @@ def _effect(
     )
 
 
-def _fitted_effects(sides: Sides, overall: ComparisonVerdict) -> list[Effect]:
-    """Floor, cost per new and per cached token of both sides in one form, ratio by a t over
-    launches.
-
-    They explain; the joint test decides. So they are named only in the direction it rejects.
-    """
-    both = np.concatenate([sides.candidate, sides.reference])
-    fitted = fit_starts(sides.points, both)
-    if fitted is None:
-        return []
-    _, fits = fitted
-    count = len(sides.candidate)
-    quantities: dict[Quantity, list[float]] = {
-        "floor": [fit.floor for fit in fits],
-        "new_token": [1e3 * fit.new for fit in fits],
-        "cached_token": [1e3 * fit.cached for fit in fits],
-    }
-    effects = []
-    for name, values in quantities.items():
-        a, b = np.array(values[:count])[:, None], np.array(values[count:])[:, None]
-        if (a > 0).all() and (b > 0).all():
-            part = Part(
-                np.log(a).mean(axis=0) - np.log(b).mean(axis=0), sides.spread(np.log(a), np.log(b))
-            )
-            low = float(part.estimate[0] - part.spread.half_width()[0])
-            high = float(part.estimate[0] + part.spread.half_width()[0])
-            verdict: ComparisonVerdict = "inconclusive"
-            if (overall == "regression" and low > 0) or (overall == "improvement" and high < 0):
-                verdict = overall
-            elif overall == "pass":
-                verdict = "pass"
-            effects.append(
-                _effect(
-                    name,
-                    part,
-                    mde=None,
-                    verdict=verdict,
-                    reference=float(b.mean()),
-                    candidate=float(a.mean()),
-                )
-            )
-        else:
-            # Some launch shows no such cost at all: there is no ratio to speak of.
-            effects.append(
-                Effect(
-                    name=name,
-                    reference=float(b.mean()),
-                    candidate=float(a.mean()),
-                    ratio=None,
-                    low=None,
-                    high=None,
-                    p=None,
-                    mde=None,
-                    verdict="inconclusive",
-                )
-            )
-    return effects
+def _with_times(effect: Effect, timed: Part, row: FloatArray, times_ms: FloatArray) -> Effect:
+    """The effect in milliseconds, too: `row` are its points' weights, `timed` the mean by time."""
+    mean_ms = float(row @ times_ms / row.sum())
+    value, half = float(timed.estimate[0]), float(timed.spread.half_width()[0])
+    ratios = [_ratio(x) for x in (value, value - half, value + half)]
+    delta, low, high = (None if x is None else mean_ms * (x - 1) for x in ratios)
+    return effect.model_copy(
+        update={
+            "reference": mean_ms,
+            "candidate": None if delta is None else mean_ms + delta,
+            "delta_ms": delta,
+            "low_ms": low,
+            "high_ms": high,
+        }
+    )
 
 
-def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect]:
-    joint, shares = judged.joint, judged.design.shares
+def surface_effects(
+    sides: Sides, judged: Judged, policy: Policy, times_ms: FloatArray
+) -> list[Effect]:
+    """The joint test's quantities, in its order; `times_ms` is the reference's TTFT by point."""
+    joint, design, shares = judged.joint, judged.design, judged.design.shares
     active = judged.faster if judged.verdict == "improvement" else judged.slower
     alpha, least = judged.alpha, policy.min_effect
     own_df = sides.own_df
-    effects = [
-        _effect(
-            "level",
-            joint.level,
-            mde=_mde(joint.level, alpha * shares["level"], least, own_df),
-            verdict=judged.part_verdict(bool(active.level), joint.level, policy.must_catch),
-            reference=float(np.exp(sides.reference.mean())),
-            candidate=float(np.exp(sides.candidate.mean())),
+
+    def mean(name: Quantity, part: Part, share: float, said: bool) -> Effect:
+        mde = _mde(part, alpha * share, least, own_df)
+        return _effect(
+            name, part, mde=mde, verdict=judged.part_verdict(said, part, policy.must_catch)
         )
-    ]
-    for slope in judged.design.slopes:
-        excess, far = joint.slopes[slope.axis], joint.far[slope.axis]
+
+    level = mean("level", joint.level, shares["level"], bool(active.level))
+    effects = [_with_times(level, joint.timed["level"], design.weights, times_ms)]
+    for stratum, part in joint.strata.items():
+        effect = mean(STRATUM[stratum], part, shares[stratum], bool(active.strata[stratum]))
+        group = design.strata[stratum]
+        append = [p.append_tokens for p, there in zip(design.points, group, strict=True) if there]
+        where = {"tokens": max(append), "from_tokens": min(append)}
+        effect = effect.model_copy(update=where)
+        effects.append(
+            _with_times(effect, joint.timed[stratum], group.astype(np.float64), times_ms)
+        )
+    for slope in design.slopes:
+        excess, end = joint.slopes[slope.axis], joint.ends[slope.axis]
         rejected = bool(active.slopes[slope.axis])
         mde = _mde(excess, alpha * shares[slope.axis], 0.0, own_df)
         # An effect in proportion to the tokens shows only `lever` of itself as excess; and a
         # place must be slower in absolute terms as well.
-        mde_far = _larger(
-            proportional(mde, slope.lever),
-            _mde(joint.ends[slope.axis], NOMINAL, least, own_df),
-        )
+        mde_end = _larger(proportional(mde, slope.lever), _mde(end, NOMINAL, least, own_df))
         effects.append(
             _effect(
                 GROWTH[slope.axis],
@@ -168,16 +135,16 @@ def surface_effects(sides: Sides, judged: Judged, policy: Policy) -> list[Effect
                 verdict=judged.part_verdict(rejected, excess, policy.must_catch),
             )
         )
-        effects.append(
-            _effect(
-                END[slope.axis],
-                far,
-                tokens=slope.tokens,
-                mde=mde_far,
-                verdict=judged.part_verdict(rejected, far, policy.must_catch),
-            )
+        effect = _effect(
+            END[slope.axis],
+            end,
+            tokens=slope.tokens,
+            from_tokens=slope.from_tokens,
+            mde=mde_end,
+            verdict=judged.part_verdict(rejected, end, policy.must_catch),
         )
-    return effects + _fitted_effects(sides, judged.verdict)
+        effects.append(_with_times(effect, joint.timed[slope.axis], slope.end, times_ms))
+    return effects
 
 
 def median_level(sides: Sides, policy: Policy) -> float | None:
@@ -216,6 +183,7 @@ def point_effects(
     )
     named = (named | active.points) & bool(active.any)
     half = joint.absolute.spread.half_width()
+    pass_half = joint.absolute.spread.half_width(judged.pass_confidence)
     effects = []
     for effect in bare:
         if effect.point not in judged.design.points:
@@ -227,7 +195,7 @@ def point_effects(
         verdict: ComparisonVerdict = "inconclusive"
         if named[at]:
             verdict = judged.verdict
-        elif high < np.log1p(policy.must_catch):
+        elif value + pass_half[at] < np.log1p(policy.must_catch):
             verdict = "pass"
         judgement = {
             "ratio": _ratio(value),

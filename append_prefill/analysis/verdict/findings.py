@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
 from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.summary import start_medians
 from append_prefill.analysis.verdict.gates import Gated, gate
+from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import FindingGround
 from append_prefill.records.run import Finding, Start
-from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
 
 def judge_finding(
     spec: Spec,
     inputs: Inputs,
-    reference: Mapping[Point, float] | None,
+    against: Against | None,
     before: Inputs | None = None,
 ) -> Finding:
     """One finding: measured, and held against the profile's bound.
@@ -33,7 +31,7 @@ def judge_finding(
     """
     profile = inputs.profile
     bound = profile.bound_of(spec.id)
-    medians = {p: float(np.exp(np.log(list(v.values())).mean())) for p, v in inputs.cells.items()}
+    ratio = None if against is None else against.ratio_of(inputs.cells)
     measured: Measured | None = None
     try:
         measured = spec.measure(inputs)
@@ -47,7 +45,7 @@ def judge_finding(
         gated = Gated("not-applicable", FindingGround(code="no-meaning"))
     elif measured is not None:
         stood = _measured_before(spec, before)
-        gated = gate(measured, bound, medians, reference, profile.policy, before=stood)
+        gated = gate(measured, bound, ratio, profile.policy, before=stood)
     elif bound.limit is None:
         lacking = gated.ground.text
         gated = Gated("not-applicable", FindingGround(code="not-gated", text=lacking))
@@ -80,15 +78,15 @@ def judge_findings(
     starts: Sequence[Start],
     profile: Profile,
     *,
-    reference: Mapping[Point, float] | None,
+    against: Against | None,
     kv_bytes_per_token: int | None,
     link_gb_per_s: float,
     before: Sequence[Start] = (),
 ) -> list[Finding]:
     """Every finding of the study, then the profile's own, judged on the candidate's launches.
 
-    `reference`: median TTFT in ms by point of the run compared with, or None; `before`: its
-    launches, as candidate, where it has any. Both only serve to tell a regime shift, new or
+    `against`: the run compared with, or None; `before`: its launches, as candidate, where it has
+    any. Both only serve to tell a regime shift, new or
     standing, from a broken finding. `link_gb_per_s`: the profile's link.
     """
 
@@ -96,4 +94,4 @@ def judge_findings(
         return Inputs(some, start_medians(some), profile, kv_bytes_per_token, link_gb_per_s)
 
     own, other = inputs(starts), inputs(before)
-    return [judge_finding(spec, own, reference, other) for spec in findings_of(profile)]
+    return [judge_finding(spec, own, against, other) for spec in findings_of(profile)]

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.analysis.joint import Design, Joint, Part, Prior, design_of, estimate
+from append_prefill.analysis.design import Design, design_of
+from append_prefill.analysis.joint import Joint, Part, estimate
+from append_prefill.analysis.moderation import FloatArray
+from append_prefill.analysis.prior import Prior
+from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.profile import Plane, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Judged:
     faster: Alarm
     verdict: ComparisonVerdict
     alpha: float
+    pass_confidence: float
 
     @property
     def sign(self) -> int:
@@ -31,14 +36,35 @@ class Judged:
     def part_verdict(self, rejected: bool, part: Part, must_catch: float) -> ComparisonVerdict:
         if rejected and self.verdict in {"regression", "improvement"}:
             return self.verdict
-        upper = float(part.estimate[0] + part.spread.half_width()[0])
+        upper = float(part.estimate[0] + part.spread.half_width(self.pass_confidence)[0])
         return "pass" if upper < np.log1p(must_catch) else "inconclusive"
 
 
-def joint_test(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: bool) -> Judged:
-    design = design_of(sides.points)
+def joint_test(
+    sides: Sides,
+    prior: Prior,
+    policy: Policy,
+    alpha: float,
+    *,
+    nights: bool,
+    plane: Plane,
+    times_ms: FloatArray,
+    pass_confidence: float = CONFIDENCE,
+) -> Judged:
+    """The joint test of both sides in both directions; `times_ms` is the reference's TTFT by point.
+
+    `pass_confidence`: of the two-sided intervals that a pass rests on.
+    """
+    design = design_of(sides.points, plane)
     joint = estimate(
-        sides.candidate, sides.reference, design, prior, nights=nights, paired=sides.paired
+        sides.candidate,
+        sides.reference,
+        design,
+        prior,
+        nights=nights,
+        paired=sides.paired,
+        within=sides.within,
+        times_ms=times_ms,
     )
     least = policy.min_effect
     slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1)
@@ -48,8 +74,8 @@ def joint_test(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nigh
         verdict = "regression"
     elif bool(faster.any):
         verdict = "improvement"
-    elif bool(passes(joint, must_catch=policy.must_catch)):
+    elif bool(passes(joint, must_catch=policy.must_catch, confidence=pass_confidence)):
         verdict = "pass"
     else:
         verdict = "inconclusive"
-    return Judged(joint, design, slower, faster, verdict, alpha)
+    return Judged(joint, design, slower, faster, verdict, alpha, pass_confidence)

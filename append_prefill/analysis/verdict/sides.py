@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.moderation import Spread, own_spread, paired_spread
+from append_prefill.analysis.rounds import alike, launch_figures, pair_figures
 from append_prefill.analysis.summary import FloatArray, log_matrix, log_median
 from append_prefill.records.run import Start
 from append_prefill.workload.points import Point
@@ -17,9 +18,11 @@ from append_prefill.workload.points import Point
 class Sides:
     """The compared statistic on the log scale, shape (launches, points), without NaN.
 
-    `points` are those of the joint test. `paired`: row k of both sides was measured together.
-    `candidate_medians` and `reference_medians`: log medians of the same launches and points.
-    `left_out_*`: launches and points that had holes.
+    `points` are those of the joint test. `paired`: row k of both sides was measured together, and
+    their difference is what is compared; `alike`: it is made of like samples. `within`: covariance
+    of the mean difference that the scatter inside launches gives, shape (points, points), None
+    where a launch has too few blocks to tell. `candidate_medians` and `reference_medians`: log
+    medians of the same launches and points. `left_out_*`: launches and points that had holes.
     """
 
     candidate: FloatArray
@@ -28,6 +31,8 @@ class Sides:
     reference_medians: FloatArray
     points: tuple[Point, ...]
     paired: bool
+    alike: bool
+    within: FloatArray | None
     left_out_starts: int
     left_out_points: int
 
@@ -92,10 +97,25 @@ def sides_of(
 
     `paired`: the k-th launches of both sides are a pair, so a hole in one takes the other, too.
     """
-    a, b = log_matrix(candidate, points), log_matrix(reference, points)
+    figures_b = [launch_figures(start, points) for start in reference]
+    b = _table([figures.values for figures in figures_b], points)
+    like = paired and all(alike(*pair) for pair in zip(candidate, reference, strict=True))
+    if paired:
+        pairs = [pair_figures(*pair, points) for pair in zip(candidate, reference, strict=True)]
+        a = b + _table([figures.values for figures in pairs], points)
+    else:
+        figures_a = [launch_figures(start, points) for start in candidate]
+        a = _table([figures.values for figures in figures_a], points)
     rows_a, rows_b, columns = complete(a, b)
     if paired:
         rows_a = rows_b = [row for row in rows_a if row in rows_b]
+        within = _mean_error([pairs[row].covariance for row in rows_a], columns)
+    else:
+        errors = [
+            _mean_error([figures[row].covariance for row in rows], columns)
+            for figures, rows in ((figures_a, rows_a), (figures_b, rows_b))
+        ]
+        within = None if errors[0] is None or errors[1] is None else errors[0] + errors[1]
     cut_a, cut_b = np.ix_(rows_a, columns), np.ix_(rows_b, columns)
     return Sides(
         a[cut_a],
@@ -104,6 +124,23 @@ def sides_of(
         log_matrix(reference, points, log_median)[cut_b],
         tuple(points[column] for column in columns),
         paired,
+        like,
+        within,
         left_out_starts=len(a) + len(b) - len(rows_a) - len(rows_b),
         left_out_points=len(points) - len(columns),
     )
+
+
+def _table(rows: Sequence[FloatArray], points: Sequence[Point]) -> FloatArray:
+    return np.array(rows).reshape(len(rows), len(points))
+
+
+def _mean_error(
+    covariances: Sequence[FloatArray | None], columns: Sequence[int]
+) -> FloatArray | None:
+    """Covariance of the mean of independent launches, at `columns`; None if one is not known."""
+    known = [covariance for covariance in covariances if covariance is not None]
+    if not known or len(known) < len(covariances):
+        return None
+    mean = np.sum(known, axis=0) / len(known) ** 2
+    return np.asarray(mean[np.ix_(columns, columns)])

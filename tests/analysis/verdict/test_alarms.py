@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis.joint import SHARES, Design, Joint, Part, Slope
+from append_prefill.analysis.design import SHARES, Design, Slope
+from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import Spread
 from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes, step_up
 from append_prefill.workload.points import Point

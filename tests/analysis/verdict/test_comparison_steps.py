@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.verdict import comparison
 from append_prefill.analysis.verdict.alarms import Alarm
 from append_prefill.analysis.verdict.comparison import compare

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis.joint import SHARES, Part, Prior
+from append_prefill.analysis.design import SHARES
+from append_prefill.analysis.joint import Part
 from append_prefill.analysis.moderation import Spread, own_spread
 from append_prefill.analysis.power import detectable
+from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.verdict import effects as module
 from append_prefill.analysis.verdict.alarms import NOMINAL, Alarm
 from append_prefill.analysis.verdict.comparison import compare

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis.joint import Part, design_of, prior_of
+from append_prefill.analysis.design import design_of
+from append_prefill.analysis.joint import Part
 from append_prefill.analysis.moderation import Spread
+from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict import joint_test as module
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides

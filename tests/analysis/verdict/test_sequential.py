@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.joint import Prior, design_of, estimate
+from append_prefill.analysis.design import design_of
+from append_prefill.analysis.joint import estimate
+from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.sequential import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from append_prefill.analysis.joint import prior_of
+from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.records.run import NoiseRecord

@@ -1,0 +1,114 @@
+"""What is known of the noise before a run: a profile's assumption, or stored A/A runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from append_prefill.analysis.moderation import PRIOR_DF_MAX
+from append_prefill.records.grounds import NoiseSource
+from append_prefill.records.run import NoiseRecord
+from append_prefill.workload.profile import Noise, Stratum
+
+ASSUMED_DF = 1.0
+"""Degrees of freedom of a profile's assumed scatter of launches and pairs: a guess counts like two
+launches. Simulated at one alarm in 100: with the assumption a third of the truth 0.5, 1.2 and 1.0
+false alarms in 100 at 2, 3 and 5 pairs; with four degrees 4.2, 2.6 and 1.4. What it costs where the
+assumption is right: +3 % at a pair's sd of 0.8 % is found by three pairs 75 times in 100 and not
+93; by five always (the table of `benchmarks.assumption`)."""
+
+ASSUMED_NIGHT_DF = 2.0
+"""Degrees of freedom of an assumed scatter of sessions. Nothing that a run measures can correct it,
+so it needs the margin itself: at a third of the truth and one alarm in 100, two degrees give 0.4
+false alarms in 100 and four give 9 (a t quantile of 8.1 or 4.0 over three)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of the noise beforehand, relative standard deviations; None: nothing.
+
+    `pair_sd` is what a pair's ratio scatters by beyond what its rounds explain; `strata` the same
+    over the points of one stratum, on as many degrees of freedom.
+
+    `night_error` is the variance that the launches of a stored session give to that session's mean.
+    It was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
+    """
+
+    start_sd: float | None
+    start_df: float
+    night_sd: float | None
+    night_df: float
+    source: NoiseSource
+    night_error: float = 0.0
+    pair_sd: float | None = None
+    pair_df: float = 0.0
+    strata: Mapping[Stratum, float] = field(default_factory=dict)
+
+    def of_stratum(self, name: Stratum, *, paired: bool) -> tuple[float | None, float]:
+        """Sd of a pair's log ratio over the points of a stratum, and its degrees of freedom.
+
+        That of the level where the stratum's own is not known, or launches are not paired.
+        """
+        sd = self.strata.get(name) if paired else None
+        if sd is None:
+            return self.level_sd(paired=paired), self.level_df(paired=paired)
+        return sd, self.pair_df
+
+    def level_sd(self, *, paired: bool) -> float | None:
+        """Sd of a launch's level, or of a pair's log ratio."""
+        return self.pair_sd if paired else self.start_sd
+
+    def level_df(self, *, paired: bool) -> float:
+        """Degrees of freedom `level_sd` is worth; 0 where it is not known."""
+        if self.level_sd(paired=paired) is None:
+            return 0.0
+        return self.pair_df if paired else self.start_df
+
+
+def prior_of(noise: Noise | NoiseRecord) -> Prior:
+    """A profile's assumption or a stored A/A record, with the degrees of freedom it is worth."""
+    if isinstance(noise, Noise):
+        return Prior(
+            noise.start_sd,
+            ASSUMED_DF,
+            noise.night_sd,
+            ASSUMED_NIGHT_DF,
+            NoiseSource(kind="profile"),
+            pair_sd=noise.pair_sd,
+            pair_df=ASSUMED_DF,
+            strata={name: known.pair_sd for name, known in noise.strata.items()},
+        )
+    df = float(noise.starts - noise.nights)
+    if noise.night_assumed:
+        night_df, error = ASSUMED_NIGHT_DF, 0.0
+    else:
+        night_df = float(noise.nights - 1)
+        error = (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1)
+    return Prior(
+        noise.start_sd if df >= 1 else None,
+        min(df, PRIOR_DF_MAX),
+        noise.night_sd if night_df >= 1 else None,
+        night_df,
+        NoiseSource(
+            kind="stored",
+            starts=noise.starts,
+            nights=noise.nights,
+            night_assumed=noise.night_assumed,
+        ),
+        error,
+        pair_sd=noise.pair_sd,
+        pair_df=min(float(noise.pairs), PRIOR_DF_MAX),
+        strata={
+            name: known.pair_sd for name, known in noise.strata.items() if known.pair_sd is not None
+        },
+    )
+
+
+def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:
+    """`record` with the profile's assumption of how sessions differ, if it does not know itself.
+
+    A record of one day does not. The assumption has the few degrees of freedom it is worth.
+    """
+    if record.night_sd is not None:
+        return record
+    return record.model_copy(update={"night_sd": assumed.night_sd, "night_assumed": True})

@@ -1,0 +1,84 @@
+"""Variance components are found again where they were planted."""
+
+import numpy as np
+import pytest
+
+from append_prefill.analysis.components import components_of, pairs_of
+from append_prefill.workload.points import Point
+from tests.analysis.factory import start
+
+POINTS = [Point(512, m) for m in (32, 64, 128, 256, 512, 1024)]
+ALL = np.ones(len(POINTS), dtype=bool)
+
+
+def planted(count=60, rounds=12, *, pair=0.01, block=0.03, request=0.1, shared=True, seed=1):
+    """Pairs of launches; blocks' states are common to both sides if `shared`."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for index in range(count):
+        state = block * rng.normal(size=(2, rounds, 1))
+        if shared:
+            state[1] = state[0]
+        log = 3 + state + request * rng.normal(size=(2, rounds, len(POINTS)))
+        log[0] += pair * rng.normal()
+        sides = []
+        for side, table in zip(("candidate", "reference"), log, strict=True):
+            values = {p: list(np.exp(c)) for p, c in zip(POINTS, table.T, strict=True)}
+            made = start(index, values, side=side).model_copy(
+                update={"pair": index, "interleaved": True, "alternated": "sample"}
+            )
+            sides.append(made)
+        pairs.append(tuple(sides))
+    return pairs
+
+
+def test_a_plan_can_rest_on_pair_and_round() -> None:
+    """A pair's ratio scatters by pair_sd^2 + round_sd^2 / rounds, at any number of rounds."""
+    found = components_of(planted(400, 8), POINTS, ALL)
+    more = components_of(planted(400, 32, seed=2), POINTS, ALL)
+    assert found.pair_sd == pytest.approx(0.01, rel=0.4)
+    assert more.pair_sd == pytest.approx(0.01, rel=0.15)
+    # The middle half of 2 * 0.1^2 over 6 points, 1.19 times as variable as a mean.
+    assert found.round_sd == pytest.approx(np.sqrt(1.19 * 2 * 0.01 / 6), rel=0.1)
+    assert more.round_sd == pytest.approx(found.round_sd, rel=0.1)
+
+
+def test_request_and_block_are_told_apart() -> None:
+    found = components_of(planted(), POINTS, ALL)
+    assert found.request_sd == pytest.approx(0.1, rel=0.03)
+    assert found.block_sd == pytest.approx(0.03, rel=0.2)
+    assert found.launch_point_sd < 0.012
+    still = components_of(planted(block=0.0), POINTS, ALL)
+    assert still.block_sd < 0.01
+
+
+def test_a_stratum_is_told_by_its_own_points() -> None:
+    pairs = planted()
+    for pair in pairs:
+        for made in pair:
+            for series in made.series:
+                if series.append_tokens >= 512:  # a third of the scatter
+                    log = np.log(series.ttft_ms)
+                    series.ttft_ms = list(np.exp(3 + (log - 3) / 3))
+    m = np.array([p.append_tokens for p in POINTS])
+    floor, compute = (components_of(pairs, POINTS, group) for group in (m < 512, m >= 512))
+    assert floor.request_sd == pytest.approx(0.1, rel=0.05)
+    assert compute.request_sd == pytest.approx(0.033, rel=0.1)
+
+
+def test_one_pair_tells_nothing_and_two_do() -> None:
+    assert set(components_of(planted(1), POINTS, ALL).model_dump().values()) == {None}
+    assert components_of(planted(2), POINTS, ALL).pair_sd is not None
+
+
+def test_too_few_rounds_tell_of_pairs_alone() -> None:
+    found = components_of(planted(5, 2), POINTS, ALL)
+    assert found.pair_sd is not None
+    assert found.round_sd is None
+
+
+def test_only_whole_pairs_that_were_up_together_count() -> None:
+    ((a, b), (c, d), (e, f)) = planted(3)
+    apart = d.model_copy(update={"interleaved": False})
+    failed = f.model_copy(update={"failure": "died"})
+    assert [pair[0].index for pair in pairs_of([[a, b, c, apart], [e, failed]])] == [0]

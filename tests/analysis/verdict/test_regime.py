@@ -1,0 +1,57 @@
+"""Ratios of some points' mean TTFT against another run, with their intervals."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from append_prefill.analysis.verdict.regime import Against
+from append_prefill.workload.points import Point
+
+A, B = Point(512, 32), Point(512, 64)
+OWN = {A: {0: 10.0, 1: 12.0, 2: 11.0}, B: {0: 20.0, 1: 24.0, 2: 22.0}}
+OTHER = {A: {0: 20.0, 1: 24.4, 2: 21.0}, B: {0: 40.0, 1: 48.0, 2: 45.0}}
+
+
+def test_pairs_are_compared_within_themselves():
+    found = Against(OTHER, {}, paired=True).ratio_of(OWN)([A, B])
+    logs = np.log([30 / 60, 36 / 72.4, 33 / 66])
+    half = stats.t.ppf(0.995, 2) * logs.std(ddof=1) / np.sqrt(3)
+    assert found.value == pytest.approx(np.exp(logs.mean()))
+    assert found.low == pytest.approx(np.exp(logs.mean() - half))
+    assert found.high == pytest.approx(np.exp(logs.mean() + half))
+
+
+def test_launches_of_another_session_are_not_pairs_and_sessions_differ():
+    apart = Against(OTHER, {}).ratio_of(OWN)([A])
+    nights = Against(OTHER, {}, night_sd=0.1).ratio_of(OWN)([A])
+    paired = Against(OTHER, {}, paired=True).ratio_of(OWN)([A])
+    assert nights.value == pytest.approx(apart.value) == pytest.approx(paired.value)
+    assert nights.low < apart.low < paired.low
+    assert paired.high < apart.high < nights.high
+
+
+def test_a_table_has_no_scatter_of_its_own():
+    found = Against({}, {A: 20.0, B: 40.0}).ratio_of(OWN)([A, B])
+    logs = np.log(np.array([30.0, 36.0, 33.0]) / 60)
+    half = stats.t.ppf(0.995, 2) * logs.std(ddof=1) / np.sqrt(3)
+    assert found.value == pytest.approx(np.exp(logs.mean()))
+    assert found.low == pytest.approx(np.exp(logs.mean() - half))
+
+
+@pytest.mark.parametrize(
+    ("own", "against", "points"),
+    [
+        ({A: {0: 10.0, 1: 11.0}}, Against(OTHER, {}), [A, B]),
+        (OWN, Against({A: OTHER[A]}, {}), [A, B]),
+        (OWN, Against({}, {A: 20.0}), [A, B]),
+        (OWN, Against(OTHER, {}), []),
+        (OWN, Against({A: {7: 20.0}, B: {8: 20.0}}, {}), [A, B]),
+    ],
+)
+def test_what_one_side_lacks_has_no_ratio(own, against, points):
+    assert against.ratio_of(own)(points) is None
+
+
+def test_one_launch_gives_no_interval():
+    found = Against({A: {0: 20.0}}, {}, paired=True).ratio_of(OWN)([A])
+    assert (found.value, found.low, found.high) == (pytest.approx(0.5), None, None)
