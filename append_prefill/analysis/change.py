@@ -155,8 +155,11 @@ class _Plane:
         return self._part(region, row > 0, (part, timed), mean_ms, CONFIDENCE)
 
     def picked(self, where: BoolArray) -> ChangeIn:
-        """Points that the fit has picked: their mean, with an interval that bears as many choices
-        as there are points (Bonferroni).
+        """Points that the fit has picked: their mean.
+
+        One that was picked because it moved most has an interval that bears as many choices as
+        there are points (Bonferroni). Several are picked by their sign, which a mean that is worth
+        a name leaves little choice about.
         """
         weights = self.design.weights * where
         row = weights / weights.sum()
@@ -169,7 +172,8 @@ class _Plane:
             )
             for row in (row, by_time)
         )
-        confidence = 1 - (1 - CONFIDENCE) / len(self.design.points)
+        choices = len(self.design.points) if where.sum() == 1 else 1
+        confidence = 1 - (1 - CONFIDENCE) / choices
         mean_ms = float(row @ self.times_ms)
         return self._part("points", where, (part, timed), mean_ms, confidence)
 

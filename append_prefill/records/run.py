@@ -352,8 +352,8 @@ class ChangeIn(Record):
 
     `region` is a part that was fixed beforehand (see `Effect`: `level` is everywhere, `floor` and
     `compute` the strata, `append_end` and `context_end` the far halves of m and L), or `points`:
-    the `points` (L, m) that the model says moved one way, the interval widened for their having
-    been picked. `ratio` is the mean over the points on the log scale, `delta_ms` over their times.
+    the `points` (L, m) that the model says moved one way; the interval of a single one is widened
+    for its having been picked. `ratio` is the mean over the points on the log scale, `delta_ms` over their times.
     `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it where that tells
     the part from the rest, else null.
     """
