@@ -4,11 +4,13 @@
     python -m benchmarks.placement_noise [FILE...]
 
 prints, for the committed measurements or the files given, what a pair of launches of one version
-scatters by under each arm, which part of that is whose (request, block, launch with point, launch),
-the effect that a t-test on the pairs finds 95 times in 100 at one false alarm in 100, and what the
-slowed arms show of a slow-down that is there. A pair is summed up twice: by the levels of its sides
-(mean over points of the faster half), and by the median of the differences of like samples (same
-round, same point), which an alternation by sample is for.
+scatters by under each arm, which part of that is whose (`append_prefill.analysis.components`: round
+and pair, request, block, launch with point, launch), the effect that a t-test on the pairs finds 95
+times in 100 at one false alarm in 100, and what the slowed arms show of a slow-down that is there.
+A pair is summed up twice: by the levels of its sides (mean over points of the faster half), and by
+the middle half of the differences of like samples (same round, same point), which an alternation by
+sample is for; the components are of the one that the suite would take. Beneath stands how
+`append-prefill plan` would split ten minutes with that noise stored.
 """
 
 from __future__ import annotations
@@ -18,38 +20,35 @@ import gzip
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize, stats
 
-from append_prefill.analysis.summary import faster_half
+from append_prefill.analysis.components import Pair, components_of
+from append_prefill.analysis.design import BoolArray, strata_of
+from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.power import detectable, side_by_side
+from append_prefill.analysis.rounds import pair_figures
+from append_prefill.analysis.split import Costs, for_minutes
 from append_prefill.records.run import Start
 from append_prefill.records.store import read_starts
+from append_prefill.report.format import plural
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import (
+    Alternation,
+    Profile,
+    load_profile,
+    shipped_profiles,
+)
+from benchmarks import packs
+from benchmarks.packs import Pack
 
-Array = NDArray[np.float64]
-
-DATA = Path(__file__).parent / "data"
-SIDES = ("candidate", "reference")
-# Up to here TTFT is at its floor on an H100 or H200 (0.5.17, prefill graphs), from 512 on it grows.
-FLOOR_TOKENS = 308
-FALSE_ALARM_RATE, POWER, BUDGET_S = 0.01, 0.95, 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Components:
-    """Standard deviations of log TTFT."""
-
-    request: float
-    block: float
-    launch_point: float
-    launch: float
+FALSE_ALARM_RATE, BUDGET_S = 0.01, 600.0
 
 
-def pack(folder: Path) -> dict[str, Any]:
+def pack(folder: Path) -> Pack:
     """The launches of one `benchmarks.placement` run: every block's samples, arm and cores."""
     starts = [s for s in read_starts(folder) if s.failure is None and s.measured_s is not None]
     points = sorted({series.point for start in starts for series in start.series})
@@ -93,160 +92,135 @@ def _packed(start: Start, points: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def tables(data: dict[str, Any], arm: str) -> Array:
-    """Log TTFT under one arm, shape (pairs, 2, blocks, points); NaN where a sample is invalid.
-
-    Pairs that lack a side are left out, and blocks beyond what every launch has.
-    """
-    by_pair: dict[int, dict[str, list[list[float]]]] = {}
-    for launch in data["launches"]:
-        rows = [
-            [math.nan if x is None else math.log(x) for x in block["ttft_ms"]]
-            for block in launch["blocks"]
-            if block["arm"] == arm
-        ]
-        by_pair.setdefault(launch["pair"], {})[launch["side"]] = rows
-    whole = [[sides[s] for s in SIDES] for _, sides in sorted(by_pair.items()) if len(sides) == 2]
-    count = min(len(rows) for sides in whole for rows in sides)
-    return np.array([[rows[:count] for rows in sides] for sides in whole])
+def profile_of(data: Pack) -> Profile:
+    """The shipped profile whose points were measured."""
+    points = set(packs.points_of(data))
+    for name in shipped_profiles():
+        if set((profile := load_profile(name)).points) == points:
+            return profile
+    raise SystemExit("no shipped profile has these points")
 
 
-def levels(table: Array) -> Array:
-    """The compared statistic (mean of the faster half), averaged over points: (pairs, 2)."""
-    figures = np.full((*table.shape[:2], table.shape[3]), math.nan)
-    for index in np.ndindex(figures.shape):
-        samples = table[index[0], index[1], :, index[2]]
-        figures[index] = faster_half(samples[~np.isnan(samples)])
-    return figures.mean(axis=-1)
+def figures(pairs: Sequence[Pair], points: Sequence[Point], by: Alternation) -> list[float]:
+    """Log ratio of each pair over `points`: by levels (`block`), or by like samples."""
+
+    def summed(start: Start) -> Start:
+        return start.model_copy(update={"alternated": by})
+
+    return [
+        float(np.nanmean(pair_figures(summed(one), summed(other), points).values))
+        for one, other in pairs
+    ]
 
 
-def differences(table: Array) -> Array:
-    """Log ratio of the sides of each pair, from like samples: (pairs,)."""
-    return np.array([np.nanmedian(pair[0] - pair[1]) for pair in table])
+def rms(values: Sequence[float]) -> float:
+    """Scatter of A/A ratios: with one version on both sides the mean is known to be 0."""
+    return math.sqrt(float(np.square(values).mean()))
 
 
-def rounds_sd(table: Array) -> float:
-    """Sd of a round's mean difference between the sides, inside pairs."""
-    means = np.ma.masked_invalid(table[:, 0] - table[:, 1]).mean(axis=2)
-    centred = means - means.mean(axis=1, keepdims=True)
-    return math.sqrt(float((centred**2).sum()) / (int(centred.count()) - len(table)))
-
-
-def components_of(table: Array) -> Components:
-    """By moments, from a two-way layout (blocks by points) inside each launch.
-
-    `block` is common to all points of a block, `launch_point` to all blocks of a point within a
-    launch, `launch` to all of a launch's samples, as its pair shows it: half the variance of the
-    difference of the sides, less what its rounds give to it (a block's part cancels there as far as
-    both sides share it). Cut at 0. Formulas: Searle, Casella & McCulloch, Variance Components
-    (1992), section 4.4.
-    """
-    blocks, points = table.shape[2:]
-    filled = np.where(np.isnan(table), np.nanmedian(table, axis=2, keepdims=True), table)
-    by_block = filled.mean(axis=3, keepdims=True)
-    by_point = filled.mean(axis=2, keepdims=True)
-    grand = filled.mean(axis=(2, 3), keepdims=True)
-    residual = filled - by_block - by_point + grand
-    launches = table.shape[0] * 2
-    request = float((residual**2).sum()) / (launches * (blocks - 1) * (points - 1))
-    mean_square = float(((by_block - grand) ** 2).sum()) / (launches * (blocks - 1))
-    block = max(0.0, mean_square - request / points)
-    # Between the sides of a pair, so that what a point takes cancels.
-    gaps = (by_point[:, 0] - by_point[:, 1])[:, 0]
-    level = gaps.mean(axis=1, keepdims=True)
-    pairs = len(gaps)
-    centred = gaps - level - gaps.mean(axis=0, keepdims=True) + gaps.mean()
-    between = float((centred**2).sum()) / ((pairs - 1) * (points - 1)) / 2
-    launch_point = max(0.0, between - request / blocks)
-    of_levels = float(level.var(ddof=1)) / 2
-    launch = max(0.0, of_levels - rounds_sd(table) ** 2 / blocks / 2)
-    return Components(*(math.sqrt(v) for v in (request, block, launch_point, launch)))
-
-
-def detectable(sd: float, pairs: int) -> float:
-    """The relative effect that a two-sided t-test on `pairs` pairs finds at `POWER`.
-
-    `sd` is that of a pair's log ratio; what is printed is as uncertain as it is.
-    """
+def seen(sd: float, pairs: int) -> str:
+    """The effect in % that a two-sided t-test on `pairs` pairs finds, whose log ratios scatter by
+    `sd`; what is printed is as uncertain as that is."""
     if pairs < 2:
-        return math.nan
-    limit = float(stats.t.ppf(1 - FALSE_ALARM_RATE / 2, pairs - 1))
-
-    def missing(shift: float) -> float:
-        return float(stats.nct.sf(limit, pairs - 1, shift)) - POWER
-
-    return math.expm1(float(optimize.brentq(missing, 0.0, 200.0)) * sd / math.sqrt(pairs))
+        return "–"
+    effect = detectable(sd / math.sqrt(pairs), pairs - 1, FALSE_ALARM_RATE / 2)
+    return "–" if effect is None else f"{100 * effect:.1f}"
 
 
-def seconds(data: dict[str, Any], arm: str) -> tuple[float, float]:
-    """Of one pair: to launch and warm up (wall clock), and to take one arm's blocks."""
-    fixed, taken = [], []
-    pairs = {launch["pair"] for launch in data["launches"]}
-    for pair in sorted(pairs):
-        sides = [launch for launch in data["launches"] if launch["pair"] == pair]
-        # Launched side by side, warmed up one after the other.
-        fixed.append(max(s["ready_s"] for s in sides) + sum(s["warmup_s"] for s in sides))
-        # Sample by sample both sides' blocks are one stretch of time.
-        counted = sides[:1] if arm.endswith("-sample") else sides
-        walls = [b["wall_s"] for s in counted for b in s["blocks"] if b["arm"] == arm]
-        taken.append(sum(w for w in walls if w is not None))
-    return float(np.median(fixed)), float(np.median(taken))
+def costs(pairs: Sequence[Pair]) -> Costs:
+    """Of a pair: to launch and warm up, and a round."""
+    fixed, rounds = [], []
+    for pair in pairs:
+        warmup_s = sum(s.warmup.seconds_s for s in pair if s.warmup is not None)
+        fixed.append(max(s.ready_s or 0.0 for s in pair) + warmup_s)
+        rounds.append(((pair[0].measured_s or 0.0) - warmup_s) / len(pair[0].state))
+    return Costs(float(np.median(fixed)), float(np.median(rounds)))
 
 
-def strata(data: dict[str, Any]) -> dict[str, NDArray[np.bool_]]:
-    """Points by name of the group."""
-    floor = np.array([append <= FLOOR_TOKENS for _, append in data["points"]])
-    groups = {"all points": np.ones(len(floor), bool), "floor": floor, "compute": ~floor}
-    return {name: chosen for name, chosen in groups.items() if chosen.sum() > 1}
-
-
-def print_data(name: str, data: dict[str, Any]) -> None:
-    arms = list(dict.fromkeys(b["arm"] for s in data["launches"] for b in s["blocks"]))
-    still = [arm for arm in arms if not arm.endswith("-slow")]
-    pairs = len({launch["pair"] for launch in data["launches"]})
-    print(f"\n## {name}: {pairs} pairs of SGLang {data['subject']['sglang']}\n")
-    for arm in still:
-        fixed_s, taken_s = seconds(data, arm)
-        blocks = tables(data, arm).shape[2]
-        print(f"{arm}: {fixed_s:.0f} s to launch and warm up, {taken_s:.0f} s for {blocks} blocks")
-    for stratum, chosen in strata(data).items():
-        print(f"\n### {stratum} ({chosen.sum()}), in %\n")
+def print_data(name: str, data: Pack) -> None:
+    profile, points = profile_of(data), sorted(packs.points_of(data))
+    arms = {arm: packs.pairs([data], arm) for arm in packs.arms(data)}
+    count = max(map(len, arms.values()))
+    print(f"\n## {name}: {count} pairs of SGLang {data['subject']['sglang']}\n")
+    for arm, pairs in arms.items():
+        rounds, taken = len(pairs[0][0].state), costs(pairs)
+        print(
+            f"{arm}: {taken.launch_s:.0f} s to launch and warm up, {rounds * taken.round_s:.0f} s "
+            f"for {rounds} rounds"
+        )
+    strata = strata_of(points, profile.plane)
+    for stratum, group in (("all points", np.ones(len(points), bool)), *strata.items()):
+        print(f"\n### {stratum} ({group.sum()}), in %\n")
         print(
             "| arm | sd of a pair, by levels | by like samples | detectable in 5 pairs | in ten "
-            "minutes (pairs) | sd of a round | request | block | launch x point | launch | slowed "
-            "(sd) |"
+            "minutes (pairs) | sd of a round | of a pair beyond them | request | block | launch x "
+            "point | launch | slowed (sd) |"
         )
-        print("|---|---|---|---|---|---|---|---|---|---|---|")
-        for arm in still:
-            print(row(data, arm, chosen))
+        print("|---" * 12 + "|")
+        for arm, pairs in arms.items():
+            print(row(data, arm, pairs, points, group))
+    print()
+    for arm, pairs in arms.items():
+        print(best(arm, pairs, profile, points))
 
 
-def row(data: dict[str, Any], arm: str, chosen: NDArray[np.bool_]) -> str:
+def row(
+    data: Pack, arm: str, pairs: Sequence[Pair], points: Sequence[Point], group: BoolArray
+) -> str:
     """One line of the table. Detectable effects are those of like samples."""
-    table = tables(data, arm)[..., chosen]
-    # One version on both sides: the mean is known to be 0.
-    by_levels = math.sqrt(float((np.diff(levels(table), axis=1) ** 2).mean()))
-    sd = math.sqrt(float((differences(table) ** 2).mean()))
-    affordable = int(BUDGET_S // sum(seconds(data, arm)))
-    parts = components_of(table)
-    slowed = "—"
-    if any(b["arm"] == f"{arm}-slow" for s in data["launches"] for b in s["blocks"]):
-        slow = differences(tables(data, f"{arm}-slow")[..., chosen])
-        slowed = f"{100 * math.expm1(slow.mean()):+.2f} ({100 * slow.std(ddof=1):.2f})"
+    chosen = [point for point, inside in zip(points, group, strict=True) if inside]
+    sd, taken = rms(figures(pairs, chosen, "sample")), costs(pairs)
+    affordable = int(BUDGET_S // taken.seconds(1, len(pairs[0][0].state)))
+    parts = components_of(pairs, points, group)
+    slowed = packs.pairs([data], arm + packs.SLOW)
+    shown = "–"
+    if len(slowed) > 1:
+        slow = np.array(figures(slowed, chosen, "sample"))
+        shown = f"{100 * math.expm1(slow.mean()):+.2f} ({100 * slow.std(ddof=1):.2f})"
+    of = (
+        parts.round_sd,
+        parts.pair_sd,
+        parts.request_sd,
+        parts.block_sd,
+        parts.launch_point_sd,
+        parts.launch_sd,
+    )
     values = [
         arm,
-        f"{100 * by_levels:.2f}",
+        f"{100 * rms(figures(pairs, chosen, 'block')):.2f}",
         f"{100 * sd:.2f}",
-        f"{100 * detectable(sd, 5):.1f}",
-        f"{100 * detectable(sd, affordable):.1f} ({affordable})",
-        f"{100 * rounds_sd(table):.1f}",
-        *(
-            f"{100 * value:.1f}"
-            for value in (parts.request, parts.block, parts.launch_point, parts.launch)
-        ),
-        slowed,
+        seen(sd, 5),
+        f"{seen(sd, affordable)} ({affordable})",
+        *("–" if value is None else f"{100 * value:.1f}" for value in of),
+        shown,
     ]
     return f"| {' | '.join(values)} |"
+
+
+def best(arm: str, pairs: Sequence[Pair], profile: Profile, points: Sequence[Point]) -> str:
+    """How ten minutes would be split with this arm's noise stored, and what that would detect."""
+    record = noise_of([list(chain.from_iterable(pairs))], profile.plane)
+    split = for_minutes(
+        lambda starts, samples: side_by_side(
+            profile, record, points, starts=starts, samples=samples
+        ),
+        costs(pairs),
+        BUDGET_S / 60,
+    ).best
+    if split is None:
+        return f"{arm}: what ten minutes detect cannot be told"
+    effects = {
+        "everywhere": split.mde_side_by_side,
+        "at the floor alone": split.mde_floor,
+        "where computing shows alone": split.mde_compute,
+    }
+    told = [
+        f"+{100 * value:.1f} % {where}" for where, value in effects.items() if value is not None
+    ]
+    return (
+        f"{arm}: ten minutes as {plural(split.starts, 'pair')} of {split.samples} rounds detect "
+        f"{', '.join(told)}"
+    )
 
 
 def main() -> None:
@@ -259,9 +233,8 @@ def main() -> None:
         with gzip.open(options.out, "wt", encoding="utf-8") as sink:
             json.dump(pack(options.pack), sink, separators=(",", ":"))
         return
-    for path in options.files or sorted(DATA.glob("*/placement*.json.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as source:
-            print_data(str(path), json.load(source))
+    for path in options.files or packs.committed():
+        print_data(str(path), packs.load(path))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from scipy import optimize, special, stats
 
 from append_prefill.analysis.design import Design, design_of
+from append_prefill.analysis.joint import NIGHTS_DF_MIN
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoiseRecord
@@ -29,6 +31,9 @@ LAG_MAX = 0.9
 EFFECT_MAX = 99.0
 """A hundredfold TTFT. A variance known by one or two degrees of freedom lets chance explain factors
 of any size; that a run would find one of more than this is no statement about its power."""
+
+_TAIL = 8.0
+"""Standard errors, beyond which a normal density holds 1e-15."""
 
 PRIOR_WORTH = 0.4
 """Part of a stored noise's degrees of freedom that a plan may count on. `moderation.moderate` takes
@@ -52,31 +57,25 @@ def power_of(
     in that stratum alone, side by side. Each has its part of the false-alarm rate.
     """
     prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
-    figures: dict[str, float | None] = dict.fromkeys(
-        (
-            "mde_side_by_side",
-            "mde_floor",
-            "mde_compute",
-            "mde_baseline",
-            "starts_needed_side_by_side",
-        )
+    figures: dict[str, float | None] = side_by_side(
+        profile, noise, points, starts=starts, samples=samples
     )
+    figures |= dict.fromkeys(("mde_baseline", "starts_needed_side_by_side"))
     error = points_error(noise, points, samples)
     if prior.start_sd is None or error is None:
         return figures
     paired, least = profile.plan.interleave, policy.min_effect
-    found: dict[str, float | None] = {}
-    needed = []
-    for name, sd, df in _launch_sds(prior, noise, design, error, samples, paired=paired):
-        alpha = policy.false_alarm_rate * design.shares[name]
-        found[name] = mde(sd, starts, starts, alpha, paired=paired, prior_df=df, min_effect=least)
-        needed.append(
-            starts_needed(
-                policy.must_catch, sd, alpha, paired=paired, prior_df=df, min_effect=least
-            )
+    needed = [
+        starts_needed(
+            policy.must_catch,
+            sd,
+            policy.false_alarm_rate * design.shares[name],
+            paired=paired,
+            prior_df=df,
+            min_effect=least,
         )
-    figures["mde_side_by_side"] = min((v for v in found.values() if v is not None), default=None)
-    figures["mde_floor"], figures["mde_compute"] = found.get("floor"), found.get("compute")
+        for name, sd, df in _launch_sds(prior, noise, design, error, samples, paired=paired)
+    ]
     figures["starts_needed_side_by_side"] = min((n for n in needed if n is not None), default=None)
     if prior.night_sd is not None:
         figures["mde_baseline"] = mde(
@@ -86,10 +85,43 @@ def power_of(
             policy.false_alarm_rate * design.shares["level"],
             night_sd=prior.night_sd,
             night_df=prior.night_df,
+            night_error=prior.night_error,
             prior_df=prior.start_df,
-            min_effect=policy.min_effect,
+            min_effect=least,
         )
     return figures
+
+
+def side_by_side(
+    profile: Profile,
+    noise: Noise | NoiseRecord,
+    points: Sequence[Point],
+    *,
+    starts: int,
+    samples: int,
+) -> dict[str, float | None]:
+    """The part of `power_of` that a comparison side by side has."""
+    prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
+    paired, error = profile.plan.interleave, points_error(noise, points, samples)
+    found: dict[str, float | None] = {}
+    if prior.start_sd is not None and error is not None:
+        found = {
+            name: mde(
+                sd,
+                starts,
+                starts,
+                policy.false_alarm_rate * design.shares[name],
+                paired=paired,
+                prior_df=df,
+                min_effect=policy.min_effect,
+            )
+            for name, sd, df in _launch_sds(prior, noise, design, error, samples, paired=paired)
+        }
+    return {
+        "mde_side_by_side": min((v for v in found.values() if v is not None), default=None),
+        "mde_floor": found.get("floor"),
+        "mde_compute": found.get("compute"),
+    }
 
 
 def _launch_sds(
@@ -107,16 +139,26 @@ def _launch_sds(
     if not paired:
         assert prior.start_sd is not None  # power_of has returned
         return [("level", math.sqrt(prior.start_sd**2 + error), prior.start_df)]
+    recorded = noise.rounds if isinstance(noise, NoiseRecord) else None
     sds = []
+
+    def add(name: str, pair_sd: float, of_rounds: float) -> None:
+        variance, df = pair_sd**2 + of_rounds, prior.pair_df
+        if recorded is not None and variance > 0:
+            # What pairs scatter by beyond their rounds was told as a difference, so it is as
+            # uncertain as the whole of it: a record of few rounds vouches little for many.
+            seen = pair_sd**2 + of_rounds * samples / recorded
+            df *= min(1.0, variance / seen) ** 2
+        sds.append((name, math.sqrt(variance), df))
+
     if prior.pair_sd is not None:
         rounds = rounds_variance(noise, None, samples)
         # A ratio has the points' scatter of both sides in it.
-        of_rounds = 2 * error if rounds is None else rounds
-        sds.append(("level", math.sqrt(prior.pair_sd**2 + of_rounds), prior.pair_df))
+        add("level", prior.pair_sd, 2 * error if rounds is None else rounds)
     for name in design.strata:
         sd, rounds = prior.strata.get(name), rounds_variance(noise, name, samples)
         if sd is not None and rounds is not None:
-            sds.append((name, math.sqrt(sd**2 + rounds), prior.pair_df))
+            add(name, sd, rounds)
     return sds
 
 
@@ -143,10 +185,8 @@ def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: i
     A point's statistic (`summary.faster_half`) has `FIGURE_VARIANCE` times the variance of a mean
     of `samples`, the more so as samples follow each other alike (AR(1): (1 + r) / (1 - r); an
     unknown r is taken for none, as in a profile's assumption). A stored noise also knows how far a
-    launch's
-     statistic at a point strays beyond its common level; the larger of the two counts. None where
-     the
-    scatter of samples is not known.
+    launch's statistic at a point strays beyond its common level; the larger of the two counts. None
+    where the scatter of samples is not known.
     """
     if noise.within_sd is None:
         return None
@@ -175,8 +215,42 @@ def detectable(
     """
     if se < 0 or df <= 0 or not 0 < alpha < power < 1:
         raise ValueError("needs se >= 0, df > 0 and 0 < alpha < power < 1")
-    named = math.log1p(min_effect) + float(stats.norm.ppf(power)) * se
-    return _relative(max(_shift(df, alpha, power) * se if se else 0.0, named))
+    least = math.log1p(min_effect)
+
+    def either(power: float) -> float:
+        """Log effect at which p is small enough that often, and the estimate large enough."""
+        of_estimate = least + float(stats.norm.ppf(power)) * se
+        return max(_shift(df, alpha, power) * se if se else 0.0, of_estimate)
+
+    low, high = either(power), either((1 + power) / 2)
+    if least == 0 or se == 0 or math.isinf(low):
+        return _relative(low)  # one of the two is always so
+    threshold = float(stats.t.isf(alpha, df))
+
+    def missing(effect: float) -> float:
+        return power - _found(effect / se, least / se, df, threshold)
+
+    # Both at once are rarer than each alone; at (1 + power) / 2 each, they are `power` at least.
+    if not missing(low) > 0 or not missing(high) < 0:  # as good as always, or beyond nctdtr
+        return _relative(low)
+    return _relative(float(optimize.brentq(missing, low, high, xtol=1e-6 * se)))
+
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+def _found(shift: float, least: float, df: float, threshold: float) -> float:
+    """Probability of a t beyond the threshold and an estimate beyond `least`, both in standard
+    errors, for an effect of `shift`. That of the former, less where only the latter is missing.
+    """
+    # The estimate is shift + z and its t that over S: beyond where S <= (shift + z) / threshold.
+    top = least - shift
+    bottom = max(-shift, top - _TAIL)
+    z = bottom + (top - bottom) * (_NODES + 1) / 2
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    beyond = special.chdtr(df, df * ((shift + z) / max(threshold, 1e-300)) ** 2)
+    below_least = float((density * beyond) @ _WEIGHTS) * (top - bottom) / 2
+    return 1 - float(special.nctdtr(df, shift, threshold)) - below_least
 
 
 def _shift(df: float, alpha: float, power: float) -> float:
@@ -228,16 +302,18 @@ def mde(
     prior_df: float = 0.0,
     night_sd: float = 0.0,
     night_df: float | None = None,
+    night_error: float = 0.0,
     min_effect: float = 0.0,
 ) -> float | None:
     """Minimum detectable relative effect between `starts_a` and `starts_b` launches.
 
-    `start_sd`: relative sd of a launch's  statistic; for the level with `points_error` in it.
+    `start_sd`: relative sd of a launch's statistic; for the level with `points_error` in it.
     `prior_df`: degrees of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them
     count. `night_sd`: between-session sd, for a comparison across sessions, resting on `night_df`
-    degrees of freedom (None: known for certain). `paired`: `start_sd` is that of the log ratio
-    within a pair whose blocks alternated. None with fewer than two launches on a side, and where no
-    effect up to `EFFECT_MAX` would be found: nothing can be told.
+    degrees of freedom (None: known for certain); `night_error` is the variance that was taken off
+    to get it (`Prior.night_error`), so it is as uncertain as the two together. `paired`: `start_sd`
+    is that of the log ratio within a pair whose blocks alternated. None with fewer than two
+    launches on a side, and where no effect up to `EFFECT_MAX` would be found: nothing can be told.
     """
     if starts_a < 2 or starts_b < 2:
         return None
@@ -246,8 +322,10 @@ def mde(
     of_starts, of_nights = start_sd**2 * per_start, 2 * night_sd**2
     df = own_df + PRIOR_WORTH * prior_df
     variance = of_starts + of_nights
-    if night_df is not None and of_nights > 0:  # Satterthwaite, as the comparison does
-        df = variance**2 / (of_starts**2 / df + of_nights**2 / night_df)
+    doubt = of_nights + 2 * night_error
+    if night_df is not None and doubt > 0:  # Satterthwaite, as the comparison does
+        df = variance**2 / (of_starts**2 / df + doubt**2 / night_df)
+        df = max(df, NIGHTS_DF_MIN)
     return detectable(math.sqrt(variance), df, alpha, power=power, min_effect=min_effect)
 
 
@@ -261,6 +339,7 @@ def starts_needed(
     prior_df: float = 0.0,
     night_sd: float = 0.0,
     night_df: float | None = None,
+    night_error: float = 0.0,
     min_effect: float = 0.0,
 ) -> int | None:
     """Fewest launches per side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
@@ -279,6 +358,7 @@ def starts_needed(
             prior_df=prior_df,
             night_sd=night_sd,
             night_df=night_df,
+            night_error=night_error,
             min_effect=min_effect,
         )
         return found is not None and found <= effect

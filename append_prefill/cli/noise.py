@@ -13,7 +13,7 @@ from typing import Any
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.summary import usable
-from append_prefill.cli.output import add_baselines, add_json, print_json
+from append_prefill.cli.output import add_baselines, add_json, print_json, print_table, say
 from append_prefill.errors import UsageError
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.baselines import baseline_path, refuse_overwrite, save_baseline
@@ -25,11 +25,12 @@ from append_prefill.records.identity import (
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.components import noise_columns, noise_rows, pair_words, rests_on
 from append_prefill.run.folders import close_run, new_folder
 from append_prefill.run.references import References
 from append_prefill.run.session import Session, Worker, identity_for
 from append_prefill.run.settings import Options, Settings, resolve
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.profile import Profile, load_profile
 
 _AA_RUN = "pytest -m append_prefill --sglang X --against X"
 
@@ -42,8 +43,9 @@ def register(commands: Any) -> None:
         description="Runs A/A sessions: the same version on both sides, ABBA, judged once, at "
         "the end. Or "
         f"takes, with --runs, those that were measured already ({_AA_RUN}). "
-        "Stores launch-to-launch, within-launch and between-session scatter, autocorrelation and "
-        "effective n in the version's baseline, where verdicts and `plan` take them from. "
+        "Stores what a request, a block, a launch, a round of both sides, a pair and a session "
+        "scatter by, over all points and over each stratum, in the version's baseline, where "
+        "verdicts and `plan` take them from. "
         "Sessions of one day cannot show how sessions differ: that part is then left to the "
         "profile.",
     )
@@ -70,8 +72,8 @@ def register(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     _refuse_contradictions(args)
-    nights = _measure(args) if args.runs is None else _read(args)
-    stored, path = _store(nights, args.baselines)
+    nights, profile = _measure(args) if args.runs is None else _read(args)
+    stored, path = _store(nights, args.baselines, profile)
     if args.json:
         print_json(
             {
@@ -81,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
             }
         )
     else:
-        _print(stored, nights, path)
+        _print(stored, nights, path, profile)
     return 0
 
 
@@ -107,8 +109,8 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
             )
 
 
-def _measure(args: argparse.Namespace) -> list[Run]:
-    """Sessions measured now."""
+def _measure(args: argparse.Namespace) -> tuple[list[Run], Profile]:
+    """Sessions measured now, and the profile they are of."""
     count = 2 if args.nights is None else args.nights
     if count < 1:
         raise UsageError("--nights", count, "measures nothing.", "Give 1 or more.")
@@ -135,18 +137,20 @@ def _measure(args: argparse.Namespace) -> list[Run]:
         not_binding=settings.profile.identity_not_binding,
     )
     report_dir = args.report_dir or Path("reports")
-    return [_night(settings, report_dir, seed + night) for night in range(count)]
+    nights = [_night(settings, report_dir, seed + night) for night in range(count)]
+    return nights, settings.profile
 
 
-def _read(args: argparse.Namespace) -> list[Run]:
-    """The sessions of `--runs`.
+def _read(args: argparse.Namespace) -> tuple[list[Run], Profile]:
+    """The sessions of `--runs`, and the profile they are of.
 
     Raises UsageError for one that is no A/A run, is given twice or is not of the first one's
     identity and version, and for a baseline that its noise may not be written to.
     """
     nights = [_aa_run(path) for path in args.runs]
     first = nights[0]
-    not_binding = load_profile(args.profile or first.profile).identity_not_binding
+    profile = load_profile(args.profile or first.profile)
+    not_binding = profile.identity_not_binding
     seen: dict[datetime, Path] = {}
     for path, night in zip(args.runs, nights, strict=True):
         differing = [*differences(night, first, not_binding)]
@@ -166,7 +170,7 @@ def _read(args: argparse.Namespace) -> list[Run]:
                 "--runs", path, f"is the run of {twin} once more.", "Give every session once."
             )
     refuse_overwrite(args.baselines, identity_of(first), first.version, not_binding=not_binding)
-    return nights
+    return nights, profile
 
 
 def _aa_run(path: Path) -> Run:
@@ -232,13 +236,13 @@ def _night(settings: Settings, report_dir: Path, seed: int) -> Run:
     return run
 
 
-def _store(nights: Sequence[Run], baselines: Path) -> tuple[NoiseRecord, Path]:
+def _store(nights: Sequence[Run], baselines: Path, profile: Profile) -> tuple[NoiseRecord, Path]:
     """Put the noise of these sessions into the version's baseline, or make one of the last
     session.
     """
     last = max(nights, key=lambda run: run.created_at)
     path = baseline_path(baselines, identity_of(last), last.version)
-    noise = noise_of([run.starts for run in nights])
+    noise = noise_of([run.starts for run in nights], profile.plane)
     if len({run.created_at.date() for run in nights}) == 1:
         # Runs of one day cannot show how sessions differ; taken for sessions they would promise far
         # too much. Verdicts then take the profile's assumption.
@@ -258,14 +262,25 @@ def _night_words(run: Run) -> str:
     return _verdict(run) if ratio is None else f"{_verdict(run)} ({fmt.change(ratio)})"
 
 
-def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path) -> None:
-    def percent(value: float | None) -> str:
-        return "unknown" if value is None else f"{100 * value:.1f} %"
-
-    print(f"A/A verdicts: {', '.join(map(_night_words, nights))}")
-    print(
-        f"launch-to-launch {percent(noise.start_sd)}, within a launch {percent(noise.within_sd)}, "
-        f"between sessions {percent(noise.night_sd)}, ratio within an interleaved pair "
-        f"{percent(noise.pair_sd)}, from {noise.starts} launches in {noise.nights} sessions"
+def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path, profile: Profile) -> None:
+    say(f"A/A verdicts: {', '.join(map(_night_words, nights))}")
+    columns = noise_columns(noise)
+    say()
+    print_table(
+        "What scatters by how much (relative standard deviations)",
+        ["component", *(_COLUMNS[over] for over in columns), "of"],
+        [
+            [row.name, *(fmt.share(row.values[over]) for over in columns), row.meaning]
+            for row in noise_rows(noise)
+        ],
+        left=["component", "of"],
     )
-    print(f"stored in {path}")
+    say(f"From {rests_on(noise)}.")
+    if (words := pair_words(noise)) is not None:
+        say(words)
+        plan = f"append-prefill plan --profile {profile.name} --against"
+        say(f"{plan} --minutes {fmt.exact(profile.plan.budget_minutes)} spends the time best.")
+    say(f"stored in {path}")
+
+
+_COLUMNS = {"all": "all points", "floor": "floor", "compute": "compute"}

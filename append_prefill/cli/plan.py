@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from append_prefill.analysis.split import Choice, Split
 from append_prefill.cli.output import (
     Commands,
     add_baselines,
@@ -22,7 +26,7 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
-from append_prefill.run.outlook import newest_like, outlook_of
+from append_prefill.run.outlook import newest_like, outlook_of, split_effect, split_minutes
 from append_prefill.run.settings import default_profile
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -42,6 +46,21 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--against", action="store_true", help="a run of two sides, measured side by side"
     )
+    ask = parser.add_mutually_exclusive_group()
+    ask.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="with --against: the launches and samples that see most in so many minutes",
+    )
+    ask.add_argument(
+        "--effect",
+        nargs="?",
+        const="",
+        metavar="PER CENT",
+        help="with --against: those that see such a slow-down (3%%; by default the profile's "
+        "must_catch) 95 times in 100 in the fewest minutes",
+    )
     parser.add_argument(
         "--like",
         type=Path,
@@ -54,11 +73,12 @@ def register(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    for name in ("starts", "samples", "budget"):
+    for name in ("starts", "samples", "budget", "minutes"):
         value = getattr(args, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name}", value, "plans nothing.", "Give more than 0.")
     profile = load_profile(args.profile or default_profile())
+    asked = _asked(args, profile)
     sides: tuple[Side, ...] = ("candidate", "reference") if args.against else ("candidate",)
     plan = make_plan(
         profile,
@@ -69,12 +89,93 @@ def _run(args: argparse.Namespace) -> int:
         budget_minutes=args.budget,
     )
     like = read_run(args.like, option="--like") if args.like else _newest(args, profile)
+    around: tuple[Split, ...] = ()
+    if asked is not None:
+        choice = _choose(asked, plan, profile, like)
+        around = choice.around
+        if choice.best is not None:
+            plan = replace(plan, starts=choice.best.starts, samples=choice.best.samples)
     outlook = outlook_of(plan, profile, like)
     if args.json:
-        print_json(outlook)
-    else:
-        _print(outlook, plan, profile)
+        splits = [asdict(split) for split in around]
+        print_json(outlook | {"asked": None if asked is None else dict([asked]), "splits": splits})
+        return 0
+    _print(outlook, plan, profile)
+    if asked is not None:
+        _print_splits(asked, around, plan)
+    elif args.against:
+        _say_catch(split_effect(plan, profile, like, profile.policy.must_catch).best, profile)
     return 0
+
+
+Asked = tuple[str, float]
+"""What the launches and samples are chosen for: `minutes`, or a relative `effect`."""
+
+
+def _asked(args: argparse.Namespace, profile: Profile) -> Asked | None:
+    """Raises UsageError for what leaves nothing to choose, or cannot be seen at all."""
+    option = "--effect" if args.effect is not None else "--minutes"
+    if args.effect is None and args.minutes is None:
+        return None
+    value = args.minutes if args.effect is None else args.effect or "(of the profile)"
+    if not args.against:
+        raise UsageError(
+            option,
+            value,
+            "chooses the launches and samples of a run of two sides.",
+            "Give --against with it: against a stored run more of either hardly helps.",
+        )
+    for name in ("starts", "samples"):
+        if getattr(args, name) is not None:
+            raise UsageError(
+                f"--{name}",
+                getattr(args, name),
+                f"is what {option} chooses.",
+                f"Drop --{name} or {option}.",
+            )
+    if args.effect is None:
+        return "minutes", args.minutes
+    effect = _effect(args.effect) if args.effect else profile.policy.must_catch
+    least = profile.policy.min_effect
+    if effect <= least:
+        raise UsageError(
+            option,
+            value,
+            f"is not above {fmt.exact(100 * least)} %, below which the profile calls nothing "
+            "slower (policy.min_effect).",
+            "Give more.",
+        )
+    return "effect", effect
+
+
+def _effect(text: str) -> float:
+    """A relative effect from per cent (`3%`) or a fraction (`0.03`). Raises UsageError."""
+    per_cent = text.strip().endswith("%")
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    effect = value / 100 if per_cent else value
+    if not 0 < effect < math.inf or not (per_cent or effect < 1):
+        raise UsageError("--effect", text, "is no slow-down.", "Give per cent, as in 3%, or 0.03.")
+    return effect
+
+
+def _choose(asked: Asked, plan: Plan, profile: Profile, like: Run | None) -> Choice:
+    what, value = asked
+    if what == "minutes":
+        choice = split_minutes(plan, profile, like, value)
+        problem, remedy = "are too few for two launches per side of three samples.", "Give more."
+    else:
+        choice = split_effect(plan, profile, like, value)
+        problem, remedy = "takes more launches than a session holds.", "Give more."
+    if choice.best is None:
+        if outlook_of(plan, profile, like)["mde_side_by_side"] is None:
+            problem = "cannot be chosen for: the noise known here does not say how pairs scatter."
+            remedy = "Measure it with append-prefill noise, or give another run with --like."
+        shown = f"{fmt.exact(100 * value)} %" if what == "effect" else fmt.exact(value)
+        raise UsageError(f"--{what}", shown, problem, remedy)
+    return choice
 
 
 def _newest(args: argparse.Namespace, profile: Profile) -> Run | None:
@@ -117,16 +218,65 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         say("What a machine has not compiled yet is started once more, uncounted.")
     say(f"Minimum detectable effect on the overall level ({outlook['noise_from']}):")
     _say_mde("side by side", outlook["mde_side_by_side"])
+    most = profile.plane.floor_append_tokens
+    if most is not None:
+        _say_mde(f"side by side, up to m = {fmt.count(most)} alone", outlook["mde_floor"])
+        _say_mde(f"side by side, beyond m = {fmt.count(most)} alone", outlook["mde_compute"])
     _say_mde("against a baseline", outlook["mde_baseline"])
     needed = outlook["starts_needed_side_by_side"]
     catch = f"{fmt.exact(100 * profile.policy.must_catch)} %"
-    say(f"Side by side, +{catch} takes {_needed(needed)}.")
+    say(f"Side by side, +{catch} takes {_needed(needed)} of so many samples.")
 
 
 def _say_mde(how: str, value: float | None) -> None:
-    text = "cannot be told" if value is None else f"+{fmt.share(value)}"
-    say(f"  {how}: {text}")
+    say(f"  {how}: {_effect_words(value)}")
 
 
 def _needed(starts: int | None) -> str:
     return "more launches than a session holds" if starts is None else f"{starts} launches per side"
+
+
+def _say_catch(best: Split | None, profile: Profile) -> None:
+    """In how many minutes the slow-down that a pass rules out is found."""
+    if best is not None:
+        say(
+            f"In the fewest minutes, about {fmt.number(best.minutes, 2)}, by {best.starts} "
+            f"launches per side of {fmt.plural(best.samples, 'sample')} (--effect "
+            f"{fmt.exact(100 * profile.policy.must_catch)}%)."
+        )
+
+
+def _print_splits(asked: Asked, around: Sequence[Split], plan: Plan) -> None:
+    what, value = asked
+    title = (
+        f"The split of {fmt.exact(value)} minutes that sees most, and its neighbours"
+        if what == "minutes"
+        else f"The fewest minutes that detect +{fmt.exact(100 * value)} %, and their neighbours"
+    )
+    strata = any(split.mde_floor is not None for split in around)
+    columns = ["launches per side", "samples", "minutes", "everywhere"]
+    columns += ["floor alone", "compute alone"] if strata else []
+    say()
+    print_table(
+        title,
+        [*columns, ""],
+        [
+            [
+                str(split.starts),
+                str(split.samples),
+                fmt.number(split.minutes, 2),
+                *map(_effect_words, _effects(split, strata=strata)),
+                "planned above" if split.starts == plan.starts else "",
+            ]
+            for split in around
+        ],
+    )
+
+
+def _effects(split: Split, *, strata: bool) -> Sequence[float | None]:
+    alone = (split.mde_floor, split.mde_compute) if strata else ()
+    return (split.mde_side_by_side, *alone)
+
+
+def _effect_words(effect: float | None) -> str:
+    return "cannot be told" if effect is None else f"+{fmt.share(effect)}"

@@ -6,44 +6,23 @@ Computed alike for `append-prefill plan` and for the header of a run, before any
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from statistics import mean
 from typing import Any
 
-from append_prefill.analysis.power import power_of
+from append_prefill.analysis.power import power_of, side_by_side
 from append_prefill.analysis.prior import prior_of, with_nights
+from append_prefill.analysis.split import Choice, Costs, Power, for_effect, for_minutes
 from append_prefill.probe.plan import Plan
-from append_prefill.probe.warmup import WINDOW
 from append_prefill.records.baselines import shares_points
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.report.reasons import noise_words
+from append_prefill.run.pace import pace_of
 from append_prefill.workload.profile import Noise, Profile
 
 # Priming and the request that is measured.
 _REQUESTS_A_SAMPLE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a launch is: seconds until it is ready, and seconds a sample, priming included."""
-
-    ready_s: float
-    sample_s: float
-    warmup_rounds: float
-    source: str
-
-
-# Used until a stored run tells. On an H200 a block of 22 primed samples took 1.3 s, and 0.5.17 was
-# ready after 36 to 49 s (106 where it had to compile first). On a CPU 210 primed samples took 5.4 s
-# and launches 17 to 28 s on two cores. Warm-up ends after two windows where nothing drifts, and
-# takes about twice that where it does.
-_ASSUMED = {
-    "cuda": Pace(60.0, 0.058, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
-    "cpu": Pace(25.0, 0.026, 4 * WINDOW, "assumed: no stored run of this protocol and model"),
-}
 
 
 def newest_like(
@@ -86,19 +65,14 @@ def outlook_of(
     `like` is a stored run whose noise and pace are taken over as far as it has them, its noise
     only where no `noise` is given.
     """
-    if noise is None:
-        noise = profile.noise if like is None or like.noise is None else like.noise
+    noise = _noise_for(profile, like) if noise is None else noise
     if isinstance(noise, NoiseRecord):
         noise = with_nights(noise, profile.noise)
-    pace = _pace(like) or _ASSUMED[profile.device]
-    starts = plan.starts * len(plan.sides)
-    points = len(plan.all_points)
-    # A block throws its first request away: it pays for the flush before it.
-    in_blocks = plan.samples * (points + 1)
-    in_warmup = round(pace.warmup_rounds * points)
-    samples = starts * (in_blocks + in_warmup)
-    # The servers of an interleaved pair come up side by side.
-    waits = plan.starts if profile.plan.interleave else starts
+    pace = pace_of(like, profile.device)
+    points, sides = len(plan.all_points), len(plan.sides)
+    costs = pace.costs(points, sides, together=profile.plan.interleave)
+    # A block throws its first request away.
+    of_launch = plan.samples * (points + 1) + round(pace.warmup_rounds * points)
     return {
         "profile": profile.name,
         "definition": definition_of(profile),
@@ -113,9 +87,9 @@ def outlook_of(
             }
             for point in plan.all_points
         ],
-        "requests": _REQUESTS_A_SAMPLE * samples,
+        "requests": _REQUESTS_A_SAMPLE * plan.starts * sides * of_launch,
         "tokens_max": max(p.total_tokens for p in plan.all_points),
-        "minutes": (waits * pace.ready_s + samples * pace.sample_s) / 60,
+        "minutes": costs.seconds(plan.starts, plan.samples) / 60,
         "minutes_from": pace.source,
         "budget_minutes": plan.budget_minutes,
         "noise_from": noise_words(prior_of(noise).source),
@@ -124,21 +98,28 @@ def outlook_of(
     }
 
 
-def _pace(like: Run | None) -> Pace | None:
-    """The pace of a stored run's launches; None without one that tells all of it."""
-    paces = []
-    for start in [] if like is None else like.starts:
-        if start.ready_s is None or start.measured_s is None or start.warmup is None:
-            continue
-        blocks = max((b + 1 for s in start.series for b in s.block), default=0)
-        taken = (start.warmup.rounds + blocks) * len(start.series) + blocks
-        if blocks:
-            rounds = float(start.warmup.rounds)
-            # In an interleaved pair half of the time is the other server's.
-            own_s = start.measured_s / 2 if start.interleaved else start.measured_s
-            paces.append((start.ready_s, own_s / taken, rounds))
-    if like is None or not paces:
-        return None
-    ready_s, sample_s, rounds = (mean(column) for column in zip(*paces, strict=True))
-    source = f"as in the run of {like.created_at:%Y-%m-%d} on {like.identity.get('device')}"
-    return Pace(ready_s, sample_s, rounds, source)
+def split_minutes(plan: Plan, profile: Profile, like: Run | None, minutes: float) -> Choice:
+    """Launches and samples that see most side by side in so many minutes.
+
+    Of the plan's points; `like` as in `outlook_of`.
+    """
+    return for_minutes(*_power_and_costs(plan, profile, like), minutes)
+
+
+def split_effect(plan: Plan, profile: Profile, like: Run | None, effect: float) -> Choice:
+    """Launches and samples that see a relative effect side by side in the fewest minutes."""
+    return for_effect(*_power_and_costs(plan, profile, like), effect)
+
+
+def _power_and_costs(plan: Plan, profile: Profile, like: Run | None) -> tuple[Power, Costs]:
+    noise, points = _noise_for(profile, like), plan.all_points
+    pace = pace_of(like, profile.device)
+
+    def power(starts: int, samples: int) -> Mapping[str, float | None]:
+        return side_by_side(profile, noise, points, starts=starts, samples=samples)
+
+    return power, pace.costs(len(points), len(plan.sides), together=profile.plan.interleave)
+
+
+def _noise_for(profile: Profile, like: Run | None) -> Noise | NoiseRecord:
+    return profile.noise if like is None or like.noise is None else like.noise

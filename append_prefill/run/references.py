@@ -131,7 +131,7 @@ def _rolling(
     return runs[-1].model_copy(
         update={
             "starts": [start for night in nights for start in night],
-            "noise": noise_of(nights) if one_version else None,
+            "noise": noise_of(nights, profile.plane) if one_version else None,
             "comparison": None,
         }
     )

@@ -17,6 +17,7 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.run import settings
 from append_prefill.run.outlook import outlook_of
+from append_prefill.run.pace import STOP_S
 from append_prefill.workload.profile import DeviceKind, Profile, load_profile
 from tests.records import builders
 
@@ -69,11 +70,11 @@ def test_stored_run_gives_noise_and_pace() -> None:
     quiet = outlook_of(plan(), PROFILE, builders.run(noise=noise))
     assert quiet["noise_from"] == "stored noise (20 launches, 4 sessions)"
     assert quiet["mde_side_by_side"] < outlook_of(plan(), PROFILE, None)["mde_side_by_side"]
-    # Four points, six warm-up rounds, five blocks: 49 samples in 12 s, ready after 40 s.
-    points = len(plan().all_points)
-    samples = PROFILE.plan.samples * (points + 1) + 6 * points
+    # Four points: ready after 40 s, six warm-up rounds in 3 s of 12, five blocks in the rest.
+    points, starts = len(plan().all_points), PROFILE.plan.starts
+    warmup_s, blocks_s = 6 * points * 3 / 24, PROFILE.plan.samples * (points + 1) * 9 / 25
     assert quiet["minutes"] == pytest.approx(
-        PROFILE.plan.starts * (40 + samples * 12 / 49) / 60, rel=1e-3
+        starts * (40 + STOP_S + warmup_s + blocks_s) / 60, rel=1e-3
     )
     assert "NVIDIA H200" in quiet["minutes_from"]
 
