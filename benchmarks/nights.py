@@ -68,7 +68,12 @@ def every(days: dict[str, list[NDArray[np.float64]]]) -> list[NDArray[np.float64
 def noise_record(nights: Sequence[NDArray[np.float64]], points: Sequence[Point]) -> NoiseRecord:
     """What `append-prefill noise` stores of such sessions. Days are few: no between-session
     part."""
-    starts = [
+    return noise_of(starts_of(nights, points)).model_copy(update={"night_sd": None})
+
+
+def starts_of(nights: Sequence[NDArray[np.float64]], points: Sequence[Point]) -> list[list[Start]]:
+    """The launches of each session, a candidate's and a reference's of each pair."""
+    return [
         [
             _start(index, side, samples, points)
             for index, pair in enumerate(night)
@@ -76,7 +81,6 @@ def noise_record(nights: Sequence[NDArray[np.float64]], points: Sequence[Point])
         ]
         for night in nights
     ]
-    return noise_of(starts).model_copy(update={"night_sd": None})
 
 
 def _start(index: int, side: Side, log_ms: NDArray[np.float64], points: Sequence[Point]) -> Start:

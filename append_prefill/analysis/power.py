@@ -20,7 +20,7 @@ from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Profile, Stratum
+from append_prefill.workload.profile import Noise, Policy, Profile, Stratum
 
 MAX_STARTS = 200
 """More launches per side than any session holds; beyond, `starts_needed` says None."""
@@ -52,19 +52,21 @@ def power_of(
 ) -> dict[str, float | None]:
     """The minimum detectable effects of a plan; None where the noise is not known well enough.
 
-    `mde_side_by_side` and `mde_baseline` are of an effect everywhere, which the mean over all
-    points shows or that over a stratum, whichever does first; `mde_floor` and `mde_compute` of one
-    in that stratum alone, side by side. Each has its part of the false-alarm rate.
+    `mde_side_by_side`, `mde_baseline` and `mde_control` (against a stored run, both by their ratio
+    to one control) are of an effect everywhere, which the mean over all points shows or that over a
+    stratum, whichever does first; `mde_floor` and `mde_compute` of one in that stratum alone, side
+    by side. Each has its part of the false-alarm rate.
     """
     prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
     figures: dict[str, float | None] = side_by_side(
         profile, noise, points, starts=starts, samples=samples
     )
-    figures |= dict.fromkeys(("mde_baseline", "starts_needed_side_by_side"))
+    figures |= dict.fromkeys(("mde_baseline", "mde_control", "starts_needed_side_by_side"))
     error = points_error(noise, points, samples)
     if prior.start_sd is None or error is None:
         return figures
     paired, least = profile.plan.interleave, policy.min_effect
+    means = _launch_sds(prior, noise, design, error, samples, paired=paired)
     needed = [
         starts_needed(
             policy.must_catch,
@@ -74,9 +76,11 @@ def power_of(
             prior_df=df,
             min_effect=least,
         )
-        for name, sd, df in _launch_sds(prior, noise, design, error, samples, paired=paired)
+        for name, sd, df in means
     ]
     figures["starts_needed_side_by_side"] = min((n for n in needed if n is not None), default=None)
+    if paired and prior.pair_sd is not None:
+        figures["mde_control"] = _by_control(prior.through_control(), means, design, policy, starts)
     if prior.night_sd is not None:
         figures["mde_baseline"] = mde(
             math.sqrt(prior.start_sd**2 + error),
@@ -160,6 +164,32 @@ def _launch_sds(
         if sd is not None and rounds is not None:
             add(name, sd, rounds)
     return sds
+
+
+def _by_control(
+    prior: Prior,
+    means: Sequence[tuple[str, float, float]],
+    design: Design,
+    policy: Policy,
+    starts: int,
+) -> float | None:
+    """The least effect everywhere that ratios to a control, each in its own session, find."""
+    assert prior.night_sd is not None  # a pair's scatter is known, so this is
+    found = (
+        mde(
+            sd,
+            starts,
+            starts,
+            policy.false_alarm_rate * design.shares[name],
+            prior_df=df,
+            night_sd=prior.night_sd,
+            night_df=prior.night_df,
+            night_error=prior.night_error,
+            min_effect=policy.min_effect,
+        )
+        for name, sd, df in means
+    )
+    return min((effect for effect in found if effect is not None), default=None)
 
 
 def rounds_variance(

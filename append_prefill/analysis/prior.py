@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from append_prefill.analysis.moderation import PRIOR_DF_MAX
 from append_prefill.records.grounds import NoiseSource
@@ -23,6 +23,14 @@ so it needs the margin itself: at a third of the truth and one alarm in 100, two
 false alarms in 100 and four give 9 (a t quantile of 8.1 or 4.0 over three)."""
 
 
+RATIO_NIGHT_SHARE = 0.3
+"""How much a session's ratio to a control differs from another's, beyond its pairs and as a part of
+what pairs differ by, where no stored noise says it. Over twenty sessions of three pairs on a CPU it
+was 0.06 (0.15 % beside 2.7 %, where the sessions' levels differed by 5.3 %; `python -m
+benchmarks.across_nights`); five times that leaves room for a machine that treats versions less
+alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is known of the noise beforehand, relative standard deviations; None: nothing.
@@ -32,6 +40,8 @@ class Prior:
 
     `night_error` is the variance that the launches of a stored session give to that session's mean.
     It was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
+    `ratio_night_*` say the same of a session's ratio to a control; `of_ratios`: such ratios are
+    compared.
     """
 
     start_sd: float | None
@@ -43,13 +53,35 @@ class Prior:
     pair_sd: float | None = None
     pair_df: float = 0.0
     strata: Mapping[Stratum, float] = field(default_factory=dict)
+    ratio_night_sd: float | None = None
+    ratio_night_df: float = 0.0
+    ratio_night_error: float = 0.0
+    of_ratios: bool = False
+
+    def through_control(self) -> Prior:
+        """What is known where both sides are ratios to a control, each in its own session.
+
+        A pair is the launch then.
+        """
+        night_sd, night_df = self.ratio_night_sd, self.ratio_night_df
+        if night_sd is None and self.pair_sd is not None:
+            night_sd, night_df = RATIO_NIGHT_SHARE * self.pair_sd, ASSUMED_NIGHT_DF
+        return replace(
+            self,
+            start_sd=self.pair_sd,
+            start_df=self.pair_df,
+            night_sd=night_sd,
+            night_df=night_df,
+            night_error=self.ratio_night_error,
+            of_ratios=True,
+        )
 
     def of_stratum(self, name: Stratum, *, paired: bool) -> tuple[float | None, float]:
         """Sd of a pair's log ratio over the points of a stratum, and its degrees of freedom.
 
         That of the level where the stratum's own is not known, or launches are not paired.
         """
-        sd = self.strata.get(name) if paired else None
+        sd = self.strata.get(name) if paired or self.of_ratios else None
         if sd is None:
             return self.level_sd(paired=paired), self.level_df(paired=paired)
         return sd, self.pair_df
@@ -101,6 +133,9 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
         strata={
             name: known.pair_sd for name, known in noise.strata.items() if known.pair_sd is not None
         },
+        ratio_night_sd=noise.ratio_night_sd,
+        ratio_night_df=max(float(noise.nights - 1), 1.0),
+        ratio_night_error=(noise.pair_sd or 0.0) ** 2 * noise.nights / max(noise.pairs, 1),
     )
 
 

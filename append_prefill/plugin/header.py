@@ -24,7 +24,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     outlook = outlook_of(settings.plan(), profile, like, noise=noise)
     devices = len(settings.devices)
     name = settings.devices[0].name
-    key = "mde_baseline" if settings.reference is None else "mde_side_by_side"
+    key = "mde_side_by_side" if settings.reference else "mde_baseline"
+    if settings.control is not None:
+        key = "mde_control"
     return header_lines(
         outlook,
         candidate=settings.candidate.label,
@@ -35,11 +37,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def _reference(settings: Settings, references: References) -> str | None:
-    if settings.reference is not None:
+    if settings.reference is not None and settings.control is None:
         return f"{settings.reference.label} side by side"
+    by = "" if settings.control is None else f", both by their ratio to {settings.control}"
     for role, run in references.stored:
         version = run.version or "(unknown version)"
-        return f"the last runs of {version}" if role == "rolling" else f"the stored {version}"
+        stored = f"the last runs of {version}" if role == "rolling" else f"the stored {version}"
+        return f"{stored}{by}"
     return None
 
 
@@ -47,7 +51,7 @@ def _decides(settings: Settings, references: References) -> bool:
     """Whether the comparison can reach a verdict at all."""
     if not settings.candidate.replicable:
         return False
-    if settings.reference is not None:
+    if settings.reference is not None and settings.control is None:
         return True
     own, not_binding = identity_for(settings), settings.profile.identity_not_binding
     return any(

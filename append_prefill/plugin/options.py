@@ -30,6 +30,12 @@ def declare_options(add: Callable[..., object]) -> None:
         "newest version environment",
     )
     add("--against", metavar="ENV", help="a reference measured side by side in the same run")
+    add(
+        "--control",
+        metavar="ENV",
+        help="a pinned version measured beside the candidate, never judged itself: stored runs "
+        "that had it beside them are compared by the ratio to it",
+    )
     add("--sglang-url", metavar="URL", help="measure a server that is already running")
     add(
         "--server-arg",
@@ -75,6 +81,7 @@ def options_of(config: pytest.Config, seed: int) -> Options:
     return Options(
         sglang=given("--sglang"),
         against=given("--against"),
+        control=given("--control"),
         sglang_url=given("--sglang-url"),
         server_arg=tuple(given("--server-arg")),
         profile=given("--profile"),

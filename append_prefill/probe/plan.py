@@ -32,7 +32,10 @@ def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run measures. `points` are the selected experiments', `drawn` the seed's extras."""
+    """What a run measures. `points` are the selected experiments', `drawn` the seed's extras.
+
+    `control`: the version of the reference side where that is a control.
+    """
 
     points: tuple[Point, ...]
     drawn: tuple[Point, ...]
@@ -41,6 +44,7 @@ class Plan:
     samples: int
     seed: int
     budget_minutes: float
+    control: str | None = None
 
     @property
     def all_points(self) -> tuple[Point, ...]:
@@ -83,6 +87,7 @@ class Plan:
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
+            control=self.control,
         )
 
 
@@ -95,6 +100,7 @@ def make_plan(
     starts: int | None = None,
     samples: int | None = None,
     budget_minutes: float | None = None,
+    control: str | None = None,
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
@@ -115,6 +121,7 @@ def make_plan(
         samples=samples or profile.plan.samples,
         seed=seed,
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
+        control=control,
     )
 
 
@@ -129,4 +136,5 @@ def plan_of(run: Run) -> Plan:
         samples=record.samples,
         seed=run.seed,
         budget_minutes=record.budget_minutes,
+        control=record.control,
     )

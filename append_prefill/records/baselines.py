@@ -158,10 +158,10 @@ def save_baseline(
     """Store `run` as the baseline of its device, model and version; returns the path.
 
     Kept is what a comparison needs: the candidate's whole launches with their samples (rounded to
-    0.1 µs), points, findings, surface, noise. Left out are the device readings of each block, the
-    reference's launches and the comparison, which is about other runs. Raises UsageError as
-    `refuse_overwrite`, and for a run that holds nothing to compare with: none valid, one launch, or
-    launches of a running server.
+    0.1 µs) and those of its control, points, findings, surface, noise. Left out are the device
+    readings of each block, a reference's launches and the comparison, which is about other runs.
+    Raises UsageError as `refuse_overwrite`, and for a run that holds nothing to compare with: none
+    valid, one launch, or launches of a running server.
     """
     path = refuse_overwrite(
         root,
@@ -172,6 +172,8 @@ def save_baseline(
         points=[Point(*point) for point in run.plan.points],
     )
     starts = [s for s in run.starts if s.side == "candidate" and s.usable]
+    pinned = run.plan.control
+    control = [] if pinned is None else [other for _, other in run.control_pairs(pinned)]
     for unfit, problem, remedy in (
         (
             run.verdict == "infrastructure" or not (starts or run.provenance == "study"),
@@ -214,7 +216,7 @@ def save_baseline(
                         ],
                     }
                 )
-                for start in starts
+                for start in [*starts, *control]
             ],
             "comparison": None,
         }

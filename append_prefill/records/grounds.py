@@ -61,13 +61,14 @@ class Method(Record):
 
     `faster_half`: the mean of the faster half of its samples; `like_samples`: the mean of the
     middle half of the differences between like samples of a pair. `paired`: launches were up
-    together, alternating, and are compared within their pairs.
-    `alpha` is the one-sided false-alarm rate; `min_effect` and `must_catch` are the policy's
-    relative effects.
+    together, alternating, and are compared within their pairs. `control`: the version to which both
+    sides were held, each in its own session, so that what is compared are ratios to it. `alpha` is
+    the one-sided false-alarm rate; `min_effect` and `must_catch` are the policy's relative effects.
     """
 
     statistic: Literal["faster_half", "like_samples"] = "faster_half"
     paired: bool
+    control: str | None = None
     alpha: float
     min_effect: float
     must_catch: float

@@ -353,9 +353,9 @@ class ChangeIn(Record):
     `region` is a part that was fixed beforehand (see `Effect`: `level` is everywhere, `floor` and
     `compute` the strata, `append_end` and `context_end` the far halves of m and L), or `points`:
     the `points` (L, m) that the model says moved one way; the interval of a single one is widened
-    for its having been picked. `ratio` is the mean over the points on the log scale, `delta_ms` over their times.
-    `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it where that tells
-    the part from the rest, else null.
+    for its having been picked. `ratio` is the mean over the points on the log scale, `delta_ms`
+    over their times. `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it
+    where that tells the part from the rest, else null.
     """
 
     region: Literal["level", "floor", "compute", "append_end", "context_end", "points"]
@@ -444,7 +444,10 @@ class Comparison(Record):
 
 
 class PlanRecord(Record):
-    """What was planned: enough to plan it again from the seed."""
+    """What was planned: enough to plan it again from the seed.
+
+    `control`: the version of the reference side where that is a control, never judged itself.
+    """
 
     sides: list[Side]
     starts: int
@@ -454,6 +457,7 @@ class PlanRecord(Record):
     pairs: list[list[Side]]
     budget_minutes: float
     link_gb_per_s: float
+    control: str | None = None
 
 
 class NoisePoint(Record):
@@ -555,6 +559,31 @@ class Run(Record):
     def version(self) -> str | None:
         """The candidate's SGLang version, or None where the server did not tell."""
         return _version(self.subject)
+
+    def beside(self, side: Side) -> list[Start]:
+        """The usable launches of a side that are held against each other: all but a control and
+        what was measured with it.
+        """
+        usable = [s for s in self.starts if s.usable and s.side == side]
+        if self.plan.control is None:
+            return usable
+        with_it = {s.pair for s in self.starts if self._is_control(s)}
+        return [s for s in usable if s.pair not in with_it]
+
+    def control_pairs(self, version: str) -> list[tuple[Start, Start]]:
+        """The whole pairs of the candidate and `version`, up together: (candidate, other)."""
+        of: dict[Side, dict[int, Start]] = {"candidate": {}, "reference": {}}
+        for start in self.starts:
+            if start.usable and start.interleaved:
+                of[start.side][start.pair] = start
+        return [
+            (start, other)
+            for pair, start in sorted(of["candidate"].items())
+            if (other := of["reference"].get(pair)) is not None and other.version == version
+        ]
+
+    def _is_control(self, start: Start) -> bool:
+        return start.side == "reference" and start.version == self.plan.control
 
     @property
     def simulated(self) -> bool:

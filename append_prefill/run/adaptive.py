@@ -60,7 +60,7 @@ class Decider:
         engine: Engine | None = self._settings.candidate
         if side == "reference":
             engine = self._settings.reference
-            if engine is None and state.confirm_with is not None:
+            if state.confirm_with is not None:
                 engine = self._settings.confirming(state.confirm_with)
         if engine is None:
             raise LookupError("this run has no reference engine")
@@ -68,7 +68,8 @@ class Decider:
 
     def decide(self, state: QueueState) -> QueueState:
         """The queue's next state, once all that was planned is done."""
-        side_by_side = "reference" in self._plan.sides or state.confirm_from is not None
+        judged = "reference" in self._plan.sides and self._plan.control is None
+        side_by_side = judged or state.confirm_from is not None
         return self._look(state) if side_by_side else self._confirm(state)
 
     def _confirm(self, state: QueueState) -> QueueState:
@@ -86,6 +87,8 @@ class Decider:
             for suspicion in stored
             if suspicion.verdict == "regression"
             and suspicion.reference_version is not None
+            # Beside the candidate as a control it is not judged; `--against` would do that.
+            and suspicion.reference_version != self._plan.control
             and (engine := self._settings.confirming(suspicion.reference_version)) is not None
         ]
         if not suspicions:

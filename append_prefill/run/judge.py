@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from append_prefill.analysis.prior import with_nights
 from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
-from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.comparison import Control, compare
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
 from append_prefill.analysis.verdict.regime import Against
@@ -24,6 +24,9 @@ from append_prefill.records.run import Comparison, Look, NoiseRecord, Role, Run,
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile
+
+FEWEST_CONTROL_PAIRS = 2
+"""Pairs with a control of which each session needs as many, to know how they scatter."""
 
 
 def judge(
@@ -175,18 +178,20 @@ def compare_references(
 def compare_sides(
     run: Run, profile: Profile, references: References, *, alpha: float | None = None
 ) -> Comparison | None:
-    """Both sides of this run against each other; None if only one was measured.
+    """Both sides of this run against each other; None if only one was measured, or with a control.
 
     `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
     default the policy's whole.
     """
-    reference = paired(run.starts, "reference")
+    shown = run.beside("candidate"), run.beside("reference")
+    both = [*shown[0], *shown[1]]
+    reference = paired(both, "reference")
     if not reference:
         return None
     return compare(
-        paired(run.starts, "candidate"),
+        paired(both, "candidate"),
         reference,
-        shown=(usable(run.starts, "candidate"), usable(run.starts, "reference")),
+        shown=shown,
         policy=profile.policy,
         noise=noise_for(run, profile, references.chosen, references.noise),
         plane=profile.plane,
@@ -253,10 +258,26 @@ def compare_stored(
         reference_version=baseline.version,
         provenance=baseline.provenance,
         alpha=alpha,
+        control=control_of(run, baseline),
     )
     result = result.model_copy(update=of_role)
     replicated = replicable and baseline.replicated
     return result if replicated else _undecided(result)
+
+
+def control_of(run: Run, baseline: Run) -> Control | None:
+    """The control that both runs had beside their candidate; None where there is none.
+
+    That is a version of which each has two whole pairs or more. Any reference will do, whether it
+    was measured for its own sake or as a control; what it is called has to be one, its arguments
+    are those of the identity.
+    """
+    told = {start.version for start in run.starts if start.side == "reference"}
+    for version in sorted(version for version in told if version is not None):
+        own, other = run.control_pairs(version), baseline.control_pairs(version)
+        if min(len(own), len(other)) >= FEWEST_CONTROL_PAIRS:
+            return Control(version, own, other)
+    return None
 
 
 def planned_alone(run: Run, other: Run) -> list[tuple[int, int]]:
@@ -312,7 +333,7 @@ def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[S
 
     Those of this run's other side, else those of a stored run of the same identity.
     """
-    own = usable(run.starts, "reference")
+    own = run.beside("reference")
     if own:
         return [as_candidate(start) for start in own]
     if baseline is None or baseline.provenance == "study":
@@ -330,7 +351,7 @@ def held_against(run: Run, profile: Profile, baseline: Run | None) -> Against | 
     """
     medians = start_medians(reference_starts(run, profile, baseline))
     if medians:
-        beside = bool(usable(run.starts, "reference"))
+        beside = bool(run.beside("reference"))
         pairs = beside and all(s.interleaved for s in run.starts if s.usable)
         return Against(
             cells=medians,

@@ -33,6 +33,7 @@ class Options:
 
     sglang: str | None = None
     against: str | None = None
+    control: str | None = None
     sglang_url: str | None = None
     server_arg: Sequence[str] = ()
     profile: str | None = None
@@ -56,6 +57,7 @@ class Options:
         for option, value in (
             ("--sglang", self.sglang),
             ("--against", self.against),
+            ("--control", self.control),
             ("--sglang-url", self.sglang_url),
             ("--profile", self.profile),
             ("--model", self.model),
@@ -77,7 +79,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options, resolved: everything a run needs, nothing that could still be wrong."""
+    """The options, resolved: everything a run needs, nothing that could still be wrong.
+
+    `reference` is measured beside the candidate: what it is held against, or its `control`.
+    """
 
     options: Options
     profile: Profile
@@ -87,6 +92,13 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+
+    @property
+    def control(self) -> str | None:
+        """The version of the reference where it is a control and not what is held against."""
+        if self.options.control is None or self.reference is None:
+            return None
+        return self.reference.version
 
     @property
     def vocab_size(self) -> int:
@@ -130,6 +142,7 @@ class Settings:
             starts=options.starts,
             samples=options.samples,
             budget_minutes=options.budget_minutes,
+            control=self.control,
         )
 
     @property
@@ -196,9 +209,11 @@ def resolve(options: Options, root: Path) -> Settings:
             f"measures on a {profile.device} device and this machine shows none.",
             "Use --profile cpu-nano, or make a GPU visible (CUDA_VISIBLE_DEVICES, the driver).",
         )
-    reference = (
-        _engine("--against", options.against, options, profile, root) if options.against else None
-    )
+    reference = None
+    if options.against:
+        reference = _engine("--against", options.against, options, profile, root)
+    elif options.control:
+        reference = _control(options, profile, root)
     for engine in (candidate, reference):
         if engine is not None:
             engine.check()
@@ -207,6 +222,20 @@ def resolve(options: Options, root: Path) -> Settings:
     )
     locked_mhz = lockable_mhz(devices[0]) if options.lock_clocks else None
     return Settings(options, profile, model, candidate, reference, devices, root, locked_mhz)
+
+
+def _control(options: Options, profile: Profile, root: Path) -> Engine:
+    """The control's engine. Raises UsageError where it could not be told again on another night."""
+    engine = _engine("--control", options.control, options, profile, root)
+    remedy = None
+    if engine.version is None:
+        problem, remedy = "does not tell its version.", "Give a released version's environment."
+    elif not profile.plan.interleave:
+        problem = f"is measured beside the candidate, and profile {profile.name} does not do that."
+        remedy = "Set plan.interleave = true in the profile."
+    if remedy is not None:
+        raise UsageError("--control", options.control, problem, remedy)
+    return engine
 
 
 def _engine(
@@ -245,6 +274,7 @@ def _refuse_contradictions(options: Options) -> None:
         for name, value in (
             ("--sglang", options.sglang),
             ("--against", options.against),
+            ("--control", options.control),
             ("--server-arg", " ".join(options.server_arg)),
             ("--model", options.model),
             ("--dummy-weights", options.dummy_weights),
@@ -258,6 +288,14 @@ def _refuse_contradictions(options: Options) -> None:
                     f"as it is, and its launches cannot be replicated.",
                     f"Drop {name}, or let the suite start the server (--sglang).",
                 )
+    if options.against and options.control:
+        raise UsageError(
+            "--control",
+            options.control,
+            f"cannot go with --against {options.against}: what is held against side by side needs "
+            "no control.",
+            "Drop one of them.",
+        )
     for name, count in (("--starts", options.starts), ("--samples", options.samples)):
         if count is not None and count < 1:
             raise UsageError(name, count, "is not a number of repeats.", "Give 1 or more.")

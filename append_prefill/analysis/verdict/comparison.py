@@ -8,7 +8,7 @@ an improvement); where it rejects, points are named at the policy's false-discov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from append_prefill.analysis.verdict.effects import (
     surface_effects,
 )
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
-from append_prefill.analysis.verdict.sides import Sides, sides_of
+from append_prefill.analysis.verdict.sides import Sides, sides_of, sides_through_control
 from append_prefill.analysis.verdict.unjudged import without_verdict
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity
 from append_prefill.records.run import (
@@ -38,6 +38,15 @@ from append_prefill.records.run import (
     Start,
 )
 from append_prefill.workload.profile import Noise, Plane, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Both sides' pairs with the control `version`, (side, control), measured on two nights."""
+
+    version: str
+    candidate: Sequence[tuple[Start, Start]]
+    reference: Sequence[tuple[Start, Start]]
 
 
 def compare(
@@ -54,11 +63,14 @@ def compare(
     alpha: float | None = None,
     pass_confidence: float = CONFIDENCE,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
+    control: Control | None = None,
 ) -> Comparison:
     """Judge the candidate's launches against the reference's; their `side` is not looked at.
 
-    `shown`: both sides' launches whose medians stand as times beside the changes, where those are
-    more than are compared (launches of incomplete pairs); by default those that are compared.
+    `control`: both sides' pairs with one control version, each of its own session: their ratios to
+    it are compared, and the launches given only tell the times. `shown`: both sides' launches whose
+    medians stand as times beside the changes, where those are more than are compared (launches of
+    incomplete pairs); by default those that are compared.
 
     Points are those both measured. `plane` says how they count and which of them are at the floor.
     `alpha` is the one-sided false-alarm rate of this interim analysis, by default the whole of
@@ -101,11 +113,14 @@ def compare(
         return cannot(Ground(code="no-common-point"), "not-comparable")
     if provenance == "study":
         return cannot(Ground(code="one-value-a-point"))
-    prior = prior_of(noise)
+    prior = prior_of(noise) if control is None else prior_of(noise).through_control()
     nights = kind == "baseline"
     if nights and prior.night_sd is None:
         return cannot(Ground(code="between-nights-unknown"))
-    sides = sides_of(a_starts, b_starts, points, paired=paired)
+    if control is None:
+        sides = sides_of(a_starts, b_starts, points, paired=paired)
+    else:
+        sides = sides_through_control(control.candidate, control.reference, points)
     if sides.fewest < 2:
         return cannot(
             Ground(
@@ -140,6 +155,7 @@ def compare(
         method=Method(
             statistic="like_samples" if sides.alike else "faster_half",
             paired=paired,
+            control=None if control is None else control.version,
             alpha=alpha,
             min_effect=policy.min_effect,
             must_catch=policy.must_catch,

@@ -131,6 +131,42 @@ def sides_of(
     )
 
 
+def sides_through_control(
+    candidate: Sequence[tuple[Start, Start]],
+    reference: Sequence[tuple[Start, Start]],
+    points: Sequence[Point],
+) -> Sides:
+    """Both sides as log ratios to one control, (side, control) by pair, each in its own session.
+
+    A pair is the launch. The medians are ratios as well.
+    """
+    sides, errors = [], []
+    for pairs in (candidate, reference):
+        figures = [pair_figures(*pair, points) for pair in pairs]
+        sides.append(_table([found.values for found in figures], points))
+        errors.append([found.covariance for found in figures])
+    rows_a, rows_b, columns = complete(*sides)
+    kept = list(zip((rows_a, rows_b), errors, strict=True))
+    of = [_mean_error([some[row] for row in rows], columns) for rows, some in kept]
+    medians = [
+        log_matrix([side for side, _ in pairs], points, log_median)
+        - log_matrix([control for _, control in pairs], points, log_median)
+        for pairs in (candidate, reference)
+    ]
+    return Sides(
+        sides[0][np.ix_(rows_a, columns)],
+        sides[1][np.ix_(rows_b, columns)],
+        medians[0][np.ix_(rows_a, columns)],
+        medians[1][np.ix_(rows_b, columns)],
+        tuple(points[column] for column in columns),
+        paired=False,
+        alike=all(alike(*pair) for pairs in (candidate, reference) for pair in pairs),
+        within=None if of[0] is None or of[1] is None else of[0] + of[1],
+        left_out_starts=sum(map(len, sides)) - len(rows_a) - len(rows_b),
+        left_out_points=len(points) - len(columns),
+    )
+
+
 def _table(rows: Sequence[FloatArray], points: Sequence[Point]) -> FloatArray:
     return np.array(rows).reshape(len(rows), len(points))
 
