@@ -152,7 +152,7 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
     spread = components([table.mean(axis=1) for table in tables])
     start_variance = spread.within
     if start_variance is not None:
-        start_variance = max(0.0, start_variance - _level_error(tables))
+        start_variance = max(0.0, start_variance - level_error(tables))
     within = [row.within_sd for row in rows if row.within_sd is not None]
     pairs = pairs_of(nights)
     whole = components_of(pairs, points, np.ones(len(points), dtype=np.bool_))
@@ -176,8 +176,11 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
     )
 
 
-def _level_error(tables: Sequence[FloatArray]) -> float:
-    """Variance that the points' own scatter gives to a launch's mean over points."""
+def level_error(tables: Sequence[FloatArray]) -> float:
+    """Variance that the points' own scatter gives to a launch's mean over points.
+
+    Each table holds one session's launches, shape (launches, points).
+    """
     squares = df = 0.0
     count = tables[0].shape[1]
     for table in tables:
