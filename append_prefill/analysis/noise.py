@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from append_prefill.analysis.components import components_of, pairs_of
+from append_prefill.analysis.components import components_of, pairs_of, whole
 from append_prefill.analysis.design import ALIKE, strata_of
 from append_prefill.analysis.rounds import pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
@@ -154,21 +154,21 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
     if start_variance is not None:
         start_variance = max(0.0, start_variance - level_error(tables))
     within = [row.within_sd for row in rows if row.within_sd is not None]
-    pairs = pairs_of(nights)
-    whole = components_of(pairs, points, np.ones(len(points), dtype=np.bool_))
+    pairs, common = whole(pairs_of(nights), points)
+    over_all = components_of(pairs, common, np.ones(len(common), dtype=np.bool_))
     return NoiseRecord(
         starts=sum(len(table) for table in tables),
         nights=len(tables),
         start_sd=_root(start_variance),
         within_sd=float(np.median(within)) if within else None,
         night_sd=_root(spread.between),
-        pair_sd=whole.pair_sd,
-        pairs=len(pairs) if whole.pair_sd is not None else 0,
+        pair_sd=over_all.pair_sd,
+        pairs=len(pairs) if over_all.pair_sd is not None else 0,
         rounds=float(np.mean([len(rounds_of(*pair)) for pair in pairs])) if pairs else None,
-        components=whole if pairs else None,
+        components=over_all if pairs else None,
         strata={
-            name: components_of(pairs, points, group)
-            for name, group in strata_of(points, plane).items()
+            name: components_of(pairs, common, group)
+            for name, group in strata_of(common, plane).items()
             if pairs
         },
         ratio_night_sd=_ratio_night_sd(nights, points),
