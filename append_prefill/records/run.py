@@ -353,8 +353,8 @@ class ChangeIn(Record):
     `region` is a part that was fixed beforehand (see `Effect`: `level` is everywhere, `floor` and
     `compute` the strata, `append_end` and `context_end` the far halves of m and L), or `points`:
     the `points` (L, m) that the model says moved one way; the interval of a single one is widened
-    for its having been picked. `ratio` is the mean over the points on the log scale, `delta_ms` over their times.
-    `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it where that tells
+    for its having been picked. `ratio` is the mean over the points on the log scale, `delta_ms`
+    over their times. `append_tokens`, `context_tokens`: the range (least, most) of m and of L in it where that tells
     the part from the rest, else null.
     """
 
@@ -377,8 +377,8 @@ class Change(Record):
     of: one part, or two where the candidate is slower in one and faster in the other (slower
     first). `terms` are the shapes that were needed, the strongest first; `points` the fitted change
     at every common point, whose means over a part are the part's. `misfit` is the chance of
-    residuals as large as they are if the form is right; below `MISFIT_P` the form is wrong, and
-    `fits` is false.
+    residuals as large as they are if the form is right; below `MISFIT_P` the form is wrong, `fits`
+    is false, and `parts` and `points` are of what was measured at each point.
     """
 
     parts: list[ChangeIn] = Field(min_length=1, max_length=2)

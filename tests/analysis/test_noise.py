@@ -376,9 +376,7 @@ def alternating(rng, count: int, rounds: int, sds: tuple[float, float], round_sd
         for side, table in zip(("candidate", "reference"), both, strict=True):
             made = start(index, dict(zip(SIX, np.exp(table).T.tolist(), strict=True)), side=side)
             night.append(
-                made.model_copy(
-                    update={"pair": index, "interleaved": True, "alternated": "sample"}
-                )
+                made.model_copy(update={"pair": index, "interleaved": True, "alternated": "sample"})
             )
     return night
 

@@ -51,7 +51,9 @@ QUIET = part(UNSURE, 0.01)
 def joint(*, axes=("append", "context"), strata=STRATA, **known) -> Joint:
     """Nothing anywhere but what is given."""
     nothing = parts([UNSURE] * 3, [0.01] * 3)
-    of_axes = {name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "ends")}
+    of_axes = {
+        name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "ends")
+    }
     of_axes["strata"] = dict.fromkeys(strata, QUIET) | known.pop("of_strata", {})
     whole = {"level": QUIET, "excess": nothing, "absolute": nothing} | known
     return Joint(**whole, **of_axes, residual_variance=np.zeros(3))
@@ -106,7 +108,9 @@ def test_at_its_share_exactly_it_alarms() -> None:
     alone = design((), POINTS[:1], ())
     assert alone.shares == {"level": 1.0}
     for alpha, alarms in ((exact, True), (np.nextafter(exact, 0), False)):
-        found = alarm(joint(level=level, axes=(), strata=()), alone, alpha=alpha, min_effect=LEAST, sign=1)
+        found = alarm(
+            joint(level=level, axes=(), strata=()), alone, alpha=alpha, min_effect=LEAST, sign=1
+        )
         assert bool(found.level) is alarms
 
 

@@ -393,7 +393,9 @@ class Rows:
     def __init__(self, estimate, p, half):
         self.estimate, self._p = np.array(estimate, dtype=float), np.array(p, dtype=float)
         self.spread = SimpleNamespace(
-            half_width=lambda confidence=0.95: np.array(half) * confidence / 0.95, se=np.ones(3), df=np.ones(3)
+            half_width=lambda confidence=0.95: np.array(half) * confidence / 0.95,
+            se=np.ones(3),
+            df=np.ones(3),
         )
 
     def p(self, sign):

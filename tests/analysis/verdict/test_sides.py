@@ -84,7 +84,9 @@ RNG = np.random.default_rng(2)
 
 def rounds(index, side="candidate", *, alternated="sample", count=5, lacks=(), points=(A, B)):
     """A launch of `count` rounds, each a sample a point; `lacks` a point in all of them."""
-    values = {p: [] if p in lacks else list(20 * np.exp(0.1 * RNG.normal(size=count))) for p in points}
+    values = {
+        p: [] if p in lacks else list(20 * np.exp(0.1 * RNG.normal(size=count))) for p in points
+    }
     return start(index, values, side=side).model_copy(
         update={"interleaved": True, "alternated": alternated, "pair": index}
     )
