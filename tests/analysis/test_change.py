@@ -155,7 +155,7 @@ def test_a_point_that_strays_is_no_part_of_a_change_whose_form_is_wrong():
     seen = 0
     for seed in range(20):
         found = change(
-            delta, noise=0.02, plane=Plane(), times=np.full(len(POINTS), 20.0), seed=seed
+            delta, noise=0.03, plane=Plane(), times=np.full(len(POINTS), 20.0), seed=seed
         )
         if found.fits:
             continue
