@@ -143,10 +143,8 @@ def points_error(noise: Noise | NoiseRecord, points: Sequence[Point], samples: i
     A point's statistic (`summary.faster_half`) has `FIGURE_VARIANCE` times the variance of a mean
     of `samples`, the more so as samples follow each other alike (AR(1): (1 + r) / (1 - r); an
     unknown r is taken for none, as in a profile's assumption). A stored noise also knows how far a
-    launch's
-     statistic at a point strays beyond its common level; the larger of the two counts. None where
-     the
-    scatter of samples is not known.
+    launch's statistic at a point strays beyond its common level; the larger of the two counts. None
+    where the scatter of samples is not known.
     """
     if noise.within_sd is None:
         return None
@@ -232,7 +230,7 @@ def mde(
 ) -> float | None:
     """Minimum detectable relative effect between `starts_a` and `starts_b` launches.
 
-    `start_sd`: relative sd of a launch's  statistic; for the level with `points_error` in it.
+    `start_sd`: relative sd of a launch's statistic; for the level with `points_error` in it.
     `prior_df`: degrees of freedom of a stored noise taken into the variance; `PRIOR_WORTH` of them
     count. `night_sd`: between-session sd, for a comparison across sessions, resting on `night_df`
     degrees of freedom (None: known for certain). `paired`: `start_sd` is that of the log ratio

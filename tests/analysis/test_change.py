@@ -88,7 +88,7 @@ def test_a_stratum_that_moved_alone_is_the_part(where, region, append):
 
 
 def test_where_the_profile_names_no_floor_the_reference_shows_it():
-    there = TIMES <= 1.1 * TIMES.min()
+    there = 1.1 * TIMES.min() >= TIMES
     found = change(0.9 * there, plane=Plane())
     assert kinds(found) == ["floor"]
     assert found.parts[0].region == "points"

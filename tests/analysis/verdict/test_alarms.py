@@ -40,7 +40,7 @@ def design(axes: tuple[str, ...] = ("append", "context"), points=POINTS, strata=
     return Design(
         tuple(points),
         row,
-        {name: row == 0 for name in strata},
+        dict.fromkeys(strata, row == 0),
         tuple(Slope(axis, 64, 32, row, row, 0.5) for axis in axes),
     )
 
