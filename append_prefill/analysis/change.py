@@ -6,7 +6,8 @@
 
 What headline, table, plane and curves say is read off the one fit. Its means over the parts that
 are spoken of are those that were measured there: the fit is made under that condition, so that no
-two figures of one thing differ. It decides no verdict.
+two figures of one thing differ. Where the shapes are not the change (`MISFIT_P`), each point is as
+measured. It decides no verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy import stats
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import FloatArray, Spread
-from append_prefill.analysis.shapes import Fit, Shape, bound_to, select, shapes_of
+from append_prefill.analysis.shapes import Fit, Shape, bound_to, by_point, select, shapes_of
 from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.records.run import Change, ChangeAt, ChangeIn, ChangeTerm
 
@@ -73,8 +74,12 @@ def change_of(
     fit = select(shapes_of(design, times_ms), delta_ms, precision)
     df = len(delta_ms) - len(fit.shapes)
     misfit = float(stats.chi2.sf(fit.chi_squared, df)) if df else None
-    parts = of.parts(fit, min_effect)
-    bound = bound_to(fit, [(of.row(part), part.delta_ms) for part in parts])
+    fits = misfit is None or misfit >= MISFIT_P
+    # Where no few shapes are the change, it is told point by point, as it was measured.
+    told = fit if fits else by_point(design.points, delta_ms, in_ms)
+    parts = of.parts(told, min_effect, sure_only=not fits)
+    conditions = [(of.row(part), part.delta_ms) for part in parts]
+    bound, told = bound_to(fit, conditions), bound_to(told, conditions)
     return Change(
         parts=parts,
         terms=_terms(bound, parts, float(joint.level.spread.df[0])),
@@ -83,12 +88,12 @@ def change_of(
                 context_tokens=point.context_tokens,
                 append_tokens=point.append_tokens,
                 reference_ms=float(times_ms[at]),
-                delta_ms=float(bound.fitted[at]),
+                delta_ms=float(told.fitted[at]),
             )
             for at, point in enumerate(design.points)
         ],
         misfit=misfit,
-        fits=misfit is None or misfit >= MISFIT_P,
+        fits=fits,
     )
 
 
@@ -109,9 +114,21 @@ class _Plane:
         weights = inside * (self.design.weights if by_weight else 1.0)
         return np.asarray(weights / weights.sum())
 
-    def parts(self, fit: Fit, min_effect: float) -> list[ChangeIn]:
-        """What the headline speaks of: one part of the plane, or a slower and a faster one."""
-        relative = fit.fitted / self.times_ms
+    @property
+    def sure(self) -> BoolArray:
+        """The points whose change is no chance, for all of them at once (Bonferroni)."""
+        alpha = (1 - CONFIDENCE) / len(self.design.points)
+        quantile = float(stats.t.isf(alpha / 2, float(self.joint.level.spread.df[0])))
+        half = quantile * np.sqrt(np.diag(self.covariance))
+        return np.asarray(np.abs(self.joint.absolute.estimate) > half)
+
+    def parts(self, fit: Fit, min_effect: float, *, sure_only: bool) -> list[ChangeIn]:
+        """What the headline speaks of: one part of the plane, or a slower and a faster one.
+
+        `sure_only`: of points whose own change is beyond chance, where `fit` is what was measured
+        at each and has borrowed nothing from the others.
+        """
+        relative = fit.fitted / self.times_ms * (self.sure if sure_only else 1.0)
         slower, faster = relative >= min_effect, relative <= -min_effect
         if slower.any() and faster.any():
             return [self.picked(slower), self.picked(faster)]

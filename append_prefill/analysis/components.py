@@ -15,6 +15,7 @@ import numpy as np
 from append_prefill.analysis.design import BoolArray
 from append_prefill.analysis.rounds import by_round, pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, usable
+from append_prefill.analysis.verdict.sides import complete
 from append_prefill.records.run import PairComponents, Start
 from append_prefill.workload.points import Point
 
@@ -44,23 +45,31 @@ def pairs_of(nights: Sequence[Sequence[Start]]) -> list[Pair]:
     return pairs
 
 
+def whole(pairs: Sequence[Pair], points: Sequence[Point]) -> tuple[list[Pair], list[Point]]:
+    """Pairs and points of which nothing is missing; points that some sessions drew go first."""
+    table = [pair_figures(*pair, points).values for pair in pairs]
+    kept, _, columns = complete(
+        np.array(table).reshape(len(pairs), len(points)), np.zeros((0, len(points)))
+    )
+    return [pairs[row] for row in kept] if columns else [], [points[column] for column in columns]
+
+
 def components_of(
     pairs: Sequence[Pair], points: Sequence[Point], group: BoolArray
 ) -> PairComponents:
     """The components over the points of `group`, shape (points,); of one version on both sides.
 
-    The mean ratio is known to be 0 and costs no degree of freedom. With fewer than two pairs
-    nothing is told.
+    Every pair must have all of them (see `whole`). The mean ratio is known to be 0 and costs no
+    degree of freedom. With fewer than two pairs nothing is told.
     """
+    if len(pairs) < 2:
+        return UNKNOWN
     chosen = [point for point, inside in zip(points, group, strict=True) if inside]
     figures = [pair_figures(*pair, chosen) for pair in pairs]
     known = [
         (float(np.mean(f.values)), f.covariance, len(rounds_of(*pair)))
         for f, pair in zip(figures, pairs, strict=True)
-        if not np.isnan(f.values).any()
     ]
-    if len(known) < 2:
-        return UNKNOWN
     total = float(np.mean([value**2 for value, _, _ in known]))
     # A mean over all entries of a covariance is the variance of the mean over points.
     inside = [(float(c.mean()), rounds) for _, c, rounds in known if c is not None]

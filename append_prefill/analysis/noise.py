@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from append_prefill.analysis.components import components_of, pairs_of
+from append_prefill.analysis.components import components_of, pairs_of, whole
 from append_prefill.analysis.design import ALIKE, strata_of
 from append_prefill.analysis.rounds import pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
@@ -152,23 +152,23 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
     spread = components([table.mean(axis=1) for table in tables])
     start_variance = spread.within
     if start_variance is not None:
-        start_variance = max(0.0, start_variance - _level_error(tables))
+        start_variance = max(0.0, start_variance - level_error(tables))
     within = [row.within_sd for row in rows if row.within_sd is not None]
-    pairs = pairs_of(nights)
-    whole = components_of(pairs, points, np.ones(len(points), dtype=np.bool_))
+    pairs, common = whole(pairs_of(nights), points)
+    over_all = components_of(pairs, common, np.ones(len(common), dtype=np.bool_))
     return NoiseRecord(
         starts=sum(len(table) for table in tables),
         nights=len(tables),
         start_sd=_root(start_variance),
         within_sd=float(np.median(within)) if within else None,
         night_sd=_root(spread.between),
-        pair_sd=whole.pair_sd,
-        pairs=len(pairs) if whole.pair_sd is not None else 0,
+        pair_sd=over_all.pair_sd,
+        pairs=len(pairs) if over_all.pair_sd is not None else 0,
         rounds=float(np.mean([len(rounds_of(*pair)) for pair in pairs])) if pairs else None,
-        components=whole if pairs else None,
+        components=over_all if pairs else None,
         strata={
-            name: components_of(pairs, points, group)
-            for name, group in strata_of(points, plane).items()
+            name: components_of(pairs, common, group)
+            for name, group in strata_of(common, plane).items()
             if pairs
         },
         ratio_night_sd=_ratio_night_sd(nights, points),
@@ -176,8 +176,11 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
     )
 
 
-def _level_error(tables: Sequence[FloatArray]) -> float:
-    """Variance that the points' own scatter gives to a launch's mean over points."""
+def level_error(tables: Sequence[FloatArray]) -> float:
+    """Variance that the points' own scatter gives to a launch's mean over points.
+
+    Each table holds one session's launches, shape (launches, points).
+    """
     squares = df = 0.0
     count = tables[0].shape[1]
     for table in tables:

@@ -15,6 +15,7 @@ import numpy as np
 
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.moderation import FloatArray
+from append_prefill.workload.points import Point
 
 GAIN = 6.63
 """Least chi-squared (one degree of freedom, 1 %) by which a further shape must better the fit."""
@@ -77,19 +78,23 @@ def shapes_of(design: Design, times_ms: FloatArray) -> list[Shape]:
     if np.ptp(context):
         found.append(Shape("context", context / 1000, every))
     if len(points) > 2:
-        for at, point in enumerate(points):
-            here = np.arange(len(points)) == at
-            found.append(
-                Shape(
-                    "point",
-                    here.astype(np.float64),
-                    here,
-                    2 * float(np.log(len(points))),
-                    point.context_tokens,
-                    point.append_tokens,
-                )
-            )
+        found += single_points(points)
     return found
+
+
+def single_points(points: Sequence[Point]) -> list[Shape]:
+    """Milliseconds at one point alone, for each of them."""
+    return [
+        Shape(
+            "point",
+            here.astype(np.float64),
+            here,
+            2 * float(np.log(len(points))),
+            point.context_tokens,
+            point.append_tokens,
+        )
+        for here, point in zip(np.eye(len(points), dtype=np.bool_), points, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,11 @@ def fit_of(shapes: Sequence[Shape], delta_ms: FloatArray, precision: FloatArray)
     solution = covariance @ (matrix.T @ precision @ delta_ms)
     rest = delta_ms - matrix @ solution
     return Fit(list(shapes), solution, covariance, float(rest @ precision @ rest))
+
+
+def by_point(points: Sequence[Point], delta_ms: FloatArray, covariance: FloatArray) -> Fit:
+    """What was measured at every point, as a fit that leaves nothing over."""
+    return Fit(single_points(points), delta_ms, covariance, 0.0)
 
 
 def select(everything: Sequence[Shape], delta_ms: FloatArray, precision: FloatArray) -> Fit:

@@ -377,8 +377,8 @@ class Change(Record):
     of: one part, or two where the candidate is slower in one and faster in the other (slower
     first). `terms` are the shapes that were needed, the strongest first; `points` the fitted change
     at every common point, whose means over a part are the part's. `misfit` is the chance of
-    residuals as large as they are if the form is right; below `MISFIT_P` the form is wrong, and
-    `fits` is false.
+    residuals as large as they are if the form is right; below `MISFIT_P` the form is wrong, `fits`
+    is false, and `parts` and `points` are of what was measured at each point.
     """
 
     parts: list[ChangeIn] = Field(min_length=1, max_length=2)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from append_prefill.analysis.design import Design, design_of
-from append_prefill.analysis.noise import noise_of, pair_sd_of
+from append_prefill.analysis.noise import level_error, noise_of
 from append_prefill.analysis.power import power_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, log_matrix, usable
 from append_prefill.probe.plan import make_plan, plan_of
@@ -76,6 +76,17 @@ class Setting:
         """m or L of each point."""
         attribute = {"m": "append_tokens", "L": "context_tokens"}[axis]
         return np.array([getattr(p, attribute) for p in self.points], dtype=float)
+
+
+def pair_sd_of(ratios: Array) -> float:
+    """Sd of a pair's log ratio beyond what its points' own scatter gives to the mean over them.
+
+    `ratios` are of one version on both sides, shape (pairs, points), so their mean is known to be 0
+    and costs no freedom. What `noise_of` takes from rounds, from points: a simulated launch has no
+    blocks.
+    """
+    variance = float((ratios.mean(axis=1) ** 2).mean())
+    return math.sqrt(max(0.0, variance - level_error([ratios])))
 
 
 def promised(profile: Profile, noise: NoiseRecord) -> float:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from append_prefill.analysis.noise import components, pair_sd_of
-from append_prefill.analysis.prior import ASSUMED_DF, Prior, prior_of
+from append_prefill.analysis.noise import components
+from append_prefill.analysis.prior import ASSUMED_DF, ASSUMED_NIGHT_DF, Prior, prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord
-from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting
+from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting, pair_sd_of
 
 SESSIONS_PER_SITE = 20  # sessions that share one stored noise record
 LAUNCH_HOURS = 2 / 60  # one launch with its samples takes about two minutes
@@ -156,7 +156,7 @@ def assumed(setting: Setting) -> Prior:
         setting.start_sd,
         ASSUMED_DF,
         setting.night_sd,
-        ASSUMED_DF,
+        ASSUMED_NIGHT_DF,
         NoiseSource(kind="profile"),
         pair_sd=setting.pair_sd,
         pair_df=ASSUMED_DF,

@@ -129,6 +129,42 @@ def test_a_form_that_does_not_fit_says_so():
     assert len(found.terms) == 3
 
 
+def test_where_the_form_is_wrong_each_point_is_as_it_was_measured():
+    """A floor that sank up to m = 700, where no stratum ends, and one point that pays for it."""
+    delta = np.where(M < 700, -5.0, 0.0)
+    delta[3] = 2.4
+    found = change(delta, noise=0.004, plane=Plane(), times=np.full(len(POINTS), 20.0))
+    assert not found.fits
+    slower, faster = found.parts
+    assert slower.points == [(POINTS[3].context_tokens, POINTS[3].append_tokens)]
+    assert set(faster.points) == {
+        (p.context_tokens, p.append_tokens) for p in POINTS if p.append_tokens < 700
+    }
+    assert slower.low_ms < 2.4 < slower.high_ms
+    assert [at.delta_ms for at in found.points] == pytest.approx(delta, abs=0.3)
+    for part in found.parts:
+        inside = [
+            a.delta_ms for a in found.points if (a.context_tokens, a.append_tokens) in part.points
+        ]
+        assert np.mean(inside) == pytest.approx(part.delta_ms)
+
+
+def test_a_point_that_strays_is_no_part_of_a_change_whose_form_is_wrong():
+    """As above without the slower point, under noise that puts some of the others at 1.5 %."""
+    delta = np.where(M < 700, -8.0, 0.0)
+    seen = 0
+    for seed in range(20):
+        found = change(
+            delta, noise=0.03, plane=Plane(), times=np.full(len(POINTS), 20.0), seed=seed
+        )
+        if found.fits:
+            continue
+        seen += max(at.delta_ms for at in found.points) >= 0.015 * 20
+        (faster,) = found.parts
+        assert faster.ratio < 1
+    assert seen >= 5
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_fit_has_the_means_that_its_parts_were_measured_at(seed):
     rng = np.random.default_rng(seed)

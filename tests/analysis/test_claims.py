@@ -33,7 +33,7 @@ def judged(measure="append_ends", points=POINTS, *, scatter=0.01, **claim):
     found = judge_findings(
         starts_of(log_ms, POINTS),
         profile(experiments=[*base, own]),
-        reference=None,
+        against=None,
         kv_bytes_per_token=None,
         link_gb_per_s=1.0,
     )

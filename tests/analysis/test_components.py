@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.components import components_of, pairs_of
+from append_prefill.analysis.components import components_of, pairs_of, whole
 from append_prefill.workload.points import Point
 from tests.analysis.factory import start
 
@@ -75,6 +75,21 @@ def test_too_few_rounds_tell_of_pairs_alone() -> None:
     found = components_of(planted(5, 2), POINTS, ALL)
     assert found.pair_sd is not None
     assert found.round_sd is None
+
+
+def test_a_pair_and_a_point_that_lack_most_are_cut_and_nothing_else() -> None:
+    """B is measured by no launch of the second pair, the third has B alone."""
+    pairs = planted(4, 4)
+    for made in pairs[2]:
+        made.series[:] = [series for series in made.series if series.point == POINTS[1]]
+    pairs[1][0].series[1].ttft_ms.clear()
+    pairs[1][0].series[1].block.clear()
+    kept, points = whole(pairs, POINTS)
+    assert [pair[0].index for pair in kept] == [0, 1, 3]
+    assert points == [POINTS[0], *POINTS[2:]]
+    assert whole([], POINTS) == ([], POINTS)
+    nothing = [tuple(made.model_copy(update={"series": []}) for made in pair) for pair in pairs]
+    assert whole(nothing, POINTS) == ([], [])
 
 
 def test_only_whole_pairs_that_were_up_together_count() -> None:

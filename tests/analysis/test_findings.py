@@ -15,6 +15,7 @@ from append_prefill.analysis.findings import (
 )
 from append_prefill.analysis.measures import elasticity, log_table
 from append_prefill.analysis.verdict.findings import judge_findings
+from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.run import Finding, Start
 from append_prefill.report.reasons import finding_reason
 from append_prefill.workload.points import Point
@@ -39,7 +40,7 @@ def judged(
     found = judge_findings(
         starts,
         profile,
-        reference=reference,
+        against=None if reference is None else Against({}, reference),
         before=before,
         kv_bytes_per_token=kv,
         link_gb_per_s=link,

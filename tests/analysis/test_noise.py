@@ -6,11 +6,11 @@ from append_prefill.analysis.noise import (
     effective_n,
     lag1,
     noise_of,
-    pair_sd_of,
     robust_sd,
 )
 from append_prefill.analysis.summary import faster_half
 from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Plane
 from tests.analysis.factory import POINTS, start, starts_of
 
 P = len(POINTS)
@@ -322,17 +322,107 @@ def pair(index: int, a, b, *, interleaved=True, points=(A, B, C)):
     ]
 
 
-def test_pairs_differ_by_their_ratio_less_its_points_scatter() -> None:
-    """Over all nights; B, which one half of a pair lacks, is left out."""
+def test_pairs_differ_by_their_ratio() -> None:
+    """Over all nights; B, which one half of a pair lacks, is left out. One round tells nothing of
+    its own error, so nothing is taken off."""
     rows = [([3.4, 3.0, 3.9], [3.0, np.nan, 3.5]), ([3.0, 3.0, 3.1], [3.3, 3.0, 3.3]),
             ([3.0, 3.0, 3.3], [3.0, 3.0, 3.0])]  # fmt: skip
     pairs = [pair(n, *row) for n, row in enumerate(rows)]
     found = noise_of([[*pairs[0], *pairs[1]], pairs[2]])
     apart = np.array([np.array(a) - np.array(b) for a, b in rows])[:, [0, 2]]
-    variance = (apart.mean(axis=1) ** 2).mean() - point_error([apart])
     assert found.pairs == 3
-    assert found.pair_sd == pytest.approx(np.sqrt(variance))
-    assert pair_sd_of(apart) == found.pair_sd
+    assert found.pair_sd == pytest.approx(np.sqrt((apart.mean(axis=1) ** 2).mean()))
+    assert (found.rounds, found.components.round_sd) == (1.0, None)
+
+
+def test_points_that_each_session_drew_for_itself_cost_no_pair() -> None:
+    """Of a night's two pairs each has a point of its own beside those of all."""
+    drawn = [Point(77, 7 + night) for night in range(3)]
+    nights = []
+    for night, own in enumerate(drawn):
+        points = (*POINTS[:3], own)
+        rows = [(3 + 0.01 * (night + k), 3.0) for k in range(2)]
+        nights.append([
+            launch
+            for k, (a, b) in enumerate(rows)
+            for launch in pair(2 * night + k, [a] * 4, [b] * 4, points=points)
+        ])  # fmt: skip
+    found = noise_of(nights)
+    assert found.pairs == 6
+    ratios = np.array([0.01 * (night + k) for night in range(3) for k in range(2)])
+    assert found.pair_sd == pytest.approx(np.sqrt((ratios**2).mean()))
+
+
+def test_a_pair_that_lacks_most_points_is_none() -> None:
+    """It would take the points from all others, and is not counted as what the noise rests on."""
+    torn = pair(2, [3.5, np.nan, np.nan], [3.0, np.nan, np.nan])
+    rest = [launch for n in range(2) for launch in pair(n, [3.1] * 3, [3.0] * 3)]
+    found = noise_of([[*rest, *torn]])
+    assert (found.pairs, found.pair_sd) == (2, pytest.approx(0.1))
+
+
+PLANE = Plane(floor_append_tokens=256, argument="Of these six points three are at the floor.")
+SIX = [Point(512, m) for m in (32, 128, 256, 512, 820, 1024)]
+
+
+def alternating(rng, count: int, rounds: int, sds: tuple[float, float], round_sd: float):
+    """Pairs that alternated by sample: their ratio by `sds` at the floor and beyond, and a round's
+    by `round_sd`; all else is in both halves."""
+    night = []
+    for index in range(count):
+        ratio = np.repeat([sd * rng.normal() for sd in sds], 3)
+        shared = 3 + 0.2 * rng.normal(size=(rounds, 6))
+        both = shared + ratio + round_sd * rng.normal(size=(rounds, 1)), shared
+        for side, table in zip(("candidate", "reference"), both, strict=True):
+            made = start(index, dict(zip(SIX, np.exp(table).T.tolist(), strict=True)), side=side)
+            night.append(
+                made.model_copy(update={"pair": index, "interleaved": True, "alternated": "sample"})
+            )
+    return night
+
+
+def test_what_rounds_explain_is_no_scatter_of_pairs_and_strata_have_their_own() -> None:
+    rng = np.random.default_rng(8)
+    found = noise_of([alternating(rng, 200, 12, (0.03, 0.006), 0.02)], PLANE)
+    assert (found.pairs, found.rounds) == (200, 12)
+    floor, compute = found.strata["floor"], found.strata["compute"]
+    assert floor.pair_sd == pytest.approx(0.03, rel=0.15)
+    assert compute.pair_sd == pytest.approx(0.006, rel=0.3)
+    assert found.pair_sd == found.components.pair_sd
+    assert found.pair_sd == pytest.approx(np.hypot(0.03, 0.006) / 2, rel=0.2)
+    # The middle half of the rounds' differences, 1.2 times as variable as a mean.
+    for part in (found.components, floor, compute):
+        assert part.round_sd == pytest.approx(np.sqrt(1.2) * 0.02, rel=0.1)
+    alike = noise_of([alternating(rng, 3, 12, (0.03, 0.006), 0.05)])
+    assert alike.strata == {}
+
+
+def test_two_pairs_a_stratum_tell_and_one_does_not() -> None:
+    rng = np.random.default_rng(9)
+    one, two = (noise_of([alternating(rng, n, 4, (0.03, 0.01), 0.05)], PLANE) for n in (1, 2))
+    assert (one.pairs, one.pair_sd, one.rounds) == (0, None, 4)
+    assert {part.pair_sd for part in one.strata.values()} == {None}
+    assert (two.pairs, set(two.strata)) == (2, {"floor", "compute"})
+    none = noise_of([starts_of(TABLE, (A, B, C))], PLANE)
+    assert (none.rounds, none.components, none.strata) == (None, None, {})
+
+
+def test_sessions_ratios_differ_beyond_their_pairs() -> None:
+    """The candidate 0, 10 and 20 % above its control in three sessions of two pairs each."""
+    nights, groups = [], []
+    for night in range(3):
+        ratios = np.array([0.1 * night, 0.1 * night + 0.02])
+        groups.append(ratios)
+        nights.append([
+            launch
+            for k, ratio in enumerate(ratios)
+            for launch in pair(2 * night + k, [3 + ratio] * 3, [3.0] * 3)
+        ])  # fmt: skip
+    found = noise_of(nights)
+    assert found.ratio_night_sd == pytest.approx(np.sqrt(components(groups).between))
+    assert noise_of(nights[:1]).ratio_night_sd is None
+    # Sessions of one pair each cannot tell sessions from pairs.
+    assert noise_of([night[:2] for night in nights]).ratio_night_sd is None
 
 
 @pytest.mark.parametrize(
@@ -351,9 +441,3 @@ def test_what_counts_as_a_pair(night, pairs) -> None:
     found = noise_of([night(three)])
     assert found.pairs == pairs
     assert (found.pair_sd is None) == (pairs == 0)
-
-
-def test_pairs_that_scatter_less_than_their_points_have_no_spread() -> None:
-    assert pair_sd_of(np.array([[0.1, -0.1], [-0.1, 0.1]])) == 0.0
-    # One point leaves no scatter beyond the level.
-    assert pair_sd_of(np.array([[0.3], [0.4]])) == pytest.approx(np.sqrt((0.09 + 0.16) / 2))

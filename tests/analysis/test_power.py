@@ -14,12 +14,14 @@ from append_prefill.analysis.power import (
     mde,
     points_error,
     proportional,
+    rounds_variance,
     starts_needed,
 )
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.alarms import alarm
-from append_prefill.records.run import NoisePoint, NoiseRecord
+from append_prefill.records.run import NoisePoint, NoiseRecord, PairComponents
+from append_prefill.workload.profile import Noise, PairNoise, Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile
 
 
@@ -218,11 +220,116 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
             "starts_needed_side_by_side": starts_needed(
                 POLICY.must_catch, together, ALPHA, **options
             ),
+            "mde_floor": None,
+            "mde_compute": None,
         }
     )
 
 
-NOTHING = {"mde_side_by_side": None, "mde_baseline": None, "starts_needed_side_by_side": None}
+def components(pair_sd: float | None, round_sd: float | None) -> PairComponents:
+    unknown = dict.fromkeys(("request_sd", "block_sd", "launch_point_sd", "launch_sd"))
+    return PairComponents(**unknown, pair_sd=pair_sd, round_sd=round_sd)
+
+
+STRATA_RECORD = RECORD.model_copy(
+    update={
+        "components": components(0.05, 0.2),
+        "strata": {"floor": components(0.06, 0.3), "compute": components(0.006, 0.03)},
+    }
+)
+STRATA_NOISE = Noise(
+    start_sd=0.02,
+    within_sd=0.03,
+    night_sd=0.04,
+    pair_sd=0.05,
+    round_sd=0.2,
+    strata={
+        "floor": PairNoise(pair_sd=0.06, round_sd=0.3),
+        "compute": PairNoise(pair_sd=0.006, round_sd=0.03),
+    },
+    argument="The record's figures, assumed.",
+)
+PLANE = Plane(floor_append_tokens=308, argument="Of the profile these points are of.")
+
+
+@pytest.mark.parametrize("noise", [STRATA_NOISE, STRATA_RECORD], ids=["assumed", "stored"])
+def test_what_rounds_leave_of_a_pairs_scatter(noise) -> None:
+    assert rounds_variance(noise, None, 10) == pytest.approx(0.2**2 / 10)
+    assert rounds_variance(noise, "floor", 10) == pytest.approx(0.3**2 / 10)
+    assert rounds_variance(noise, "compute", 40) == pytest.approx(0.03**2 / 40)
+
+
+def test_rounds_of_which_nothing_is_known_tell_nothing() -> None:
+    assert rounds_variance(NOISE, None, 10) is None
+    assert rounds_variance(NOISE, "floor", 10) is None
+    assert rounds_variance(RECORD, None, 10) is None
+    few = RECORD.model_copy(
+        update={"components": components(0.1, None), "strata": {"floor": components(0.1, None)}}
+    )
+    assert rounds_variance(few, None, 10) is None
+    assert rounds_variance(few, "floor", 10) is None
+
+
+def of_strata(**policy):
+    of = profile().model_copy(update={"plane": PLANE})
+    plan = of.plan.model_copy(update={"interleave": True})
+    policy = of.policy.model_copy(update={"must_catch": 0.2} | policy)
+    return of.model_copy(update={"plan": plan, "policy": policy})
+
+
+def test_a_plan_with_strata_finds_by_the_quieter_what_the_level_buries() -> None:
+    """Each by its own noise and its own part of the rate; an effect everywhere by the best."""
+    found = power.power_of(of_strata(), STRATA_NOISE, POINTS, starts=5, samples=10)
+    rate, known = POLICY.false_alarm_rate, {"paired": True, "prior_df": 1.0, "min_effect": 0.015}
+    floor, compute = (
+        (math.sqrt(sd**2 + round_sd**2 / 10), 0.25 * rate)
+        for sd, round_sd in ((0.06, 0.3), (0.006, 0.03))
+    )
+    assert found["mde_floor"] == mde(floor[0], 5, 5, floor[1], **known)
+    assert found["mde_compute"] == mde(compute[0], 5, 5, compute[1], **known)
+    assert found["mde_side_by_side"] == found["mde_compute"] < 0.2 * found["mde_floor"]
+    level = mde(math.sqrt(0.05**2 + 0.2**2 / 10), 5, 5, 0.26 * rate, **known)
+    assert found["mde_side_by_side"] < level
+    needed = starts_needed(0.2, *compute, **known)
+    assert found["starts_needed_side_by_side"] == needed
+    assert needed < starts_needed(0.2, *floor, **known)
+    # Where the level is the quietest, as where both scatter alike and apart, it is the best.
+    quiet = STRATA_NOISE.model_copy(update={"pair_sd": 0.001, "round_sd": 0.001})
+    best = power.power_of(of_strata(), quiet, POINTS, starts=5, samples=10)
+    level = math.sqrt(0.001**2 + 0.001**2 / 10)
+    assert best["mde_side_by_side"] == mde(level, 5, 5, 0.26 * rate, **known)
+    assert best["mde_compute"] == found["mde_compute"]
+
+
+def test_more_rounds_shrink_what_rounds_scatter_by_alone() -> None:
+    few, many, endless = (
+        power.power_of(of_strata(), STRATA_NOISE, POINTS, starts=5, samples=samples)["mde_compute"]
+        for samples in (5, 20, 10**9)
+    )
+    assert few > many > endless
+    known = {"paired": True, "prior_df": 1.0, "min_effect": 0.015}
+    assert endless == pytest.approx(mde(0.006, 5, 5, 0.0025, **known), rel=1e-4)
+
+
+def test_of_a_stratum_whose_noise_is_not_known_no_effect_is_told() -> None:
+    noise = STRATA_NOISE.model_copy(update={"strata": {"floor": STRATA_NOISE.strata["floor"]}})
+    found = power.power_of(of_strata(), noise, POINTS, starts=5, samples=10)
+    assert found["mde_floor"] is not None
+    assert found["mde_compute"] is None
+    # Neither of strata that launches one after the other have no noise of.
+    apart = of_strata()
+    plan = apart.plan.model_copy(update={"interleave": False})
+    found = power.power_of(
+        apart.model_copy(update={"plan": plan}), STRATA_NOISE, POINTS, starts=5, samples=10
+    )
+    assert (found["mde_floor"], found["mde_compute"]) == (None, None)
+    assert found["mde_side_by_side"] is not None
+
+
+NOTHING = dict.fromkeys(
+    ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side", "mde_floor", "mde_compute")
+)
+WITHOUT_STRATA = {"mde_floor", "mde_compute"}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +351,7 @@ def test_what_is_not_known_of_the_noise_is_not_told_of_the_power(
     of = of.model_copy(update={"policy": policy})
     known = RECORD.model_copy(update=lacking)
     found = power.power_of(of, known, POINTS, starts=7, samples=10)
-    assert {name for name, figure in found.items() if figure is None} == unknown
+    assert {name for name, figure in found.items() if figure is None} == unknown | WITHOUT_STRATA
     assert set(found) == set(NOTHING)
 
 

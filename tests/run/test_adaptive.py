@@ -120,9 +120,9 @@ def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
 
 
 def test_what_the_nights_alone_could_not_call_is_confirmed_too():
-    """+6 % is within what sessions differ by, and worth ten minutes."""
+    """+8 % is within what sessions differ by, and worth ten minutes."""
     engine = SimpleNamespace(label="0.5.22")
-    world = World(Model(floor_ms=20.6), chosen=STORED, confirming=engine)
+    world = World(Model(floor_ms=21.5), chosen=STORED, confirming=engine)
     world.models["reference"] = Model()
     state = world.decide(QueueState(planned=5))
     assert state.confirm_with == "0.5.22"

@@ -3,10 +3,10 @@
 import random
 from types import SimpleNamespace
 
-from append_prefill.analysis.prior import ASSUMED_DF, prior_of, with_nights
+from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.run import NoiseRecord, Void
-from append_prefill.run.judge import judge, noise_for, paired, reference_medians, too_few_valid
+from append_prefill.run.judge import held_against, judge, noise_for, paired, too_few_valid
 from append_prefill.run.queue import QueueState
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
@@ -67,8 +67,11 @@ def test_a_night_after_the_shift_is_no_news_and_not_red():
 
 
 def test_the_pinned_reference_speaks_up_where_the_chosen_one_sees_nothing():
-    """Creep: every release is within the noise of the last, and all of them are slower."""
-    slow, before, long_ago = Model(floor_ms=24), Model(floor_ms=23.9), Model(floor_ms=19)
+    """Creep: every release is within the noise of the last, and all of them are slower.
+
+    By a half and more, which the profile's assumption of how sessions differ leaves no doubt about.
+    """
+    slow, before, long_ago = Model(floor_ms=24), Model(floor_ms=23.9), Model(floor_ms=12)
     result = judged(run_of(slow), chosen=run_of(before, seed=2), pinned=run_of(long_ago, seed=3))
     assert result.comparison.role == "pinned"
     assert result.comparison.verdict == "regression"
@@ -142,16 +145,16 @@ def test_the_studys_several_rows_of_a_point_are_pooled():
     doubled = study.points + [
         p.model_copy(update={"median_ms": p.median_ms * 3}) for p in study.points[:1]
     ]
-    medians = reference_medians(
+    against = held_against(
         run_of(), PROFILE, study.model_copy(update={"points": doubled, "provenance": "study"})
     )
     first = study.points[0]
-    assert medians[Point(first.context_tokens, first.append_tokens)] == first.median_ms * 2
+    assert against.values[Point(first.context_tokens, first.append_tokens)] == first.median_ms * 2
 
 
 def test_side_by_side_says_nothing_about_another_version():
     """An A/B with the last release passes; the pinned one, further back, saw the creep."""
-    pinned = run_of(Model(floor_ms=15), seed=3, subject=subject("0.5.10"))
+    pinned = run_of(Model(floor_ms=10), seed=3, subject=subject("0.5.10"))
     run = run_of(Model(), Model())
     for start in run.starts:
         if start.side == "reference":
@@ -177,7 +180,7 @@ def test_another_identitys_noise_and_medians_are_not_borrowed():
     other = run_of(Model(floor_ms=40), seed=2)
     other.identity = {**other.identity, "driver": "1.2.3"}
     run = run_of(Model())
-    assert reference_medians(run, PROFILE, other) is None
+    assert held_against(run, PROFILE, other) is None
     assert noise_for(run, PROFILE, other) is PROFILE.noise
 
 
@@ -197,7 +200,7 @@ def test_a_record_of_one_day_takes_the_profiles_nights():
         starts=60, nights=10, start_sd=0.01, within_sd=0.02, night_sd=None, points=[]
     )
     prior = prior_of(with_nights(record, PROFILE.noise))
-    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_DF)
+    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_NIGHT_DF)
     assert prior.source == NoiseSource(kind="stored", starts=60, nights=10, night_assumed=True)
     known = record.model_copy(update={"night_sd": 0.003})
     assert with_nights(known, PROFILE.noise) is known

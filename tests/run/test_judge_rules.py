@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import append_prefill.run.judge as judging
-from append_prefill.analysis.prior import ASSUMED_DF, prior_of
+from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, prior_of
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
+from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import Decision, Ground
 from append_prefill.records.run import (
     BlockState,
@@ -30,9 +31,9 @@ from append_prefill.run.judge import (
     compare_references,
     compare_sides,
     compare_stored,
+    held_against,
     noise_for,
     paired,
-    reference_medians,
     reference_starts,
     too_few_valid,
 )
@@ -460,7 +461,7 @@ def test_the_noise_that_counts_reaches_the_comparison(monkeypatch, beside):
 def test_a_record_of_one_day_borrows_how_nights_differ(own, site):
     old = run_of(Model(), version=OLD, noise=own)
     prior = prior_of(noise_for(run_of(Model()), PROFILE, old, site))
-    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_DF)
+    assert (prior.night_sd, prior.night_df) == (PROFILE.noise.night_sd, ASSUMED_NIGHT_DF)
     assert prior.start_sd == 0.01
 
 
@@ -485,18 +486,41 @@ def test_what_the_findings_are_held_against(case):
     old = run_of(
         Model(floor_ms=80), version=OLD, identity=identity, provenance=provenance
     ) if stored else None  # fmt: skip
-    starts, medians = reference_starts(run, of, old), reference_medians(run, of, old)
+    starts, against = reference_starts(run, of, old), held_against(run, of, old)
     assert {s.side for s in starts} <= {"candidate"}
     floor = {"other side": 40, "stored": 80}.get(whose)
     if floor is None:
         assert starts == []
         # The study's table has medians and no launches; this one is bare.
-        assert medians == ({} if provenance == "study" else None)
+        assert against == (Against({}, {}) if provenance == "study" else None)
         return
     assert len(starts) == 5
-    assert medians is not None
-    assert set(medians) == set(POINTS)
-    assert min(medians.values()) == pytest.approx(floor, rel=0.1)
+    assert against is not None
+    assert set(against.cells) == set(POINTS)
+    assert min(against.cells[POINTS[0]].values()) == pytest.approx(floor, rel=0.1)
+    assert {frozenset(by) for by in against.cells.values()} == {frozenset(s.index for s in starts)}
+    assert against.values == {}
+    # Launches one by one; sessions differ, the two sides of one do not.
+    assert against.paired is False
+    assert against.night_sd == (0.0 if whose == "other side" else PROFILE.noise.night_sd)
+
+
+@pytest.mark.parametrize("lonely", [False, True])
+def test_findings_are_held_against_the_other_half_of_a_pair_that_was_up_with_it(lonely):
+    """Of pairs of which all were; a stored run's pairs are none of this run's."""
+    run = run_of(Model(), Model(floor_ms=40))
+    for start in run.starts:
+        start.interleaved = True
+    run.starts[2].interleaved = not lonely
+    assert held_against(run, PROFILE, None).paired is not lonely
+    # A failed launch is no half of a pair that counts.
+    run.starts[2].failure = "died"
+    assert held_against(run, PROFILE, None).paired
+    old = run.model_copy(update={"starts": [s for s in run.starts if s.side == "candidate"]})
+    now = run_of(Model())
+    for start in now.starts:
+        start.interleaved = True
+    assert held_against(now, PROFILE, old).paired is False
 
 
 ROWS = {Point(64, 64): 30.0, Point(64, 128): 21.0}
@@ -524,7 +548,8 @@ def test_a_table_without_starts_is_read_by_its_medians(identity, provenance, not
         for m, ms in rows
     ]  # fmt: skip
     of = PROFILE.model_copy(update={"identity_not_binding": not_binding})
-    assert reference_medians(run_of(Model()), of, table) == expected
+    told = None if expected is None else Against({}, expected)
+    assert held_against(run_of(Model()), of, table) == told
 
 
 def test_a_stored_runs_own_reference_is_not_what_is_compared_with():
@@ -577,7 +602,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
     assert asked == {
         "candidate": usable(run.starts, "candidate"),
         "profile": PROFILE,
-        "reference": reference_medians(run, PROFILE, old),
+        "against": held_against(run, PROFILE, old),
         "before": reference_starts(run, PROFILE, old),
         "kv_bytes_per_token": 7,
         "link_gb_per_s": PROFILE.link.gb_per_s,
@@ -603,7 +628,7 @@ def test_the_chosen_reference_is_what_findings_are_held_against(monkeypatch):
         replicable=True,
     )
     assert asked["before"] == old.starts
-    assert min(asked["reference"].values()) == pytest.approx(80, rel=0.1)
+    assert min(asked["against"].cells[POINTS[0]].values()) == pytest.approx(80, rel=0.1)
 
 
 def invalid(run: Run, **counts: int) -> Run:
@@ -684,7 +709,7 @@ def test_each_side_that_was_planned_or_begun_has_to_be_measured():
 def test_the_verdict_is_of_the_comparison_that_counts():
     """All of it together, as the plugin asks: the pinned creep behind a clean side by side."""
     run = run_of(Model(), Model())
-    for pinned, verdict in ((Model(floor_ms=15), "regression"), (Model(), "pass")):
+    for pinned, verdict in ((Model(floor_ms=10), "regression"), (Model(), "pass")):
         judged = judging.judge(
             run,
             PROFILE,

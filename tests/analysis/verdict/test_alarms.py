@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -30,27 +32,36 @@ def parts(p: list[float], estimates: list[float]) -> Part:
     return Part(estimate, Spread(se**2, np.full(len(p), DF)))
 
 
-def design(axes: tuple[str, ...] = ("append", "context"), points=POINTS) -> Design:
+STRATA = ("floor", "compute")
+
+
+def design(axes: tuple[str, ...] = ("append", "context"), points=POINTS, strata=STRATA) -> Design:
     row = np.zeros(len(points))
-    return Design(tuple(points), tuple(Slope(axis, 64, row, row, 0.5) for axis in axes))
+    return Design(
+        tuple(points),
+        row,
+        dict.fromkeys(strata, row == 0),
+        tuple(Slope(axis, 64, 32, row, row, 0.5) for axis in axes),
+    )
 
 
 QUIET = part(UNSURE, 0.01)
 
 
-def joint(*, axes=("append", "context"), **known) -> Joint:
+def joint(*, axes=("append", "context"), strata=STRATA, **known) -> Joint:
     """Nothing anywhere but what is given."""
     nothing = parts([UNSURE] * 3, [0.01] * 3)
     of_axes = {
-        name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "far", "ends")
+        name: dict.fromkeys(axes, QUIET) | known.pop(name, {}) for name in ("slopes", "ends")
     }
+    of_axes["strata"] = dict.fromkeys(strata, QUIET) | known.pop("of_strata", {})
     whole = {"level": QUIET, "excess": nothing, "absolute": nothing} | known
-    return Joint(**whole, **of_axes, residual_variance=np.array(0.0))
+    return Joint(**whole, **of_axes, residual_variance=np.zeros(3))
 
 
 def raised(made: Joint, sign: int = 1, of: Design | None = None) -> set[str]:
     found = alarm(made, of or design(), alpha=ALPHA, min_effect=LEAST, sign=sign)
-    names = {axis for axis, said in found.slopes.items() if said}
+    names = {name for name, said in (found.slopes | found.strata).items() if said}
     names |= {f"point {at}" for at in np.flatnonzero(found.points)}
     names |= {"level"} if found.level else set()
     assert bool(found.any) == bool(names)
@@ -58,6 +69,7 @@ def raised(made: Joint, sign: int = 1, of: Design | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("of", ["level", *STRATA])
 @pytest.mark.parametrize(
     ("of_share", "estimate", "alarms"),
     [
@@ -68,20 +80,37 @@ def raised(made: Joint, sign: int = 1, of: Design | None = None) -> set[str]:
     ],
     ids=["just", "too likely", "too small", "the other way"],
 )
-def test_the_level_alarms_at_its_share_and_by_an_effect_worth_a_name(
-    sign, of_share, estimate, alarms
+def test_a_mean_alarms_at_its_share_and_by_an_effect_worth_a_name(
+    sign, of, of_share, estimate, alarms
 ) -> None:
-    level = part(of_share * ALPHA * SHARES["level"], sign * estimate)
-    assert raised(joint(level=level), sign) == ({"level"} if alarms else set())
+    """The level and each stratum for itself: what moves alone is named alone."""
+    made = part(of_share * ALPHA * SHARES[of], sign * estimate)
+    known = {"level": made} if of == "level" else {"of_strata": {of: made}}
+    assert raised(joint(**known), sign) == ({of} if alarms else set())
+
+
+def test_a_stratum_needs_no_leave_of_the_level() -> None:
+    """Unlike a contrast, which floats: the floor got slower, the rest so much faster."""
+    faster = Part(np.full(1, -0.2), Spread(np.full(1, 1e-4), np.full(1, DF)))
+    made = joint(level=faster, of_strata={"floor": part(SURE)})
+    assert raised(made) == {"floor"}
+
+
+def test_without_strata_the_level_has_their_part_of_the_rate() -> None:
+    level = part(0.99 * ALPHA * 0.76)
+    assert raised(joint(level=level, strata=()), of=design(strata=())) == {"level"}
+    assert raised(joint(level=level)) == set()
 
 
 def test_at_its_share_exactly_it_alarms() -> None:
     level = part(0.005, 1.0)
     exact = float(level.p(1)[0])
-    alone = design((), POINTS[:1])
+    alone = design((), POINTS[:1], ())
     assert alone.shares == {"level": 1.0}
     for alpha, alarms in ((exact, True), (np.nextafter(exact, 0), False)):
-        found = alarm(joint(level=level, axes=()), alone, alpha=alpha, min_effect=LEAST, sign=1)
+        found = alarm(
+            joint(level=level, axes=(), strata=()), alone, alpha=alpha, min_effect=LEAST, sign=1
+        )
         assert bool(found.level) is alarms
 
 
@@ -170,22 +199,25 @@ def test_points_step_up_over_their_share_and_are_slower_in_absolute_terms() -> N
 
 
 def test_two_points_are_no_family() -> None:
-    two = design(("append",), POINTS[:2])
+    two = design(("append",), POINTS[:2], ())
     assert "points" not in two.shares
     sure = parts([SURE] * 2, [1.0] * 2)
-    made = joint(axes=("append",), excess=sure, absolute=sure)
+    made = joint(axes=("append",), strata=(), excess=sure, absolute=sure)
     assert raised(made, of=two) == set()
 
 
 def test_any_of_the_parts_rejects() -> None:
     no, yes = np.array(False), np.array(True)
     none = np.zeros(3, dtype=bool)
-    assert not Alarm(no, {"append": no, "context": no}, none).any
-    assert Alarm(yes, {}, none).any
-    assert Alarm(no, {"append": yes, "context": no}, none).any
-    assert Alarm(no, {"append": no, "context": yes}, none).any
-    assert Alarm(no, {}, np.array([False, True, False])).any
-    batch = Alarm(np.zeros(2, bool), {}, np.array([[False, True], [False, False]]))
+    quiet = {"floor": no, "compute": no}
+    assert not Alarm(no, quiet, {"append": no, "context": no}, none).any
+    assert Alarm(yes, {}, {}, none).any
+    assert Alarm(no, {"floor": yes, "compute": no}, {}, none).any
+    assert Alarm(no, {"floor": no, "compute": yes}, {}, none).any
+    assert Alarm(no, quiet, {"append": yes, "context": no}, none).any
+    assert Alarm(no, quiet, {"append": no, "context": yes}, none).any
+    assert Alarm(no, quiet, {}, np.array([False, True, False])).any
+    batch = Alarm(np.zeros(2, bool), {}, {}, np.array([[False, True], [False, False]]))
     assert batch.any.tolist() == [True, False]
 
 
@@ -205,31 +237,51 @@ def interval_to(upper: float) -> Part:
     return Part(np.array([0.01]), Spread(np.array([((upper - 0.01) / HALF) ** 2]), np.array([DF])))
 
 
-@pytest.mark.parametrize("of", ["level", "append", "context"])
+QUIET_PART = interval_to(0.011)
+
+
+def passing(**known) -> Joint:
+    """Everything passes by far but what is given: a mean or an end by its name."""
+    return joint(
+        level=known.get("level", QUIET_PART),
+        of_strata={name: known.get(name, QUIET_PART) for name in STRATA},
+        ends={axis: known.get(axis, QUIET_PART) for axis in ("append", "context")},
+    )
+
+
+@pytest.mark.parametrize("of", ["level", *STRATA, "append", "context"])
 @pytest.mark.parametrize(("upper", "said"), [(0.999, True), (1.001, False)])
-def test_a_pass_takes_the_level_and_both_far_ends(of, upper, said) -> None:
+def test_a_pass_takes_the_level_the_strata_and_both_far_halves(of, upper, said) -> None:
     made = interval_to(upper * float(np.log1p(0.03)))
-    known = {"level": made} if of == "level" else {"level": QUIET_LEVEL, "far": {of: made}}
-    other = {"append": QUIET_LEVEL, "context": QUIET_LEVEL}
-    known["far"] = other | known.get("far", {})
-    assert bool(passes(joint(**known), must_catch=0.03)) is said
+    assert bool(passes(passing(**{of: made}), must_catch=0.03)) is said
 
 
-QUIET_LEVEL = interval_to(0.011)
+def test_no_slope_and_no_single_point_is_part_of_a_pass() -> None:
+    loud = dict.fromkeys(("append", "context"), interval_to(1.0))
+    points = Part(np.ones(3), Spread(np.ones(3), np.full(3, DF)))
+    made = passing()
+    made = replace(made, slopes=loud, excess=points, absolute=points, timed={"level": points})
+    assert passes(made, must_catch=0.03)
 
 
-def test_an_end_at_what_must_be_caught_is_no_pass() -> None:
+@pytest.mark.parametrize("of", ["level", "floor", "append"])
+def test_what_is_at_what_must_be_caught_is_no_pass(of) -> None:
     """Half widths of zero make the upper ends exact."""
     at = Part(np.array([float(np.log1p(0.03))]), Spread(np.zeros(1), np.array([DF])))
-    far = {"append": QUIET_LEVEL, "context": QUIET_LEVEL}
-    assert not passes(joint(level=at, far=far), must_catch=0.03)
+    assert not passes(passing(**{of: at}), must_catch=0.03)
+
+
+def test_a_pass_rests_on_intervals_of_the_confidence_that_is_asked() -> None:
+    made = passing(level=interval_to(0.999 * float(np.log1p(0.03))))
+    assert passes(made, must_catch=0.03, confidence=0.95)
+    assert not passes(made, must_catch=0.03, confidence=0.951)
 
 
 def test_each_night_of_a_batch_passes_for_itself() -> None:
-    quiet, loud = QUIET_LEVEL, interval_to(1.0)
+    quiet, loud = QUIET_PART, interval_to(1.0)
     both = Part(
         np.stack([quiet.estimate, loud.estimate]),
         Spread(np.stack([quiet.spread.variance, loud.spread.variance]), np.full((2, 1), DF)),
     )
-    far = {"append": both, "context": both}
-    assert passes(joint(level=both, far=far), must_catch=0.03).tolist() == [True, False]
+    parts_of = dict.fromkeys(("level", *STRATA, "append", "context"), both)
+    assert passes(passing(**parts_of), must_catch=0.03).tolist() == [True, False]

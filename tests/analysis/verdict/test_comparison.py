@@ -6,8 +6,9 @@ from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.sides import complete
 from append_prefill.analysis.verdict.unjudged import compare_with_study
 from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
-from append_prefill.report.reasons import comparison_reason, method_words, where_words
+from append_prefill.report.reasons import comparison_reason, method_words
 from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile, start, starts_of
 
 M = np.array([p.append_tokens for p in POINTS], dtype=float)
@@ -49,7 +50,7 @@ def effect_of(found: Comparison, name: str):
 def test_nothing_differs() -> None:
     found = judged(side(1), side(2))
     assert found.verdict == "pass"
-    assert where_words(found) == "nowhere"
+    assert (found.where, found.change) == ([], None)
     assert found.confirmed is True
     level = effect_of(found, "level")
     assert level.ratio == pytest.approx(1.0, abs=1e-9)
@@ -63,22 +64,33 @@ def test_nothing_differs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "where", "rejected"),
+    ("effect", "region", "percent", "rejected"),
     [
-        (np.full(P, 0.05), "everywhere (+5.1 %)", {"level"}),
-        (np.log1p(0.08 * M / 1024), "grows with m: +8.", {"append_growth", "append_end"}),
+        (np.full(P, 0.05), "level", 5.1, {"level"}),
+        # 0.08 at m = 1024, and on average 82 % of it from m = 512 on.
+        (np.log1p(0.08 * M / 1024), "append_end", 6.5, {"append_growth", "append_end"}),
         (
-            np.log1p(0.06 * CONTEXT / 2048),
-            "long contexts (L >= 1024): +6.",
+            np.log1p(0.09 * CONTEXT / 2048),
+            "context_end",
+            6.0,
             {"context_growth", "context_end"},
         ),
-        (0.05 * np.eye(P)[POINTS.index(Point(512, 128))], "only at L512-m128 (+5.", set()),
+        (0.05 * np.eye(P)[POINTS.index(Point(512, 128))], "points", 5.1, set()),
     ],
 )
-def test_a_regression_is_placed(effect, where, rejected) -> None:
+def test_a_regression_is_placed(effect, region, percent, rejected) -> None:
     found = judged(side(1, effect=effect), side(2))
     assert found.verdict == "regression"
-    assert where_words(found).startswith(where)
+    (part,) = found.change.parts
+    assert part.region == region
+    assert 100 * (part.ratio - 1) == pytest.approx(percent, abs=0.1)
+    assert part.low < part.ratio < part.high
+    # One and the same figure, wherever it is told.
+    for told in found.surface:
+        if told.name == region:
+            assert (told.ratio, told.low, told.high) == (part.ratio, part.low, part.high)
+    if region == "points":
+        assert part.points == [(512, 128)]
     named = {e.name for e in found.surface if e.verdict == "regression"}
     assert rejected <= named
     worst = max(found.points, key=lambda p: p.ratio)
@@ -106,8 +118,13 @@ def test_slower_points_come_first_where_most_got_faster() -> None:
     effect[at] = 0.12
     found = judged(side(1, effect=effect), side(2))
     assert found.verdict == "regression"
-    assert where_words(found).startswith("slower at L204-m820 (+12.")
-    assert "as a whole: " in where_words(found)
+    assert (204, 820) in found.slower_points
+    slower, faster = found.change.parts
+    assert (204, 820) in slower.points
+    assert slower.ratio > 1 > faster.ratio
+    assert set(faster.points) <= {
+        (p.context_tokens, p.append_tokens) for p in POINTS if p.append_tokens < 700
+    }
 
 
 def test_below_the_least_effect_nothing_is_named() -> None:
@@ -121,7 +138,7 @@ def test_below_the_least_effect_nothing_is_named() -> None:
 def test_undecided_says_what_it_would_take() -> None:
     found = judged(side(1, effect=0.016), side(2))
     assert found.verdict == "inconclusive"
-    assert where_words(found) == "cannot tell"
+    assert found.change is None
     assert found.starts_needed is not None
     assert found.starts_needed > 5
     assert "launches per side" in comparison_reason(found)
@@ -153,7 +170,8 @@ def test_fewer_than_two_starts_reach_no_verdict(na: int, nb: int) -> None:
 def test_unequal_numbers(na: int, nb: int) -> None:
     found = judged(side(1, na, 0.2), side(2, nb), noise=NOISE)
     assert found.verdict == "regression"
-    assert where_words(found) == "everywhere (+22.1 %)"
+    (part,) = found.change.parts
+    assert (part.region, part.ratio) == ("level", pytest.approx(np.exp(0.2), rel=0.01))
     assert judged(side(1, na), side(2, nb), noise=NOISE).verdict in {"pass", "inconclusive"}
 
 
@@ -176,6 +194,7 @@ def test_points_of_one_side_alone_are_left_out() -> None:
 def test_holes_are_cut_out_of_the_joint_test_and_said() -> None:
     a, b = side(1), side(2)
     a[0].series[3].ttft_ms.clear()
+    a[0].series[3].block.clear()
     found = judged(a, b)
     assert found.verdict == "pass"
     assert "1 point(s)" in comparison_reason(found)
@@ -236,23 +255,103 @@ def test_a_noisier_run_than_the_store_says_is_judged_by_itself() -> None:
     assert level.high / level.low > 1.5
 
 
-def test_fitted_costs_are_named_in_the_direction_of_the_verdict() -> None:
+def test_a_dearer_token_is_told_by_one_model_of_the_change() -> None:
     truth = np.maximum(19.0, 0.03 * M) + 0.002 * CONTEXT
     dearer = np.maximum(19.0, 0.033 * M) + 0.002 * CONTEXT
     rng = np.random.default_rng(5)
 
     def noisy(values):
         return starts_of(
-            np.log(values) + 0.01 * rng.normal(size=(5, 1)) + 0.004 * rng.normal(size=(5, P))
+            np.log(values) + 0.002 * rng.normal(size=(5, 1)) + 0.002 * rng.normal(size=(5, P))
         )
 
-    found = judged(noisy(dearer), noisy(truth))
+    found = judged(noisy(dearer), noisy(truth), plane=PLANE)
     assert found.verdict == "regression"
-    cost = effect_of(found, "new_token")
-    assert cost.reference == pytest.approx(30, rel=0.02)
-    assert cost.ratio == pytest.approx(1.1, rel=0.03)
-    assert cost.verdict == "regression"
-    assert effect_of(found, "floor").verdict == "inconclusive"
+    # The study's tokens cost from m = 634 on; up to there TTFT is at the floor on both sides.
+    assert {point.verdict for point in found.points if point.append_tokens <= 308} == {"pass"}
+    assert "floor_points" not in found.reason.quantities
+    assert "append_growth" in found.reason.quantities
+    for at in found.change.points:
+        truth_ms = (dearer - truth)[POINTS.index(at.point)]
+        assert at.delta_ms == pytest.approx(truth_ms, abs=1.2)
+
+
+PLANE = Plane(floor_append_tokens=308, argument="Of the profile these points are of.")
+FLOOR = M <= 308
+
+
+@pytest.mark.parametrize("stratum", ["floor", "compute"])
+@pytest.mark.parametrize("verdict", ["regression", "improvement"])
+def test_a_stratum_that_alone_moves_is_named(stratum, verdict) -> None:
+    """Each by 4 % alone; the level's half of it is below what is told of it."""
+    sign = 1 if verdict == "regression" else -1
+    moved = FLOOR if stratum == "floor" else ~FLOOR
+    candidate, reference = pairs_of(
+        4, effect=sign * np.log1p(0.04) * moved, pairs=8, ratio=0.004, strata_ratio=(0.012, 0.004)
+    )
+    found = judged(candidate, reference, plane=PLANE)
+    assert found.verdict == verdict
+    assert f"{stratum}_points" in found.reason.quantities
+    other = {"floor": "compute", "compute": "floor"}[stratum]
+    assert f"{other}_points" not in found.reason.quantities
+    effect = effect_of(found, f"{stratum}_points")
+    assert (effect.verdict, effect_of(found, f"{other}_points").verdict) == (verdict, "pass")
+    m = [p.append_tokens for p, there in zip(POINTS, moved, strict=True) if there]
+    assert (effect.from_tokens, effect.tokens) == (min(m), max(m))
+    (part,) = found.change.parts
+    assert part.region == stratum
+    assert (effect.ratio, effect.delta_ms) == pytest.approx((part.ratio, part.delta_ms))
+    # Beside a mean that is weighed by the reference's times.
+    assert effect.candidate == pytest.approx(effect.reference + effect.delta_ms)
+
+
+def test_a_pass_needs_both_strata() -> None:
+    """A floor that scatters by 8 %, beyond which nothing is open: of the level alone it would be
+    one."""
+    candidate, reference = pairs_of(5, pairs=15, ratio=0.002, strata_ratio=(0.08, 0.002))
+    found = judged(candidate, reference, plane=PLANE)
+    assert found.verdict == "inconclusive"
+    assert effect_of(found, "level").verdict == "pass"
+    assert effect_of(found, "compute_points").verdict == "pass"
+    assert effect_of(found, "floor_points").verdict == "inconclusive"
+
+
+def test_where_strata_are_told_apart_the_quiet_one_says_what_is_detectable() -> None:
+    candidate, reference = pairs_of(6, pairs=8, ratio=0.002, strata_ratio=(0.08, 0.002))
+    found = judged(candidate, reference, plane=PLANE)
+    assert found.mde == effect_of(found, "compute_points").mde
+    assert found.mde < 0.5 * effect_of(found, "level").mde
+    alike = judged(candidate, reference)
+    assert alike.mde == effect_of(alike, "level").mde > 2 * found.mde
+    # Eight pairs would do for the quiet one, but did not settle the loud one.
+    assert (found.verdict, found.starts_needed) == ("inconclusive", 9)
+    assert alike.starts_needed > 12
+
+
+def test_pairs_that_took_turns_by_sample_are_compared_by_like_samples() -> None:
+    candidate, reference = pairs_of(7)
+    like = [
+        [s.model_copy(update={"alternated": "sample"}) for s in side]
+        for side in (candidate, reference)
+    ]
+    assert judged(*like).method.statistic == "like_samples"
+    for sides in ((candidate, reference), (like[0], reference), (like[0][:4], like[1])):
+        expected = "like_samples" if sides[1] is like[1] else "faster_half"
+        assert judged(*sides).method.statistic == expected
+    apart = [[s.model_copy(update={"interleaved": False}) for s in side] for side in like]
+    assert judged(*apart).method.statistic == "faster_half"
+    assert judged(*like, kind="baseline").method.statistic == "faster_half"
+
+
+def test_the_least_effects_of_every_quantity_are_in_milliseconds_where_there_are_times() -> None:
+    found = judged(side(1, effect=0.05), side(2), plane=PLANE)
+    for effect in found.surface:
+        told = effect.delta_ms is not None
+        assert told is not effect.name.endswith("_growth")
+        if told:
+            assert effect.low_ms < effect.delta_ms < effect.high_ms
+            # Flat times of 20 ms: 5 % more is a millisecond.
+            assert effect.delta_ms == pytest.approx(effect.reference * 0.0513, rel=0.05)
 
 
 def study_run(**changes) -> Run:
@@ -296,14 +395,22 @@ def test_the_study_gives_effects_and_never_a_verdict() -> None:
     assert judged(side(1, effect=0.3), side(2), provenance="study").verdict == "inconclusive"
 
 
-def pairs_of(seed: int, effect=0.0, pairs=5, machine=0.14, ratio=0.02):
-    """Both sides of interleaved pairs: the machine's level is in both halves."""
+def pairs_of(seed: int, effect=0.0, pairs=5, machine=0.14, ratio=0.02, strata_ratio=(0.0, 0.0)):
+    """Both sides of interleaved pairs: the machine's level is in both halves.
+
+    `strata_ratio`: how the pairs' ratios at the floor and beyond it scatter besides, about 0, so
+    that effects are exact.
+    """
     rng = np.random.default_rng(seed)
     shared = np.log(20) + machine * rng.normal(size=(pairs, 1))
+    scatter = rng.normal(size=(2, pairs, 1))
+    scatter -= scatter.mean(axis=1, keepdims=True)
+    apart = np.where(FLOOR, *(sd * of for sd, of in zip(strata_ratio, scatter, strict=True)))
+    cell = 0.01 if strata_ratio == (0.0, 0.0) else 0.002
     sides = []
-    for shift, name in ((effect, "candidate"), (0.0, "reference")):
+    for shift, name in ((effect + apart, "candidate"), (0.0, "reference")):
         table = shared + shift + ratio * rng.normal(size=(pairs, 1))
-        table = table + 0.01 * rng.normal(size=(pairs, P))
+        table = table + cell * rng.normal(size=(pairs, P))
         starts = starts_of(table, side=name)
         sides.append(
             [
@@ -381,7 +488,7 @@ def test_a_slow_down_that_only_the_medians_show_is_no_pass() -> None:
     assert judged(starts(1, 0.0), starts(2, 0.0)).verdict == "pass"
     found = judged(starts(1, 0.06), starts(2, 0.0))
     assert found.surface[0].ratio < 1.015
-    assert (found.verdict, where_words(found)) == ("inconclusive", "cannot tell")
+    assert (found.verdict, found.change) == ("inconclusive", None)
     assert "can hide" not in comparison_reason(found)
     assert "In medians the level is +6.2 %" in comparison_reason(found)
 

@@ -18,6 +18,7 @@ from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import Ground, Method
 from append_prefill.records.run import Comparison, Effect, NoiseRecord
 from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Plane
 from tests.analysis.factory import POLICY, start
 
 RECORD = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])
@@ -40,9 +41,12 @@ FEW = (Point(64, 32), Point(64, 64), Point(128, 64))
 NO = np.array(False)
 
 
-def alarm(level=False, append=False, context=False, points=(False, False, False)) -> Alarm:
+def alarm(
+    level=False, floor=False, compute=False, append=False, context=False, points=(False,) * 3
+) -> Alarm:
+    strata = {"floor": np.array(floor), "compute": np.array(compute)}
     slopes = {"append": np.array(append), "context": np.array(context)}
-    return Alarm(np.array(level), slopes, np.array(points))
+    return Alarm(np.array(level), strata, slopes, np.array(points))
 
 
 def judgement(verdict, slower=None, faster=None, **joint) -> SimpleNamespace:
@@ -52,13 +56,13 @@ def judgement(verdict, slower=None, faster=None, **joint) -> SimpleNamespace:
         faster=faster or alarm(),
         joint=SimpleNamespace(**joint),
         alpha=0.004,
-        design=SimpleNamespace(shares={"level": 0.76}),
+        design=SimpleNamespace(shares={"level": 0.26, "floor": 0.3, "compute": 0.25}),
     )
 
 
 def plain_sides(na=3, nb=4, *, paired=False, **left_out) -> Sides:
     a, b = np.full((na, 3), np.log(22.0)), np.log(np.full((nb, 3), 20.0) * [1, 2, 4])
-    left = {"left_out_starts": 0, "left_out_points": 0} | left_out
+    left = {"alike": False, "within": None, "left_out_starts": 0, "left_out_points": 0} | left_out
     return Sides(a, b, a, b, FEW, paired, **left)
 
 
@@ -68,15 +72,26 @@ def plain_sides(na=3, nb=4, *, paired=False, **left_out) -> Sides:
         ("pass", None, None, {"code": "nothing-hides"}),
         ("inconclusive", alarm(level=True), None, {"code": "undecided"}),
         ("regression", alarm(level=True), alarm(append=True), {"quantities": ["level"]}),
+        ("regression", alarm(floor=True), None, {"quantities": ["floor_points"]}),
+        ("regression", alarm(compute=True), None, {"quantities": ["compute_points"]}),
         ("regression", alarm(append=True), None, {"quantities": ["append_growth"]}),
         ("regression", alarm(context=True), None, {"quantities": ["context_growth"]}),
         ("regression", alarm(points=[False, True, False]), None, {"single_points": True}),
         (
             "improvement",
             alarm(level=True),
-            alarm(level=True, append=True, context=True, points=[True] * 3),
-            {"quantities": ["level", "append_growth", "context_growth"], "single_points": True},
-        ),
+            alarm(*[True] * 5, points=[True] * 3),
+            {
+                "quantities": [
+                    "level",
+                    "floor_points",
+                    "compute_points",
+                    "append_growth",
+                    "context_growth",
+                ],
+                "single_points": True,
+            },
+        ),  # fmt: skip
     ],
 )
 def test_the_ground_says_what_rejects(verdict, slower, faster, ground) -> None:
@@ -100,38 +115,32 @@ def test_slower_points_are_told_where_a_run_changed_both_ways(slower, faster, po
 
 
 @pytest.mark.parametrize("verdict", ["regression", "improvement", "pass", "inconclusive"])
-def test_what_moved_is_described_where_something_did(monkeypatch, verdict) -> None:
+def test_what_changed_is_modelled_where_something_did(monkeypatch, verdict) -> None:
     asked = {}
 
-    def regions(*given, **options):
+    def change_of(*given, **options):
         asked.update(options, given=given)
-        return ["a region"]
+        return "a change"
 
-    monkeypatch.setattr(comparison, "regions", regions)
-    delta = np.array([0.1, 0.2, 0.3])
-    made = judgement(
-        verdict,
-        absolute=SimpleNamespace(estimate=delta),
-        level=SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.5]))),
-        residual_variance=np.array(0.25),
-    )
-    found = comparison._where(plain_sides(2, 4), made, POLICY)
+    monkeypatch.setattr(comparison, "change_of", change_of)
+    made, times = judgement(verdict), np.array([20.0, 21.0, 22.0])
+    found = comparison._change(plain_sides(2, 4), made, POLICY, times)
     if verdict in {"pass", "inconclusive"}:
-        assert (found, asked) == ([], {})
+        assert (found, asked) == (None, {})
         return
-    assert found == ["a region"]
-    points, changes = asked.pop("given")
-    assert points == FEW
-    assert changes is delta
-    np.testing.assert_allclose(asked.pop("reference_ms"), [20, 40, 80])
-    assert asked == {
-        "level_variance": 0.5,
-        "residual_variance": 0.25 * 0.75,
-        "min_effect": POLICY.min_effect,
-    }
+    assert found == "a change"
+    design, joint, given_times = asked.pop("given")
+    assert design is made.design
+    assert joint is made.joint
+    assert given_times is times
+    assert asked == {"per_start": 0.75, "min_effect": POLICY.min_effect}
 
 
-KNOWN = Prior(0.01, 16.0, 0.02, 3.0, "a record", pair_sd=0.03, pair_df=12.0)
+KNOWN = Prior(0.01, 16.0, 0.02, 3.0, "a record", pair_sd=0.03, pair_df=12.0, strata={"floor": 0.04})
+
+
+def of_variance(variance) -> SimpleNamespace:
+    return SimpleNamespace(spread=SimpleNamespace(variance=np.array([variance])))
 
 
 @pytest.mark.parametrize(
@@ -156,11 +165,10 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
     monkeypatch.setattr(comparison, "starts_needed", needed)
     prior = replace(KNOWN, night_sd=night_sd)
     sides = plain_sides(3, 3, paired=True) if paired else plain_sides(2, 4)
-    level = SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.0075])))
-    made = judgement("pass", level=level)
+    made = judgement("pass", level=of_variance(0.0075), strata={})
     assert comparison._starts_needed(sides, made, prior, POLICY, nights=nights) == 7
     effect, found_sd, alpha = asked.pop("given")
-    assert (effect, alpha) == (POLICY.must_catch, pytest.approx(0.004 * 0.76))
+    assert (effect, alpha) == (POLICY.must_catch, pytest.approx(0.004 * 0.26))
     assert found_sd == pytest.approx(sd)
     assert asked == {
         "paired": paired,
@@ -169,6 +177,37 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
         "night_df": 3.0 if nights else None,
         "min_effect": POLICY.min_effect,
     }
+
+
+@pytest.mark.parametrize(
+    ("paired", "answers", "told"),
+    [
+        (True, [9, 5, 7], 5),
+        (True, [9, None, 12], 9),
+        (True, [None, None, None], None),
+        (False, [9, 5, 7], 5),
+    ],
+)
+def test_the_mean_that_takes_fewest_launches_says_how_many(
+    monkeypatch, paired, answers, told
+) -> None:
+    """Each asked at its own part of the rate and its own noise."""
+    asked, left = [], list(answers)
+
+    def needed(effect, sd, alpha, **options):
+        asked.append((effect, sd, alpha, options["prior_df"]))
+        return left.pop(0)
+
+    monkeypatch.setattr(comparison, "starts_needed", needed)
+    strata = {"floor": of_variance(0.03), "compute": of_variance(0.003)}
+    made = judgement("pass", level=of_variance(0.012), strata=strata)
+    sides = plain_sides(4, 4, paired=paired)
+    assert comparison._starts_needed(sides, made, KNOWN, POLICY, nights=False) == told
+    per_start, df = (0.25, 12.0) if paired else (0.5, 16.0)
+    assert asked == [
+        (POLICY.must_catch, pytest.approx(math.sqrt(v / per_start)), pytest.approx(0.004 * s), df)
+        for v, s in ((0.012, 0.26), (0.03, 0.3), (0.003, 0.25))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,17 +222,47 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
 )
 def test_what_did_not_settle_it_is_not_enough(monkeypatch, verdict, needed, told) -> None:
     monkeypatch.setattr(comparison, "starts_needed", lambda *_, **__: needed)
-    level = SimpleNamespace(spread=SimpleNamespace(variance=np.array([0.01])))
-    made = judgement(verdict, level=level)
+    made = judgement(verdict, level=of_variance(0.01), strata={})
     for sides in (plain_sides(3, 4), plain_sides(4, 3)):
         assert comparison._starts_needed(sides, made, KNOWN, POLICY, nights=False) == told
 
 
-def level_effect(mde=0.02) -> Effect:
+def one_point(*counts, **options) -> Sides:
+    return replace(plain_sides(*counts, **options), points=FEW[:1])
+
+
+PLANE = Plane(floor_append_tokens=32, argument="Of the profile these points are of.")
+
+
+def level_effect(mde=0.02, name="level") -> Effect:
     return Effect(
-        name="level", reference=20.0, candidate=22.0, ratio=1.1, low=1.0, high=1.2, p=0.5, mde=mde,
+        name=name, reference=20.0, candidate=22.0, ratio=1.1, low=1.0, high=1.2, p=0.5, mde=mde,
         verdict="pass",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("level", "floor", "compute", "told"),
+    [
+        (0.02, 0.05, 0.01, 0.01),
+        (0.02, 0.01, 0.05, 0.01),
+        (0.02, None, None, 0.02),
+        (None, 0.03, None, 0.03),
+        (None, None, None, None),
+    ],
+)
+def test_an_effect_everywhere_is_found_by_the_mean_that_shows_it_first(
+    level, floor, compute, told
+) -> None:
+    surface = [
+        level_effect(level),
+        level_effect(floor, "floor_points"),
+        level_effect(compute, "compute_points"),
+        # What grows with m or L, or is so at an end, is not everywhere.
+        level_effect(0.001, "append_growth"),
+        level_effect(0.001, "context_end"),
+    ]
+    assert comparison._least_everywhere(surface) == told
 
 
 @pytest.fixture
@@ -201,7 +270,7 @@ def steps(monkeypatch):
     """Every step of `compare` replaced by what records its arguments; `made` is what they say."""
     made = SimpleNamespace(
         asked={},
-        sides=plain_sides(),
+        sides=one_point(),
         judged=SimpleJudged("pass"),
         apart=None,
     )
@@ -219,7 +288,7 @@ def steps(monkeypatch):
     step("surface_effects", lambda: [level_effect()])
     step("point_effects", lambda: [bare_point(FEW[0], 20.0, 22.0)])
     step("_starts_needed", lambda: 9)
-    step("_where", list)
+    step("_change", lambda: None)
     step("_slower_points", lambda: [(64, 32)])
     step("_ground", lambda: Ground(code="nothing-hides", left_out_starts=1))
     return made
@@ -239,24 +308,35 @@ def launches(count=2, *, interleaved=False, side="candidate", point=FEW[0], firs
     ]
 
 
+@pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("kind", ["side-by-side", "baseline"])
 @pytest.mark.parametrize(
     ("interleaved", "paired"), [((True, True), True), ((True, False), False), ((False,) * 2, False)]
 )
-def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired) -> None:
+def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, alike) -> None:
+    steps.sides = one_point(alike=alike)
     a, b = launches(3, interleaved=interleaved[0]), launches(2, interleaved=interleaved[1])
-    found = judged(a, b, kind=kind, reference_version="0.5.22")
+    found = judged(a, b, kind=kind, reference_version="0.5.22", plane=PLANE, pass_confidence=0.9)
     paired = paired and kind == "side-by-side"
     asked, nights = steps.asked, kind == "baseline"
     # Of interleaved launches only whole pairs are compared, and shown.
     assert asked["sides_of"] == ((a[:2] if paired else a, b, [FEW[0]]), {"paired": paired})
     prior = prior_of(RECORD)
     rate = POLICY.false_alarm_rate
-    assert asked["joint_test"] == ((steps.sides, prior, POLICY, rate), {"nights": nights})
+    given, options = asked["joint_test"]
+    of_points = options.pop("times_ms")
+    assert given == (steps.sides, prior, POLICY, rate)
+    assert options == {"nights": nights, "plane": PLANE, "pass_confidence": 0.9}
     assert asked["median_level"] == ((steps.sides, POLICY), {})
-    assert asked["surface_effects"] == ((steps.sides, steps.judged, POLICY), {})
     times = (20.0 * 21.0) ** 0.5, (20.0 * 21.0 * 22.0) ** (1 / 3)
     bare = bare_point(FEW[0], times[0], times[0] if paired else times[1])
+    # The reference's, of the points that the sides have.
+    assert of_points.tolist() == pytest.approx([times[0]])
+    for step in ("surface_effects", "_change"):
+        (*given, given_times), options = asked[step]
+        assert given_times is of_points
+        assert options == {}
+        assert set(map(id, given)) == {id(steps.sides), id(steps.judged), id(POLICY)}
     ((given, of, policy), options) = asked["point_effects"]
     assert (of, policy, options) == (steps.judged, POLICY, {"own_df": steps.sides.own_df})
     assert [p.model_dump() for p in given] == [pytest.approx(bare.model_dump())]
@@ -264,7 +344,6 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired) -> 
         (steps.sides, steps.judged, prior, POLICY),
         {"nights": nights},
     )
-    assert asked["_where"] == ((steps.sides, steps.judged, POLICY), {})
     assert asked["_slower_points"] == asked["_ground"] == ((steps.sides, steps.judged), {})
     assert found == Comparison(
         reference="0.5.21",
@@ -273,6 +352,7 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired) -> 
         provenance="suite",
         confirmed=kind == "side-by-side",
         method=Method(
+            statistic="like_samples" if alike else "faster_half",
             paired=paired,
             alpha=rate,
             min_effect=POLICY.min_effect,
@@ -321,10 +401,11 @@ def test_the_times_that_are_shown_may_be_of_more_launches(steps) -> None:
     judged(launches(), launches(), shown=shown)
     ((given, *_), _) = steps.asked["point_effects"]
     assert (given[0].candidate_ms, given[0].reference_ms) == pytest.approx((20.0, 20.0))
+    # And so are those that a change in milliseconds is of.
+    assert steps.asked["joint_test"][1]["times_ms"].tolist() == pytest.approx([20.0])
     other = launches(1, point=FEW[1]), launches(1, point=FEW[1])
-    judged(launches(), launches(), shown=other)
-    ((given, *_), _) = steps.asked["point_effects"]
-    assert (given[0].candidate_ms, given[0].reference_ms) == (None, None)
+    found = judged(launches(), launches(), shown=other, provenance="study")
+    assert (found.points[0].candidate_ms, found.points[0].reference_ms) == (None, None)
 
 
 NO_NIGHTS = {"noise": RECORD.model_copy(update={"night_sd": None}), "kind": "baseline"}
@@ -338,13 +419,13 @@ ONE_NIGHT = {"noise": RECORD.model_copy(update={"nights": 1}), "kind": "baseline
         ({"provenance": "study"}, "inconclusive", "one-value-a-point"),
         (NO_NIGHTS, "inconclusive", "between-nights-unknown"),
         (ONE_NIGHT, "inconclusive", "between-nights-unknown"),
-        ({"sides": plain_sides(1, 4)}, "inconclusive", "too-few-launches"),
-        ({"sides": plain_sides(4, 1)}, "inconclusive", "too-few-launches"),
+        ({"sides": one_point(1, 4)}, "inconclusive", "too-few-launches"),
+        ({"sides": one_point(4, 1)}, "inconclusive", "too-few-launches"),
     ],
 )
 def test_why_nothing_is_judged(steps, changes, verdict, code) -> None:
     given = {"reference": launches(), "kind": "side-by-side", "noise": RECORD} | changes
-    steps.sides = given.pop("sides", plain_sides(2, 2))
+    steps.sides = given.pop("sides", one_point(2, 2))
     found = judged(launches(), given.pop("reference"), reference_version="0.5.22", **given)
     assert found.verdict == verdict
     counts = {}
@@ -362,7 +443,7 @@ def test_why_nothing_is_judged(steps, changes, verdict, code) -> None:
 
 
 def test_two_launches_per_side_are_judged(steps) -> None:
-    steps.sides = plain_sides(2, 2)
+    steps.sides = one_point(2, 2)
     assert judged(launches(), launches()).verdict == "pass"
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from append_prefill.analysis.design import SHARES
 from append_prefill.analysis.joint import Part
-from append_prefill.analysis.moderation import Spread, own_spread
+from append_prefill.analysis.moderation import Spread
 from append_prefill.analysis.power import detectable
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.verdict import effects as module
@@ -26,8 +26,9 @@ from append_prefill.analysis.verdict.effects import (
 from append_prefill.analysis.verdict.joint_test import joint_test
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import NoiseSource
-from append_prefill.records.run import Effect, NoiseRecord, PointEffect
+from append_prefill.records.run import NoiseRecord, PointEffect
 from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Plane
 from tests.analysis.factory import POINTS, POLICY, starts_of
 
 QUIET = NoiseRecord(starts=0, nights=0, start_sd=None, within_sd=None, night_sd=None, points=[])
@@ -113,7 +114,12 @@ def sides_of(common: float, cell: float, points=FEW) -> Sides:
         np.log(20) + common * RNG.normal(size=(n, 1)) + cell * RNG.normal(size=(n, len(points)))
         for n in (3, 4)
     )
-    return Sides(a, b, a, b, tuple(points), False, 0, 0)
+    return made_of(a, b, points)
+
+
+def made_of(a, b, points=FEW, medians=None) -> Sides:
+    a_medians, b_medians = medians or (a, b)
+    return Sides(a, b, a_medians, b_medians, tuple(points), False, False, None, 0, 0)
 
 
 SIDES = sides_of(0.0, 0.02)
@@ -123,13 +129,30 @@ OWN_DF = 5.0
 PRIOR = Prior(0.01, 16.0, None, 0.0, NoiseSource(kind="profile"))
 
 
-def judge(sides: Sides):
-    return joint_test(sides, NOTHING_KNOWN, POLICY, ALPHA, nights=False)
+TIMES = np.array([20.0, 21.0, 20.5, 20.0, 22.0, 25.0])
+PLANE = Plane(
+    floor_append_tokens=256,
+    weights=((FEW[0].context_tokens, FEW[0].append_tokens, 3.0),),
+    argument="Three of these six points are at the floor.",
+)
+STRATA = ("floor", "compute")
 
 
-JUDGED = joint_test(SIDES, PRIOR, POLICY, ALPHA, nights=False)
+def judge(sides: Sides, prior=None, plane=PLANE):
+    return joint_test(
+        sides,
+        prior or NOTHING_KNOWN,
+        POLICY,
+        ALPHA,
+        nights=False,
+        plane=plane,
+        times_ms=TIMES[: len(sides.points)],
+    )
+
+
 NOTHING_KNOWN = Prior(None, 0.0, None, 0.0, NoiseSource(kind="profile"))
-NONE = Alarm(np.array(False), {"append": np.array(False), "context": np.array(False)},
+JUDGED = judge(SIDES, PRIOR)
+NONE = Alarm(np.array(False), dict.fromkeys(STRATA, np.array(False)), {"append": np.array(False), "context": np.array(False)},
              np.zeros(len(FEW), dtype=bool))  # fmt: skip
 
 
@@ -152,168 +175,129 @@ def least_found(part, alpha, min_effect, at=0):
     return detectable(se, df, alpha, min_effect=min_effect)
 
 
-@pytest.fixture
-def no_fit(monkeypatch):
-    monkeypatch.setattr(module, "fit_starts", lambda *_: None)
+def in_ms(timed, row):
+    """The same in milliseconds: the mean by time, of the reference's mean TTFT over the points."""
+    mean = row @ TIMES / row.sum()
+    value, se, df = timed.estimate[0], timed.spread.variance[0] ** 0.5, timed.spread.df[0]
+    half = stats.t.ppf(0.975, df) * se
+    delta, low, high = (mean * np.expm1(x) for x in (value, value - half, value + half))
+    return {
+        "reference": pytest.approx(mean),
+        "candidate": pytest.approx(mean + delta),
+        "delta_ms": pytest.approx(delta),
+        "low_ms": pytest.approx(low),
+        "high_ms": pytest.approx(high),
+    }
+
+
+NO_MS = dict.fromkeys(("reference", "candidate", "delta_ms", "low_ms", "high_ms"))
+NO_TOKENS = {"tokens": None, "from_tokens": None}
+
+
+def surface_of(judged, sides=SIDES):
+    return surface_effects(sides, judged, POLICY, TIMES)
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_every_joint_quantity_is_said_with_its_interval_and_what_it_could_find(no_fit, kind):
-    sides = KINDS[kind]
-    judged = JUDGED if kind == 0 else judge(sides)
-    joint, alpha, least = judged.joint, ALPHA, POLICY.min_effect
+def test_every_joint_quantity_is_said_with_its_interval_and_what_it_could_find(kind):
+    judged = JUDGED if kind == 0 else judge(KINDS[kind])
+    joint, alpha, least, design = judged.joint, ALPHA, POLICY.min_effect, judged.design
     expected = {
         "level": said(joint.level)
-        | {
-            "mde": least_found(joint.level, alpha * SHARES["level"], least),
-            "reference": pytest.approx(np.exp(sides.reference.mean())),
-            "candidate": pytest.approx(np.exp(sides.candidate.mean())),
-            "tokens": None,
-        }
+        | in_ms(joint.timed["level"], design.weights)
+        | {"mde": pytest.approx(least_found(joint.level, alpha * SHARES["level"], least))}
+        | NO_TOKENS
     }
-    for slope in judged.design.slopes:
+    m = np.array([p.append_tokens for p in FEW])
+    for stratum in STRATA:
+        part, group = joint.strata[stratum], design.strata[stratum]
+        expected[f"{stratum}_points"] = (
+            said(part)
+            | in_ms(joint.timed[stratum], group.astype(float))
+            | {"mde": pytest.approx(least_found(part, alpha * SHARES[stratum], least))}
+            | {"tokens": m[group].max(), "from_tokens": m[group].min()}
+        )
+    for slope in design.slopes:
         growth, end = f"{slope.axis}_growth", f"{slope.axis}_end"
         excess = least_found(joint.slopes[slope.axis], alpha * SHARES[slope.axis], 0.0)
         there = least_found(joint.ends[slope.axis], NOMINAL, least)
-        blank = {"reference": None, "candidate": None}
         whole = np.expm1(np.log1p(excess) / slope.lever)
-        expected[growth] = said(joint.slopes[slope.axis]) | blank | {"mde": excess, "tokens": None}
-        expected[end] = said(joint.far[slope.axis]) | blank
-        expected[end] |= {"mde": pytest.approx(max(whole, there)), "tokens": slope.tokens}
-    found = surface_effects(sides, judged, POLICY)
+        expected[growth] = said(joint.slopes[slope.axis]) | NO_MS | NO_TOKENS
+        expected[growth]["mde"] = pytest.approx(excess)
+        expected[end] = said(joint.ends[slope.axis]) | in_ms(joint.timed[slope.axis], slope.end)
+        expected[end] |= {
+            "mde": pytest.approx(max(whole, there)),
+            "tokens": slope.tokens,
+            "from_tokens": slope.from_tokens,
+        }
+    found = surface_of(judged, KINDS[kind])
     assert [effect.name for effect in found] == list(expected)
     for effect in found:
         assert effect.model_dump(exclude={"name", "verdict"}) == expected[effect.name]
 
 
-def test_what_cannot_be_told_of_an_end_is_not_told_of_the_whole(no_fit, monkeypatch):
+def test_without_strata_none_is_said():
+    found = surface_of(judge(SIDES, plane=Plane()))
+    assert [effect.name for effect in found] == [
+        "level", "append_growth", "append_end", "context_growth", "context_end",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_told_of_an_end_is_not_told_of_the_whole():
     """Two launches of which one part cannot say what it would find: neither can the larger."""
     part = JUDGED.joint.ends["append"]
     blind = Part(part.estimate, Spread(part.spread.variance, np.full(1, 1e-9)))
     judged = replace(JUDGED, joint=replace(JUDGED.joint, ends={"append": blind, "context": part}))
-    mde = {e.name: e.mde for e in surface_effects(SIDES, judged, POLICY)}
+    mde = {e.name: e.mde for e in surface_of(judged)}
     assert mde["append_end"] is None
     assert None not in (mde["append_growth"], mde["context_end"])
 
 
+def test_milliseconds_beyond_all_measure_are_none():
+    """An interval whose end is no ratio has no end in milliseconds, and the effect stays."""
+    blind = Part(np.zeros(1), Spread(np.ones(1), np.full(1, 0.01)))
+    joint = replace(JUDGED.joint, timed={**JUDGED.joint.timed, "level": blind})
+    level = surface_of(replace(JUDGED, joint=joint))[0]
+    assert (level.delta_ms, level.low_ms, level.high_ms) == (0.0, None, None)
+    assert level.candidate == level.reference
+    gone = Part(np.full(1, 2 * LOG_MAX), blind.spread)
+    joint = replace(JUDGED.joint, timed={**JUDGED.joint.timed, "level": gone})
+    level = surface_of(replace(JUDGED, joint=joint))[0]
+    assert (level.delta_ms, level.candidate) == (None, None)
+
+
 @pytest.mark.parametrize("verdict", ["regression", "improvement"])
-@pytest.mark.parametrize("part", ["level", "append", "context"])
-def test_the_parts_that_reject_are_named(no_fit, verdict, part):
+@pytest.mark.parametrize("part", ["level", *STRATA, "append", "context"])
+def test_the_parts_that_reject_are_named(verdict, part):
     yes = np.array(True)
-    alarm = (
-        replace(NONE, level=yes)
-        if part == "level"
-        else replace(NONE, slopes={**NONE.slopes, part: yes})
-    )
+    if part == "level":
+        alarm, names = replace(NONE, level=yes), {"level"}
+    elif part in STRATA:
+        alarm = replace(NONE, strata={**NONE.strata, part: yes})
+        names = {f"{part}_points"}
+    else:
+        alarm = replace(NONE, slopes={**NONE.slopes, part: yes})
+        names = {f"{part}_growth", f"{part}_end"}
     both = {"slower": alarm, "faster": NONE}
     if verdict == "improvement":
         both = {"slower": NONE, "faster": alarm}
     judged = replace(JUDGED, verdict=verdict, **both)
-    named = {e.name for e in surface_effects(SIDES, judged, POLICY) if e.verdict == verdict}
-    assert named == ({"level"} if part == "level" else {f"{part}_growth", f"{part}_end"})
+    assert {e.name for e in surface_of(judged) if e.verdict == verdict} == names
 
 
-# floor, cost of a new and of a cached token of two candidate and three reference launches, in ms
-FITS = [
-    (23.0, 0.020, 0.001),
-    (23.2, 0.0205, 0.002),
-    (20.0, 0.030, 0.0),
-    (20.5, 0.031, 0.001),
-    (19.5, 0.029, 0.0005),
-]
+def test_each_quantity_passes_for_itself():
+    """Where nothing is called, what is quiet enough passes and the rest is open."""
+    joint = replace(JUDGED.joint, level=QUIET_PART, strata={"floor": LOUD, "compute": QUIET_PART})
+    ends = {"append": LOUD, "context": QUIET_PART}
+    judged = replace(JUDGED, verdict="inconclusive", joint=replace(joint, ends=ends))
+    said = {effect.name: effect.verdict for effect in surface_of(judged)}
+    assert (said["level"], said["floor_points"]) == ("pass", "inconclusive")
+    assert (said["compute_points"], said["append_end"]) == ("pass", "inconclusive")
+    assert said["context_end"] == "pass"
 
 
-def fitted(monkeypatch, verdict):
-    fits = [SimpleNamespace(floor=f, new=n, cached=c) for f, n, c in FITS]
-    asked = []
-
-    def fit_starts(*given):
-        asked.append(given)
-        return "sum", fits
-
-    monkeypatch.setattr(module, "fit_starts", fit_starts)
-    tables = [np.log(20) + 0.02 * RNG.normal(size=(n, len(FEW))) for n in (2, 3)]
-    sides = Sides(*tables, *tables, FEW, False, 0, 0)
-    judged = replace(JUDGED, verdict=verdict, slower=NONE, faster=NONE)
-    found = {e.name: e for e in surface_effects(sides, judged, POLICY)[-3:]}
-    ((points, table),) = asked
-    assert points == FEW
-    np.testing.assert_array_equal(table, np.concatenate(tables))
-    return found
-
-
-# Floors are 15 % up and costs 30 % down, both beyond their intervals.
-@pytest.mark.parametrize(
-    ("overall", "floor", "new_token"),
-    [
-        ("regression", "regression", "inconclusive"),
-        ("improvement", "inconclusive", "improvement"),
-        ("pass", "pass", "pass"),
-        ("inconclusive", "inconclusive", "inconclusive"),
-    ],
-)
-def test_fitted_costs_explain_in_the_direction_of_the_verdict(
-    monkeypatch, overall, floor, new_token
-):
-    found = fitted(monkeypatch, overall)
-    assert (found["floor"].verdict, found["new_token"].verdict) == (floor, new_token)
-
-
-def test_fitted_costs_are_compared_by_a_t_over_launches(monkeypatch):
-    found = fitted(monkeypatch, "inconclusive")
-    for name, column, unit in (("floor", 0, 1), ("new_token", 1, 1e3)):
-        values = np.array(FITS)[:, [column]]
-        a, b = np.log(values[:2]), np.log(values[2:])
-        part = Part(a.mean(axis=0) - b.mean(axis=0), own_spread(a, b))
-        assert found[name].model_dump(exclude={"name", "verdict"}) == said(part) | {
-            "reference": pytest.approx(unit * values[2:].mean()),
-            "candidate": pytest.approx(unit * values[:2].mean()),
-            "tokens": None,
-            "mde": None,
-        }
-
-
-@pytest.mark.parametrize("lacking", ["reference", "candidate"])
-def test_a_cost_that_some_launch_does_not_show_has_no_ratio(monkeypatch, lacking):
-    costs = [0.001, 0.002, 0.0, 0.001, 0.0005]
-    if lacking == "candidate":
-        costs = [0.003, 0.0, 0.0005, 0.0005, 0.0005]
-    monkeypatch.setattr(
-        "tests.analysis.verdict.test_effects.FITS", [(1.0, 1.0, cost) for cost in costs]
-    )
-    assert fitted(monkeypatch, "pass")["cached_token"] == Effect(
-        name="cached_token",
-        reference=0.5,
-        candidate=1.5,
-        ratio=None,
-        low=None,
-        high=None,
-        p=None,
-        mde=None,
-        verdict="inconclusive",
-    )
-
-
-def test_a_cost_below_a_microsecond_is_one(monkeypatch):
-    fits = [(0.5, 1.0, cost) for cost in (0.0006, 0.0006, 0.0005, 0.0005, 0.0005)]
-    monkeypatch.setattr("tests.analysis.verdict.test_effects.FITS", fits)
-    found = fitted(monkeypatch, "pass")
-    assert found["cached_token"].ratio == pytest.approx(1.2)
-    assert found["floor"].ratio == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(("verdict", "sign"), [("regression", 1), ("improvement", -1)])
-def test_a_cost_whose_interval_touches_nothing_changed_is_not_named(monkeypatch, verdict, sign):
-    """The interval of two launches each that scatter by half is far wider than the change."""
-    wide = [
-        (20.0 + 2 * sign, 1, 1),
-        (30.0 + 2 * sign, 1, 1),
-        (20.0, 1, 1),
-        (30.0, 1, 1),
-        (25, 1, 1),
-    ]
-    monkeypatch.setattr("tests.analysis.verdict.test_effects.FITS", wide)
-    assert fitted(monkeypatch, verdict)["floor"].verdict == "inconclusive"
+QUIET_PART = Part(np.zeros(1), Spread(np.full(1, 1e-8), np.full(1, 8.0)))
+LOUD = Part(np.zeros(1), Spread(np.ones(1), np.full(1, 8.0)))
 
 
 def medians(candidate, reference):
@@ -321,7 +305,7 @@ def medians(candidate, reference):
     zero = [np.full((len(side), 2), np.log(20)) for side in (candidate, reference)]
     both = zip(zero, (candidate, reference), strict=True)
     above = [table + np.array(side)[:, None] for table, side in both]
-    return Sides(*zero, *above, FEW[:2], False, 0, 0)
+    return made_of(*zero, FEW[:2], above)
 
 
 AT = float(np.log1p(POLICY.must_catch))
@@ -393,7 +377,7 @@ def test_each_points_effect_stands_in_its_row(kind):
 def test_points_that_are_no_family_share_the_whole_rate():
     """Two points have no part of the joint test's rate, so none is taken off what they show."""
     sides = sides_of(0.0, 0.05, FEW[:2])
-    judged = judge(sides)
+    judged = judge(sides, plane=Plane())
     assert "points" not in judged.design.shares
     found = point_effects([bare_point(p, 1.0, 1.0) for p in FEW[:2]], judged, POLICY, own_df=OWN_DF)
     for at, effect in enumerate(found):
@@ -409,7 +393,9 @@ class Rows:
     def __init__(self, estimate, p, half):
         self.estimate, self._p = np.array(estimate, dtype=float), np.array(p, dtype=float)
         self.spread = SimpleNamespace(
-            half_width=lambda: np.array(half), se=np.ones(3), df=np.ones(3)
+            half_width=lambda confidence=0.95: np.array(half) * confidence / 0.95,
+            se=np.ones(3),
+            df=np.ones(3),
         )
 
     def p(self, sign):
@@ -464,8 +450,15 @@ def test_a_point_passes_if_its_interval_ends_below_what_must_be_caught(monkeypat
         design=replace(JUDGED.design, points=FEW[:3]),
         slower=replace(NONE, points=np.zeros(3, bool)),
     )
-    found = point_effects([bare_point(p, 1.0, 1.0) for p in FEW[:3]], judged, POLICY, own_df=OWN_DF)
+    bare = [bare_point(p, 1.0, 1.0) for p in FEW[:3]]
+    found = point_effects(bare, judged, POLICY, own_df=OWN_DF)
     assert [effect.verdict for effect in found] == ["inconclusive", "pass", "pass"]
+    # At the confidence that the whole's pass rests on; the interval beside it is of 95 %.
+    surer = point_effects(bare, replace(judged, pass_confidence=0.96), POLICY, own_df=OWN_DF)
+    assert [effect.verdict for effect in surer] == ["inconclusive", "inconclusive", "pass"]
+    assert [e.model_dump(exclude={"verdict"}) for e in surer] == [
+        e.model_dump(exclude={"verdict"}) for e in found
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
 from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.verdict.findings import judge_finding, judge_findings
+from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import FindingGround
 from append_prefill.records.run import Finding
 from append_prefill.workload.points import Point
@@ -101,18 +102,18 @@ def test_what_was_not_measured_has_no_figure() -> None:
     ],
 )
 def test_what_the_reference_measured_tells_news_from_what_stands(before, verdict, standing) -> None:
-    reference = {A: 20.0, B: 20.0}
+    against = Against({}, {A: 20.0, B: 20.0})
     other = None if before is None else inputs(LIMIT)
-    found = judge_finding(spec([BEYOND, before]), inputs(LIMIT), reference, other)
+    found = judge_finding(spec([BEYOND, before]), inputs(LIMIT), against, other)
     assert (found.verdict, found.standing) == (verdict, standing)
 
 
-def test_a_points_time_is_the_geometric_mean_over_launches() -> None:
-    """Near end: 5 and 20 ms are 10, half of the reference's 20; far end: as it was."""
+def test_an_ends_ratio_is_the_geometric_mean_over_launches() -> None:
+    """Near end: 9 and 11.1 ms are 10, half of the reference's 20; far end: as it was."""
     own = inputs(LIMIT)
-    cells = {A: {0: 5.0, 1: 20.0}, B: {0: 30.0, 1: 30.0}}
+    cells = {A: {0: 9.0, 1: 100 / 9, 2: 10.0}, B: {0: 30.0, 1: 30.0, 2: 30.0}}
     own = Inputs(own.starts, cells, own.profile, None, 1.0)
-    found = judge_finding(spec(BEYOND), own, {A: 20.0, B: 30.0})
+    found = judge_finding(spec(BEYOND), own, Against({}, {A: 20.0, B: 30.0}))
     assert found.verdict == "regime-shift"
     assert isinstance(found.reason, FindingGround)
     assert found.reason.near_ratio == pytest.approx(0.5)
@@ -120,7 +121,7 @@ def test_a_points_time_is_the_geometric_mean_over_launches() -> None:
 
 
 def judged(log_ms: np.ndarray, **given: Any) -> dict[str, Finding]:
-    options = {"reference": None, "kv_bytes_per_token": 131_072, "link_gb_per_s": 25.0} | given
+    options = {"against": None, "kv_bytes_per_token": 131_072, "link_gb_per_s": 25.0} | given
     found = judge_findings(starts_of(log_ms), profile(), **options)
     assert [f.id for f in found] == [s.id for s in findings_of(profile())]
     return {f.id: f for f in found}
@@ -131,13 +132,14 @@ def test_every_finding_is_judged_on_the_same_starts_and_the_same_reference() -> 
     shifted = flat + np.log(0.5) * np.array([p.append_tokens < 700 for p in POINTS])
     assert judged(flat)["append_flatness"].verdict == "holds"
     assert judged(shifted)["append_flatness"].verdict == "broken"
-    news = judged(shifted, reference=dict.fromkeys(POINTS, 20.0))["append_flatness"]
+    news = judged(shifted, against=Against({}, dict.fromkeys(POINTS, 20.0)))["append_flatness"]
     assert (news.verdict, news.standing) == ("regime-shift", False)
     before = starts_of(shifted)
-    standing = judged(shifted, reference=dict.fromkeys(POINTS, 1.0), before=before)
+    other = Against({}, dict.fromkeys(POINTS, 1.0))
+    standing = judged(shifted, against=other, before=before)
     assert standing["append_flatness"].standing
     transfer = judged(flat)["kv_transfer_time"]
     assert transfer.measured == pytest.approx(1024 * 131_072 / 25e9 * 1e3 / 20)
     # `before` has no start at the points: nothing stands in it.
-    nothing = judged(shifted, reference=None, before=[start(0, {Point(1, 1): [1.0]})])
+    nothing = judged(shifted, against=None, before=[start(0, {Point(1, 1): [1.0]})])
     assert nothing["append_flatness"].verdict == "broken"

@@ -17,10 +17,14 @@ from append_prefill.analysis.verdict import joint_test as module
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict
+from append_prefill.workload.profile import Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY
 
 TABLE = np.random.default_rng(1).normal(size=(3, len(POINTS)))
-SIDES = Sides(TABLE + 1, TABLE, TABLE, TABLE, tuple(POINTS), True, 0, 0)
+WITHIN = np.eye(len(POINTS))
+SIDES = Sides(TABLE + 1, TABLE, TABLE, TABLE, tuple(POINTS), True, True, WITHIN, 0, 0)
+PLANE = Plane(floor_append_tokens=308, argument="Of the profile these points are of.")
+TIMES = np.full(len(POINTS), 20.0)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +58,38 @@ def test_slower_counts_before_faster_and_both_before_a_pass(
     monkeypatch.setattr(module, "estimate", estimate)
     monkeypatch.setattr(module, "alarm", alarm)
     monkeypatch.setattr(module, "passes", passed)
-    judged = joint_test(SIDES, prior, POLICY, 0.004, nights=False)
+    judged = joint_test(
+        SIDES, prior, POLICY, 0.004, nights=False, plane=PLANE, times_ms=TIMES, pass_confidence=0.9
+    )
     assert (judged.verdict, judged.alpha, judged.joint) == (verdict, 0.004, joint)
+    assert judged.pass_confidence == 0.9
     assert (judged.slower.sign, judged.faster.sign) == (1, -1)
     design = judged.design
     assert design.points == tuple(POINTS)
+    assert set(design.strata) == {"floor", "compute"}
     (a, b, *rest), options = asked[0]
     assert a is SIDES.candidate
     assert b is SIDES.reference
     assert rest == [design, prior]
+    assert options.pop("within") is WITHIN
+    assert options.pop("times_ms") is TIMES
     assert options == {"nights": False, "paired": True}
     once = ((joint, design), {"alpha": 0.004, "min_effect": 0.015})
     assert asked[1:3] == [once, once]
-    assert asked[3:] == [((joint,), {"must_catch": 0.03})] * (not slower and not faster)
+    last = ((joint,), {"must_catch": 0.03, "confidence": 0.9})
+    assert asked[3:] == [last] * (not slower and not faster)
 
 
-def judged(verdict: ComparisonVerdict) -> Judged:
+def test_a_pass_rests_on_95_per_cent_unless_told_otherwise() -> None:
+    found = joint_test(
+        SIDES, prior_of(NOISE), POLICY, 0.004, nights=False, plane=PLANE, times_ms=TIMES
+    )
+    assert found.pass_confidence == 0.95
+
+
+def judged(verdict: ComparisonVerdict, confidence: float = 0.95) -> Judged:
     nothing: Any = SimpleNamespace()
-    return Judged(nothing, design_of(POINTS), nothing, nothing, verdict, 0.01)
+    return Judged(nothing, design_of(POINTS), nothing, nothing, verdict, 0.01, confidence)
 
 
 def part(upper: float) -> Part:
@@ -98,6 +116,12 @@ def test_a_part_is_named_where_it_rejects_and_passes_where_nothing_hides(
     verdict, rejected, upper, said
 ) -> None:
     assert judged(verdict).part_verdict(rejected, part(upper), 0.03) == said
+
+
+def test_a_part_passes_at_the_confidence_of_the_whole() -> None:
+    made = part(0.999 * np.log(1.03))
+    assert judged("pass", 0.95).part_verdict(False, made, 0.03) == "pass"
+    assert judged("pass", 0.951).part_verdict(False, made, 0.03) == "inconclusive"
 
 
 def test_a_part_at_what_must_be_caught_does_not_pass() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from append_prefill.analysis.rounds import launch_figures, pair_figures
 from append_prefill.analysis.verdict.sides import Sides, complete, sides_of
 from append_prefill.workload.points import Point
 from tests.analysis.factory import start
@@ -78,10 +79,79 @@ def test_a_hole_in_one_half_of_a_pair_takes_the_other() -> None:
     assert (sides.paired, sides.left_out_starts, sides.left_out_points) == (True, 4, 0)
 
 
+RNG = np.random.default_rng(2)
+
+
+def rounds(index, side="candidate", *, alternated="sample", count=5, lacks=(), points=(A, B)):
+    """A launch of `count` rounds, each a sample a point; `lacks` a point in all of them."""
+    values = {
+        p: [] if p in lacks else list(20 * np.exp(0.1 * RNG.normal(size=count))) for p in points
+    }
+    return start(index, values, side=side).model_copy(
+        update={"interleaved": True, "alternated": alternated, "pair": index}
+    )
+
+
+def test_pairs_that_alternated_by_sample_are_compared_by_like_samples() -> None:
+    a, b = ([rounds(n, side) for n in range(3)] for side in ("candidate", "reference"))
+    made = sides_of(a, b, [A, B], paired=True)
+    assert made.alike
+    each = [pair_figures(*pair, [A, B]) for pair in zip(a, b, strict=True)]
+    np.testing.assert_allclose(made.candidate - made.reference, [f.values for f in each])
+    np.testing.assert_allclose(
+        made.reference, [launch_figures(launch, [A, B]).values for launch in b]
+    )
+    # A mean over pairs: the sum of the pairs' own errors over their number squared.
+    np.testing.assert_allclose(made.within, sum(f.covariance for f in each) / 9)
+    by_block = sides_of([*a[:2], rounds(2, alternated="block")], b, [A, B], paired=True)
+    assert not by_block.alike
+
+
+def test_launches_one_by_one_are_compared_by_their_faster_halves() -> None:
+    a = [rounds(n) for n in range(2)]
+    b = [rounds(n, "reference") for n in range(4)]
+    made = sides_of(a, b, [A, B], paired=False)
+    assert not made.alike
+    figures = [[launch_figures(launch, [A, B]) for launch in side] for side in (a, b)]
+    np.testing.assert_allclose(made.candidate, [f.values for f in figures[0]])
+    np.testing.assert_allclose(made.reference, [f.values for f in figures[1]])
+    errors = [sum(f.covariance for f in of) / len(of) ** 2 for of in figures]
+    np.testing.assert_allclose(made.within, errors[0] + errors[1])
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_blocks_tell_only_where_every_launch_has_three(paired) -> None:
+    a, b = ([rounds(n, side) for n in range(2)] for side in ("candidate", "reference"))
+    assert sides_of(a, b, [A, B], paired=paired).within is not None
+    for side in (a, b):
+        short = rounds(1, side[0].side, count=2)
+        some = [side[0], short]
+        made = sides_of(*((some, b) if side is a else (a, some)), [A, B], paired=paired)
+        # Of a pair both rounds count that either side has a sample of.
+        assert (made.within is None) is (not paired)
+    few = ([rounds(n, side, count=2) for n in range(2)] for side in ("candidate", "reference"))
+    assert sides_of(*few, [A, B], paired=paired).within is None
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_blocks_error_is_of_what_is_left(paired) -> None:
+    """B, which most lack, goes; a launch without C takes its pair, whose error no longer counts."""
+    points = (A, B, C)
+    a = [rounds(0, lacks=(B,), points=points), rounds(1, points=points), rounds(2, points=points)]
+    b = [rounds(n, "reference", lacks=(B,), points=points) for n in range(3)]
+    a.append(rounds(3, lacks=points, points=points))
+    b.append(rounds(3, "reference", points=points))
+    made = sides_of(a, b, [A, B, C], paired=paired)
+    assert made.points == (A, C)
+    kept = 3 if paired else 4
+    expected = sides_of(a[:3], b[:kept], [A, C], paired=paired)
+    np.testing.assert_allclose(made.within, expected.within)
+
+
 def sides(na: int, nb: int, *, paired: bool = False, points=(A, B)) -> Sides:
     rng = np.random.default_rng(1)
     a, b = (rng.normal(size=(n, len(points))) for n in (na, nb))
-    return Sides(a, b, a, b, tuple(points), paired, 0, 0)
+    return Sides(a, b, a, b, tuple(points), paired, False, None, 0, 0)
 
 
 @pytest.mark.parametrize(
