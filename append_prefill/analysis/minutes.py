@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from statistics import median
 
 from append_prefill.records.run import Start
@@ -56,13 +56,18 @@ def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
 
 
 def slow_to_start(starts: Sequence[Start]) -> list[Start]:
-    """Launches that took more than `SLOW_START` times their side's median to be ready.
+    """Launches that took more than `SLOW_START` times the median of their like to be ready.
 
-    None where a side has fewer than three, for then no one can say which is the odd one.
+    Alike are launches of one side that were held before their turn, or were not. None where there
+    are fewer than three alike, for then no one can say which is the odd one.
     """
     found = []
-    for side in ("candidate", "reference"):
-        ready = [(s, s.ready_s) for s in starts if s.side == side and s.ready_s is not None]
+    for side, held in product(("candidate", "reference"), (False, True)):
+        ready = [
+            (s, s.ready_s)
+            for s in starts
+            if s.side == side and (s.held_s is not None) is held and s.ready_s is not None
+        ]
         if len(ready) >= 3:
             limit = SLOW_START * median(seconds for _, seconds in ready)
             found += [start for start, seconds in ready if seconds > limit]

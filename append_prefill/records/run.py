@@ -121,7 +121,9 @@ class Start(Record):
     `interleaved`: the pair's servers were up together and their blocks alternated.
     `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first launch
     of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted launch
-    before this one took, in which kernels were compiled; null where none was needed.
+    before this one took, in which kernels were compiled; null where none was needed. `held_s`: how
+    long before its turn it was launched, of which it waited the most, held before it touched the
+    device; null where it was launched at its turn. `ready_s` counts from its turn in either case.
     """
 
     index: int
@@ -141,6 +143,7 @@ class Start(Record):
     interleaved: bool = False
     kv_links_gb_per_s: dict[str, float] | None = None
     rehearsal_s: float | None = None
+    held_s: float | None = Field(default=None, ge=0)
     failure: str | None = None
 
     @model_validator(mode="after")
