@@ -32,14 +32,14 @@ def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
 
     Servers of an interleaved pair start side by side and share the time from then on, so the
     slower launch and the longer measuring of the two count, and both warm-ups, which follow each
-    other.
+    other. To wait for what is launched ahead is starting, too.
     """
     starting = warming_up = measuring = 0.0
     ordered = sorted(starts, key=lambda s: (s.host, s.device, s.pair, s.side))
     for _, group in groupby(ordered, key=lambda s: (s.host, s.device, s.pair)):
         members = list(group)
         together = all(member.interleaved for member in members)
-        ready, measured, warm = [], [], []
+        ready, measured, warm, settle = [], [], [], []
         for member in members:
             starting += member.rehearsal_s or 0.0
             if member.ready_s is None or member.measured_s is None or member.warmup is None:
@@ -47,9 +47,11 @@ def minutes_of(starts: Sequence[Start]) -> DeviceMinutes | None:
             ready.append(member.ready_s)
             measured.append(member.measured_s)
             warm.append(member.warmup.seconds_s)
-        starting += max(ready) if together else sum(ready)
+            settle.append(member.settle_s or 0.0)
+        combined = max if together else sum
+        starting += combined(ready) + combined(settle)
         warming_up += sum(warm)
-        measuring += (max(measured) if together else sum(measured)) - sum(warm)
+        measuring += combined(measured) - combined(settle) - sum(warm)
     if not starts:
         return None
     return DeviceMinutes(starting / 60, warming_up / 60, measuring / 60)

@@ -9,6 +9,7 @@ up, which is no time that is measured, and then wait without device, port or CPU
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -104,12 +105,19 @@ class Ahead:
         if self._off is None and len(gated) == len(launches):
             self._launch_next(launches, gated, following)
 
-    def settle(self) -> None:
-        """Return once nothing that is held works any more: before anything is measured."""
+    def settle(self) -> float | None:
+        """Return once nothing that is held works any more: before anything is measured.
+
+        Seconds that this took; None where nothing is held.
+        """
+        if not self._held:
+            return None
+        began_s = time.monotonic()
         try:
             await_held([held.server for held in self._held])
         except ServerDiedError as error:
             self._give_up(error)
+        return time.monotonic() - began_s
 
     def _take(self, launches: Sequence[Launch]) -> dict[Side, HeldServer]:
         """The servers held for exactly these launches, by side, else none.

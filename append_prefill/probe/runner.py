@@ -92,7 +92,9 @@ class PairRunner:
         with up(group, partial(self._ahead.bring_up, group, self._first_group(upcoming))):
             for launch in group:
                 launch.warm_up()
-            self._ahead.settle()
+            settle_s = self._ahead.settle()
+            for launch in group:
+                launch.start.settle_s = settle_s
             measure_blocks(self._bench, group, self._ahead.pids)
             for launch in group:
                 launch.finish()

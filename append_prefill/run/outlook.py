@@ -135,7 +135,8 @@ def _pace(like: Run | None) -> Pace | None:
         if blocks:
             rounds = float(start.warmup.rounds)
             # In an interleaved pair half of the time is the other server's.
-            own_s = start.measured_s / 2 if start.interleaved else start.measured_s
+            own_s = start.measured_s - (start.settle_s or 0.0)
+            own_s = own_s / 2 if start.interleaved else own_s
             paces.append((start.ready_s, own_s / taken, rounds))
     if like is None or not paces:
         return None

@@ -92,3 +92,15 @@ def test_held_and_not_held_are_not_held_against_each_other():
     assert slow_to_start([*held, *fresh]) == []
     held[1] = held[1].model_copy(update={"ready_s": 33.0})
     assert slow_to_start([*held, *fresh]) == [held[1]]
+
+
+def test_what_a_pair_waits_for_the_next_servers_is_starting_them():
+    waits = {"interleaved": True, "settle_s": 6.0}
+    pair = [start(0, side).model_copy(update=waits) for side in ("candidate", "reference")]
+    without = [s.model_copy(update={"settle_s": None}) for s in pair]
+    assert minutes_of(pair).total == pytest.approx(minutes_of(without).total)
+    assert minutes_of(pair).starting == pytest.approx(minutes_of(without).starting + 0.1)
+    apart = [s.model_copy(update={"interleaved": False}) for s in pair]
+    without = [s.model_copy(update={"interleaved": False}) for s in without]
+    assert minutes_of(apart).starting == pytest.approx(minutes_of(without).starting + 0.2)
+    assert minutes_of(apart).measuring == pytest.approx(minutes_of(without).measuring - 0.2)

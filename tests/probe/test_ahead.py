@@ -85,6 +85,7 @@ def test_the_second_pair_is_launched_while_the_first_comes_up(tmp_path, told):
     assert reference.launched == ["hold reference-0.log", "ahead"]
     for start in starts:
         assert (start.held_s is not None) is (start.pair == 1)
+        assert (start.settle_s is not None) is (start.pair == 0)
         assert start.ready_s > 0
         assert start.usable
         assert all(block.void is None for block in start.state)
