@@ -21,7 +21,7 @@ import numpy as np
 from append_prefill.analysis.summary import faster_half
 from append_prefill.engines.base import Engine
 from append_prefill.engines.devices import DeviceLock
-from append_prefill.engines.process import await_ready
+from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Plan, abba, make_plan
 from append_prefill.probe.sample import take_sample

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from append_prefill.engines.devices import DeviceLock
-from append_prefill.engines.process import await_ready
+from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile

@@ -30,7 +30,8 @@ from rich.table import Table
 from append_prefill.analysis.transfer import kv_bytes_per_token
 from append_prefill.engines.base import RunningServer
 from append_prefill.engines.devices import DeviceLock
-from append_prefill.engines.process import await_ready, free_port
+from append_prefill.engines.ports import free_port
+from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient, Timing
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile

@@ -170,7 +170,6 @@ def with_switch(engine: Engine, switch: Switch, slow_ms: float) -> Engine:
     if not isinstance(engine, SglangEngine):
         return engine
     env = {
-        "PYTHONPATH": os.pathsep.join([str(SLOWED), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "APPEND_PREFILL_SLOW_SWITCH": str(switch.path),
         "APPEND_PREFILL_SLOW_MS": str(slow_ms),
     }
@@ -223,6 +222,9 @@ def main() -> None:
     folder = options.out.resolve()  # servers run elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     bench = bench_of(settings, profile, folder, options.seed)
+    # Not in the profile's environment, which would hide what the engine puts there for a CPU.
+    ahead = [str(SLOWED), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(ahead)
     switch = Switch(folder / "slow")
     candidate = with_switch(replace(settings.candidate, profile=profile), switch, options.slow_ms)
     never = Switch(folder / "never")

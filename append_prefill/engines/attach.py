@@ -93,6 +93,9 @@ class AttachedEngine:
         server.check_alive()
         return server
 
+    def hold(self, device: Device, log_path: Path) -> None:
+        """It is running already."""
+
     def _ask(self) -> dict[str, Any]:
         try:
             with _client(self.url, self.api_key) as client:
@@ -134,6 +137,7 @@ class AttachedServer:
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     ready_s: float | None = None
+    held_s: float | None = None
     server_args: list[str] = field(default_factory=list)
     log_path: Path | None = None
 
@@ -178,6 +182,9 @@ class AttachedServer:
         """Whether it answers with a description. Raises ServerDiedError if it does not."""
         self.check_alive()
         return True
+
+    def begin_stop(self) -> None:
+        """It is not the suite's to end."""
 
     def stop(self) -> None:
         """Leaves it running: it is not the suite's to end."""

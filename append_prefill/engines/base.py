@@ -39,12 +39,13 @@ class ServerDescription:
 
 class RunningServer(Protocol):
     """A server, launched or attached to. `ready_s` is None until it answers, and for one the
-    suite did not start.
+    suite did not start; `held_s` is None for one that was not held (see `HeldServer`).
     """
 
     base_url: str
     api_key: str | None
     ready_s: float | None
+    held_s: float | None
     server_args: list[str]
     log_path: Path | None
 
@@ -68,12 +69,55 @@ class RunningServer(Protocol):
         """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
         ...
 
+    def begin_stop(self) -> None:
+        """Tell it to end; `stop` then waits for that. Several end side by side so."""
+        ...
+
     def stop(self) -> None:
         """End it and wait until no process of it is left; may be called twice."""
         ...
 
     def await_memory(self) -> None:
         """After `stop`: return once the device has its memory back; else InfrastructureError."""
+        ...
+
+
+class HeldServer(Protocol):
+    """A server that was launched and waits, once it has imported everything, until it is let go.
+
+    Until then it has neither touched its device nor taken a port, and takes no CPU time.
+    """
+
+    @property
+    def reached(self) -> bool:
+        """Whether it has come to where it waits, or would have waited."""
+        ...
+
+    def poll_held(self) -> bool:
+        """Whether it waits, and none of its processes works any more.
+
+        Raises ServerDiedError if it ended, or has not come to that within its limit.
+        """
+        ...
+
+    def let_go(self, log_path: Path) -> RunningServer:
+        """Its turn has come: from here on it logs to `log_path` and is as any other server.
+
+        `held_s` is set if it has waited: `ready_s` then counts from here, not from the launch.
+        Raises ServerDiedError if it ended.
+        """
+        ...
+
+    def pids(self) -> set[int]:
+        """As of `RunningServer`."""
+        ...
+
+    def begin_stop(self) -> None:
+        """As of `RunningServer`."""
+        ...
+
+    def stop(self) -> None:
+        """As of `RunningServer`."""
         ...
 
 
@@ -117,5 +161,9 @@ class Engine(Protocol):
         ...
 
     def start(self, device: Device, log_path: Path) -> RunningServer:
-        """Launch on `device`, log to `log_path`; returns at once (see `process.await_ready`)."""
+        """Launch on `device`, log to `log_path`; returns at once (see `waiting.await_ready`)."""
+        ...
+
+    def hold(self, device: Device, log_path: Path) -> HeldServer | None:
+        """As `start`, but to be held until its turn; None where that cannot be."""
         ...

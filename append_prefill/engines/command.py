@@ -36,12 +36,18 @@ def chosen_args(device: Device, model_args: Sequence[str], server_args: Sequence
     return [*_COMMON_ARGS, *device_args, *model_args, *server_args]
 
 
-def launch_argv(python: Path, *, model: Path, port: int, chosen: Sequence[str]) -> list[str]:
-    """The command line of one server: the chosen arguments, and what differs by machine."""
+def launch_argv(
+    python: Path, *, model: Path, port: int, distributed_port: int, chosen: Sequence[str]
+) -> list[str]:
+    """The command line of one server: the chosen arguments, and what differs by machine.
+
+    `distributed_port` is what torch.distributed listens on. Left to itself SGLang takes one that is
+    free when it parses its arguments, some from the ephemeral range, and binds it much later.
+    """
     return [
         *(str(python), "-m", "sglang.launch_server"),
         *("--model-path", str(model)),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", "127.0.0.1", "--port", str(port), "--nccl-port", str(distributed_port)),
         *chosen,
     ]
 
@@ -55,7 +61,8 @@ def launch_env(
 ) -> dict[str, str]:
     """The environment of one server: the caller's own, plus what the device needs.
 
-    Compilation caches stay where they are between launches. `profile_env` wins over all of it.
+    Compilation caches stay where they are between launches. `profile_env` wins over all of it but
+    the stubs.
     """
     env = dict(os.environ if inherited is None else inherited)
     # pytest's and coverage's hooks into child processes have no business in the server.
@@ -76,7 +83,9 @@ def launch_env(
         env["CUDA_VISIBLE_DEVICES"] = ""
     else:
         env["CUDA_VISIBLE_DEVICES"] = device.id
+    env |= profile_env
     if stubs:
+        # Last, so that a real package wins, and after whatever the profile has put there.
         trees = [str(STUBS / name) for name in stubs]
         env["PYTHONPATH"] = os.pathsep.join([*filter(None, [env.get("PYTHONPATH")]), *trees])
-    return env | dict(profile_env)
+    return env

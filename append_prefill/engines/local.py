@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from append_prefill.engines.base import Device, RunningServer
+from append_prefill.engines.base import Device
 from append_prefill.engines.command import chosen_args, launch_argv, launch_env
 from append_prefill.engines.describe import VERSION_KEYS
 from append_prefill.engines.environments import Interpreter
 from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
-from append_prefill.engines.process import free_port, launch_server
+from append_prefill.engines.ports import free_port
+from append_prefill.engines.process import ServerProcess, launch_server
 from append_prefill.engines.versions import (
     LONE_HALF,
     NEWEST,
+    SCHEDULER_MAIN,
     VersionTraits,
     cpu_stubs,
     parse_version,
@@ -105,11 +107,23 @@ class SglangEngine:
             device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
         )
 
-    def start(self, device: Device, log_path: Path) -> RunningServer:
+    def start(self, device: Device, log_path: Path) -> ServerProcess:
+        return self._launch(device, log_path, gate_at=None)
+
+    def hold(self, device: Device, log_path: Path) -> ServerProcess:
+        return self._launch(device, log_path, gate_at=SCHEDULER_MAIN)
+
+    def _launch(self, device: Device, log_path: Path, *, gate_at: str | None) -> ServerProcess:
         traits = self.traits
-        port = free_port()
+        port, distributed_port = free_port(), free_port()
         chosen = self._chosen(device)
-        argv = launch_argv(self.interpreter.path, model=self.model.path, port=port, chosen=chosen)
+        argv = launch_argv(
+            self.interpreter.path,
+            model=self.model.path,
+            port=port,
+            distributed_port=distributed_port,
+            chosen=chosen,
+        )
         half = any(arg.partition("=")[0] == "--disaggregation-mode" for arg in chosen)
         return launch_server(
             argv,
@@ -125,6 +139,8 @@ class SglangEngine:
             # What the version does after the warm-up that was skipped; older ones never do.
             freeze_gc=traits.freezes_gc,
             probe_fields=LONE_HALF if half else {},
+            more_ports=(distributed_port,),
+            gate_at=gate_at,
         )
 
     def _env(self, device: Device) -> dict[str, str]:
@@ -204,7 +220,13 @@ class PlantedEngine:
     def compile_key(self, device: Device) -> None:
         """It compiles nothing."""
 
-    def start(self, device: Device, log_path: Path) -> RunningServer:  # noqa: ARG002
+    def start(self, device: Device, log_path: Path) -> ServerProcess:  # noqa: ARG002
+        return self._launch(log_path, gate_at=None)
+
+    def hold(self, device: Device, log_path: Path) -> ServerProcess:  # noqa: ARG002
+        return self._launch(log_path, gate_at=_GATE_AT)
+
+    def _launch(self, log_path: Path, *, gate_at: str | None) -> ServerProcess:
         port = free_port()
         server_args = [
             part for k, v in self.options.items() if k != _DEVICES for part in (f"--{k}", v)
@@ -230,11 +252,14 @@ class PlantedEngine:
             versions=versions,
             start_limit_s=self.profile.server.start_limit_s,
             freeze_gc=traits.freezes_gc,
+            gate_at=gate_at,
         )
 
 
 _NO_GPU = Device("cpu", "cpu", "planted", 0)
 _DEVICES = "devices"
+# Among the first things that its process does, before it takes a port or handles a signal.
+_GATE_AT = "append_prefill.planted.faults:parse_faults"
 
 
 def _check_reserved(arguments: list[str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,9 +15,12 @@ import httpx
 import psutil
 
 from append_prefill.engines import _supervisor
-from append_prefill.engines.base import Device, RunningServer, ServerDescription
+from append_prefill.engines.base import Device, ServerDescription
 from append_prefill.engines.describe import describe_server
 from append_prefill.engines.devices import memory_used_bytes
+from append_prefill.engines.gate import Gate, Quiet
+from append_prefill.engines.ports import give_back
+from append_prefill.engines.readiness import ready_probe
 from append_prefill.errors import InfrastructureError, ServerDiedError
 
 _LOG_TAIL_LINES = 40
@@ -33,26 +34,9 @@ _STOP_MARGIN_S = 30.0
 _MEMORY_LIMIT_S = 60.0
 # A context of another process may come or go meanwhile; a model or KV pool is far larger.
 _MEMORY_SLACK_BYTES = 512 * 2**20
-# Below Linux's ephemeral ports (32768 on), so that no outgoing connection can take the port
-# between the check and the server's bind.
-_PORTS = range(20000, 32000)
-# Ids of SGLang's own warm-up, which the suite's prompts never use.
-_PROBE_IDS = (10, 11, 12)
-_PROBE_LIMIT_S = 120.0
 # What SGLang's workers call themselves, from 0.4 on: sglang::scheduler, sglang::detokenizer. Other
 # children (resource trackers, compilers) keep their command line and work on no request.
 _WORKER_TITLE = "sglang::"
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on."""
-    draw = random.SystemRandom()
-    for _ in range(200):
-        port = draw.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise InfrastructureError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
 class ServerProcess:
@@ -62,30 +46,37 @@ class ServerProcess:
         self,
         supervisor: subprocess.Popen[bytes],
         *,
-        base_url: str,
+        port: int,
+        more_ports: Sequence[int],
         server_args: Sequence[str],
         log_path: Path,
         device: Device,
         info_paths: Sequence[str],
         versions: Mapping[str, str | None],
-        memory_before_bytes: int | None,
         probe: Callable[[httpx.Client], bool],
         start_limit_s: float,
+        gate: Gate | None,
+        memory_before_bytes: int | None,
     ) -> None:
-        self.base_url = base_url
+        self.base_url = f"http://127.0.0.1:{port}"
         self.api_key: str | None = None
         self.ready_s: float | None = None
+        self.held_s: float | None = None
         self.server_args = list(server_args)
         self.log_path: Path | None = log_path
         self.device = device
         self._log = log_path
         self._supervisor = supervisor
+        self._port, self._more_ports = port, more_ports
         self._info_paths = info_paths
         self._versions = versions
         self._memory_before_bytes = memory_before_bytes
         self._probe, self._start_limit_s = probe, start_limit_s
-        self._launched = time.monotonic()
-        self._http = httpx.Client(base_url=base_url, trust_env=False, timeout=5.0)
+        self._gate = gate
+        self._quiet = Quiet()
+        self._awaited: float | None = None
+        self._began = time.monotonic()
+        self._http = httpx.Client(base_url=self.base_url, trust_env=False, timeout=5.0)
         atexit.register(self.stop)
 
     def pids(self) -> set[int]:
@@ -115,17 +106,48 @@ class ServerProcess:
         if status is not None:
             raise self._died(f"the server ended with status {status}")
 
-    def poll_ready(self) -> bool:
-        """Ask once whether it has generated; sets `ready_s` (seconds since the launch).
+    @property
+    def reached(self) -> bool:
+        """See `base.HeldServer`."""
+        return self._gate is not None and self._gate.reached
 
-        Raises ServerDiedError if it ended, takes longer than its limit, or what answers on its port
-        is another program: while a server loads, its port is free for anybody to take.
+    def poll_held(self) -> bool:
+        """See `base.HeldServer`. It takes two calls, since quiet is judged by CPU times."""
+        self.check_alive()
+        self._awaited = self._awaited or time.monotonic()
+        held = self.reached and self._quiet.poll(self.pids())
+        if not held and time.monotonic() - self._awaited > self._start_limit_s:
+            raise self._died(f"the server was not held within {self._start_limit_s:g} s")
+        return held
+
+    def let_go(self, log_path: Path) -> ServerProcess:
+        """See `base.HeldServer`."""
+        self.check_alive()
+        self._log = self.log_path = self._log.rename(log_path)
+        if self._gate is None:
+            return self
+        if self._gate.reached:
+            self.held_s = time.monotonic() - self._began
+            self._began = time.monotonic()
+            self._memory_before_bytes = memory_used_bytes(self.device)
+        try:
+            self._gate.open()
+        except FileNotFoundError as error:  # its folder went with it
+            raise self._died("the server ended while it was held") from error
+        return self
+
+    def poll_ready(self) -> bool:
+        """Ask once whether it has generated; sets `ready_s`, seconds since its launch.
+
+        Since it was let go, if it was held. Raises ServerDiedError if it ended, takes longer than
+        its limit, or what answers on its port is another program: while a server loads, its port
+        is free for anybody to take.
         """
         if self.ready_s is not None:
             return True
         self.check_alive()
         answered = self._probe(self._http)
-        took = time.monotonic() - self._launched
+        took = time.monotonic() - self._began
         if answered and not self._owns_port():
             raise self._died(f"another program answers at {self.base_url}, not this server")
         if answered:
@@ -134,15 +156,19 @@ class ServerProcess:
             raise self._died(f"the server was not ready within {self._start_limit_s:g} s")
         return answered
 
+    def begin_stop(self) -> None:
+        """Tell it to stop, and do not wait for that."""
+        self._http.close()
+        if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
+            self._supervisor.stdin.close()
+
     def stop(self) -> None:
         """SIGTERM, bounded wait, SIGKILL; returns when no process of it is left.
 
         Raises InfrastructureError if one is left all the same.
         """
         atexit.unregister(self.stop)
-        self._http.close()
-        if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
-            self._supervisor.stdin.close()
+        self.begin_stop()
         limit_s = _GRACE_S[self.device.kind] + _STOP_MARGIN_S
         try:
             self._supervisor.wait(limit_s)
@@ -152,6 +178,10 @@ class ServerProcess:
                 f"the server is still there {limit_s:g} s after it was told to stop: "
                 f"processes {left}"
             ) from error
+        for port in (self._port, *self._more_ports):
+            give_back(port)
+        if self._gate is not None:
+            self._gate.close()
 
     def await_memory(self) -> None:
         """Return once a GPU holds no more than before the launch.
@@ -172,12 +202,11 @@ class ServerProcess:
             time.sleep(_POLL_S)
 
     def _owns_port(self) -> bool:
-        port = httpx.URL(self.base_url).port
         for pid in self.pids():
             with contextlib.suppress(psutil.Error):
                 for connection in psutil.Process(pid).net_connections(kind="tcp"):
                     listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-                    if listens and connection.laddr.port == port:
+                    if listens and connection.laddr.port == self._port:
                         return True
         return False
 
@@ -199,15 +228,20 @@ def launch_server(
     start_limit_s: float,
     freeze_gc: bool = False,
     probe_fields: Mapping[str, object] | None = None,
+    more_ports: Sequence[int] = (),
+    gate_at: str | None = None,
 ) -> ServerProcess:
     """Run `argv` under a supervisor with its own TMPDIR; returns at once.
 
     `ready_path` is the cheap endpoint that is polled; then one request of three tokens proves
-    that the scheduler works, with `probe_fields` in it. `info_paths` are for `describe`.
+    that the scheduler works, with `probe_fields` in it. `info_paths` are for `describe`. `port` and
+    `more_ports` are given back once the server is gone. Whoever calls `gate_at` in it waits until
+    the server is let go.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     # Short: sockets are made in it, and their paths are limited to 107 bytes.
     scratch = tempfile.mkdtemp(prefix="append-prefill-")
+    gate = None if gate_at is None else Gate(Path(scratch), gate_at)
     before = memory_used_bytes(device)
     with log_path.open("wb") as log:
         supervisor = subprocess.Popen(
@@ -219,40 +253,24 @@ def launch_server(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**env, "TMPDIR": scratch},
+            env={**(env if gate is None else gate.env(env)), "TMPDIR": scratch},
             # Ctrl-C goes to the terminal's group: the suite decides, not the keyboard.
             start_new_session=True,
         )
-
-    def ready(client: httpx.Client) -> bool:
-        return (
-            _answers(client, ready_path)
-            and _generates(client, probe_fields or {})
-            and (not freeze_gc or _freezes(client))
-        )
-
     return ServerProcess(
         supervisor,
-        base_url=f"http://127.0.0.1:{port}",
+        port=port,
+        more_ports=more_ports,
         server_args=server_args,
         log_path=log_path,
         device=device,
         info_paths=info_paths,
         versions=versions,
-        memory_before_bytes=before,
-        probe=ready,
+        probe=ready_probe(ready_path, fields=probe_fields or {}, freeze_gc=freeze_gc),
         start_limit_s=start_limit_s,
+        gate=gate,
+        memory_before_bytes=before,
     )
-
-
-def await_ready(servers: Sequence[RunningServer]) -> None:
-    """Return once every server answers; they start side by side.
-
-    Raises ServerDiedError for the first that does not; stopping them is the caller's.
-    """
-    waiting = list(servers)
-    while waiting := [server for server in waiting if not server.poll_ready()]:
-        time.sleep(_POLL_S)
 
 
 def log_tail(path: Path) -> str:
@@ -273,31 +291,3 @@ def _title(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return line.split(b"\0", 1)[0].decode(errors="replace").strip()
-
-
-def _answers(client: httpx.Client, path: str) -> bool:
-    try:
-        return client.get(path).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False  # not listening yet
-
-
-def _generates(client: httpx.Client, fields: Mapping[str, object]) -> bool:
-    # Not /health: it sleeps a second for every try, and holds no more than this does.
-    body = {
-        "input_ids": _PROBE_IDS,
-        "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
-        **fields,
-    }
-    try:
-        answer = client.post("/generate", json=body, timeout=_PROBE_LIMIT_S)
-    except httpx.TransportError:
-        return False
-    return answer.status_code == httpx.codes.OK
-
-
-def _freezes(client: httpx.Client) -> bool:
-    try:
-        return client.post("/freeze_gc", timeout=_PROBE_LIMIT_S).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

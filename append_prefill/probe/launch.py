@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from append_prefill.engines.base import Device, Engine, RunningServer, ServerDescription
+from append_prefill.engines.base import (
+    Device,
+    Engine,
+    HeldServer,
+    RunningServer,
+    ServerDescription,
+)
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
+from append_prefill.probe.gathered import Gathered
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.sample import Sample, Times, take_sample
 from append_prefill.probe.warmup import warm_up
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState, Series, Start, Void
+from append_prefill.records.run import BlockState, Start
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
@@ -51,52 +57,16 @@ class Bench:
     topology: Topology
 
 
-@dataclass
-class _Point:
-    """What one launch has gathered at one point."""
-
-    ttft_ms: list[float] = field(default_factory=list)
-    e2e_ms: list[float] = field(default_factory=list)
-    itl_ms: list[float | None] = field(default_factory=list)
-    output_tokens: list[int] = field(default_factory=list)
-    cached_tokens: list[int] = field(default_factory=list)
-    block: list[int] = field(default_factory=list)
-    void: Counter[str] = field(default_factory=Counter)
-
-    def add(self, sample: Sample, block: int, block_void: str | None) -> None:
-        times = sample.result
-        if isinstance(times, str):
-            self.void[times] += 1
-        elif block_void:
-            # Which state it was, with its numbers, is in the block's own entry.
-            self.void["device state made the block invalid"] += 1
-        else:
-            self.ttft_ms.append(times.ttft_ms)
-            self.e2e_ms.append(times.e2e_ms)
-            self.itl_ms.append(times.itl_ms)
-            self.output_tokens.append(times.output_tokens)
-            self.cached_tokens.append(times.cached_tokens)
-            self.block.append(block)
-
-    def series(self, point: Point) -> Series:
-        kept = {k: v for k, v in asdict(self).items() if k != "void"}
-        return Series(
-            context_tokens=point.context_tokens,
-            append_tokens=point.append_tokens,
-            void=[Void(reason=r, count=n) for r, n in sorted(self.void.items())],
-            **kept,
-        )
-
-
 class Launch:
     """One launch while it is measured: its server, its client and what it has gathered."""
 
     def __init__(self, bench: Bench, side: Side, engine: Engine, pair: int) -> None:
-        self._bench, self._engine = bench, engine
+        self._bench, self.engine = bench, engine
         self._label = f"{side} {engine.label}, launch {pair + 1}"
+        self._log_path = bench.folder / f"{side}-{pair}.log"
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
-        self._points = {point: _Point() for point in bench.plan.all_points}
+        self._points = {point: Gathered() for point in bench.plan.all_points}
         self._taken: list[Sample] = []
         self._good = self._blocks = 0
         self._began_s = 0.0
@@ -117,13 +87,21 @@ class Launch:
             series=[],
         )
 
-    def bring_up(self) -> None:
-        """Start the server; it is not up yet."""
+    def hold(self) -> HeldServer | None:
+        """Launch the server so that others of its engine can be held; None where none can."""
+        return self.engine.hold(self._bench.device, self._log_path)
+
+    def bring_up(self, held: HeldServer | None = None) -> None:
+        """Start the server, or let go one that was held; it is not up yet."""
         bench, start = self._bench, self.start
         bench.tell(f"{self._label}: starting")
         start.started_at = datetime.now(UTC)
-        log = bench.folder / f"{start.side}-{start.index}.log"
-        self._server = self._engine.start(bench.device, log)
+        self._server = (
+            self.engine.start(bench.device, self._log_path)
+            if held is None
+            else held.let_go(self._log_path)
+        )
+        start.held_s = self._server.held_s
         start.server_args = list(self._server.server_args)
 
     def connect(self) -> None:
@@ -226,10 +204,16 @@ class Launch:
         self.start.failure = str(error) or type(error).__name__
         write_start(self.start, self._bench.folder)
 
-    def close(self) -> None:
-        """Stop the server."""
+    def begin_close(self) -> None:
+        """Tell the server to end, without waiting: those of a pair then do it side by side."""
         if self._client is not None:
             self._client.close()
+        if self._server is not None:
+            self._server.begin_stop()
+
+    def close(self) -> None:
+        """Wait until the server has ended."""
+        self.begin_close()
         if self._server is not None:
             self._server.stop()
 

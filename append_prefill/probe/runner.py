@@ -6,32 +6,45 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
-from append_prefill.engines.process import await_ready
+from append_prefill.engines.waiting import await_ready
+from append_prefill.probe.ahead import Ahead, SideEngine
 from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.placer import Placer
-from append_prefill.records.grounds import Side
 from append_prefill.records.run import BlockState
 from append_prefill.workload.profile import Alternation
 
+_T = TypeVar("_T")
+Upcoming = Callable[[], Sequence[SideEngine]]
+
 
 class PairRunner:
-    """Measures pairs of launches and writes each launch to the bench's folder as it grows."""
+    """Measures pairs of launches and writes each launch to the bench's folder as it grows.
+
+    A context manager, since servers of the next pair may be held from one to the next.
+    """
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        self._ahead = Ahead(bench)
         self._links_measured = False
 
-    def measure(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ahead.__exit__(*error)
+
+    def measure(self, pair: int, engines: Sequence[SideEngine], upcoming: Upcoming = tuple) -> None:
         """Measure one launch of each engine, in that order.
 
         Where the profile interleaves, both servers are up and their blocks alternate (ABBA), so
         that what the machine does meanwhile falls on both alike; else one launch follows the
-        other. Raises ServerDiedError or InfrastructureError; what was measured until then is in
-        the launches' files, with `failure` set.
+        other. `upcoming` gives the engines of the next pair, empty if none is known. Raises
+        ServerDiedError or InfrastructureError; what was measured until then is in the launches'
+        files, with `failure` set.
         """
         bench = self._bench
         rehearsal_s = self._rehearse(pair, engines)
@@ -40,16 +53,17 @@ class PairRunner:
         if not self._links_measured:
             launches[0].start.kv_links_gb_per_s = engines[0][1].kv_links(bench.device)
             self._links_measured = True
-        for group in self._groups(launches):
-            self._measure_group(group)
+        groups = self._groups(launches)
+        for group, after in zip(groups, [*groups[1:], None], strict=True):
+            self._measure_group(group, upcoming if after is None else partial(_engines_of, after))
 
-    def _groups(self, launches: Sequence[Launch]) -> list[Sequence[Launch]]:
+    def _groups(self, launches: Sequence[_T]) -> list[Sequence[_T]]:
         """Launches that are up together."""
         return (
             [launches] if self._bench.profile.plan.interleave else [[launch] for launch in launches]
         )
 
-    def _rehearse(self, pair: int, engines: Sequence[tuple[Side, Engine]]) -> float | None:
+    def _rehearse(self, pair: int, engines: Sequence[SideEngine]) -> float | None:
         """Launch once, uncounted, what this host has not compiled yet; seconds, None if nothing.
 
         On an H200 a launch that compiled took 105 s instead of 45 and its level was 6 to 10 %
@@ -72,33 +86,50 @@ class PairRunner:
             note_compiled(str(key))
         return time.monotonic() - began_s
 
-    def _measure_group(self, group: Sequence[Launch]) -> None:
+    def _measure_group(self, group: Sequence[Launch], upcoming: Upcoming) -> None:
         for launch in group:
             launch.start.interleaved = len(group) > 1
             if launch.start.interleaved:
                 launch.start.alternated = self._bench.profile.plan.alternate
-        bench, pair, own_pids = self._bench, group[0].start.pair, _pids_of(group)
-        placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
-        with up(group):
+        with up(group, partial(self._ahead.bring_up, group, self._first_group(upcoming))):
             for launch in group:
                 launch.warm_up()
-            busy = {launch.start.side: launch.busy_pids() for launch in group}
-            turn = 0
-            with placer.measuring():
-                while not all(launch.done for launch in group):
-                    ready = [launch for launch in group if not launch.done]
-                    if turn % 2:
-                        ready.reverse()
-                    measure_round(
-                        bench,
-                        ready,
-                        bench.profile.plan.alternate,
-                        partial(placer.try_to_place, turn, busy, own_pids),
-                        own_pids,
-                    )
-                    turn += 1
+            settle_s = self._ahead.settle()
+            for launch in group:
+                launch.start.settle_s = settle_s
+            measure_blocks(self._bench, group, self._ahead.pids)
             for launch in group:
                 launch.finish()
+
+    def _first_group(self, upcoming: Upcoming) -> Upcoming:
+        """Of the engines that come next those that are up together first."""
+        return lambda: next(iter(self._groups(upcoming())), ())
+
+
+def measure_blocks(
+    bench: Bench, group: Sequence[Launch], held_pids: Callable[[], set[int]]
+) -> None:
+    """All blocks of launches that are up and warm, the sides in ABBA order.
+
+    `held_pids`: processes that are the run's own besides those of `group`.
+    """
+    pair, pids = group[0].start.pair, _pids_of(group)
+    placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
+    busy = {launch.start.side: launch.busy_pids() for launch in group}
+    turn = 0
+    with placer.measuring():
+        while not all(launch.done for launch in group):
+            ready = [launch for launch in group if not launch.done]
+            if turn % 2:
+                ready.reverse()
+            measure_round(
+                bench,
+                ready,
+                bench.profile.plan.alternate,
+                partial(placer.try_to_place, turn, busy, pids),
+                lambda: pids() | held_pids(),
+            )
+            turn += 1
 
 
 Place = Callable[[], tuple[dict[str, Any] | str, str | None]]
@@ -138,11 +169,17 @@ def measure_round(
 
 
 @contextmanager
-def up(group: Sequence[Launch]) -> Iterator[None]:
-    """Inside, the servers of `group` are up; afterwards they and their memory are gone."""
+def up(group: Sequence[Launch], bring_up: Callable[[], None] | None = None) -> Iterator[None]:
+    """Inside, the servers of `group` are up; afterwards they and their memory are gone.
+
+    `bring_up` starts them; by default each is launched, side by side.
+    """
     try:
-        for launch in group:
-            launch.bring_up()
+        if bring_up is None:
+            for launch in group:
+                launch.bring_up()
+        else:
+            bring_up()
         await_ready([launch.server for launch in group])
         for launch in group:
             launch.connect()
@@ -158,7 +195,13 @@ def up(group: Sequence[Launch]) -> Iterator[None]:
                 stack.callback(launch.await_memory)
             for launch in group:
                 stack.callback(launch.close)
+            for launch in group:
+                stack.callback(launch.begin_close)
 
 
 def _pids_of(group: Sequence[Launch]) -> Callable[[], set[int]]:
     return lambda: set().union(*(launch.pids() for launch in group))
+
+
+def _engines_of(group: Sequence[Launch]) -> Sequence[SideEngine]:
+    return [(launch.start.side, launch.engine) for launch in group]

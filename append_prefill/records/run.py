@@ -123,7 +123,11 @@ class Start(Record):
     blocks or single samples (null: blocks, in records of suites before 0.2).
     `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first launch
     of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted launch
-    before this one took, in which kernels were compiled; null where none was needed.
+    before this one took, in which kernels were compiled; null where none was needed. `held_s`: how
+    long before its turn it was launched, of which it waited the most, held before it touched the
+    device; null where it was launched at its turn. `ready_s` counts from its turn in either case.
+    `settle_s`: how long this launch, up and warm, waited until those after it were held; null where
+    none was to be. It is part of `measured_s`.
     """
 
     index: int
@@ -144,6 +148,8 @@ class Start(Record):
     alternated: Literal["block", "sample"] | None = None
     kv_links_gb_per_s: dict[str, float] | None = None
     rehearsal_s: float | None = None
+    held_s: float | None = Field(default=None, ge=0)
+    settle_s: float | None = Field(default=None, ge=0)
     failure: str | None = None
 
     @model_validator(mode="after")

@@ -72,6 +72,13 @@ class Decider:
         side_by_side = judged or state.confirm_from is not None
         return self._look(state) if side_by_side else self._confirm(state)
 
+    def may_plan_more(self, state: QueueState) -> bool:
+        """Whether the analysis that follows the planned pairs could ask for more of the same."""
+        if "reference" not in self._plan.sides and state.confirm_from is None:
+            return False  # what confirms a suspicion has another side
+        schedule = schedule_of(self._settings.profile.policy, self._first_look_pairs(state))
+        return len(state.looks) + 1 < len(schedule.starts)
+
     def _confirm(self, state: QueueState) -> QueueState:
         """A stored baseline can only suspect: measure both sides now, if that can be done."""
         done = state.model_copy(update={"closed": "all planned launches are measured"})

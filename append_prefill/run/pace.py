@@ -80,7 +80,8 @@ def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | No
         warmup_s += start.warmup.seconds_s
         # In an interleaved pair half of the time is the other server's. Its warm-up is in there,
         # too, which evens out over both sides.
-        own_s = start.measured_s / 2 if start.interleaved else start.measured_s
+        own_s = start.measured_s - (start.settle_s or 0.0)
+        own_s = own_s / 2 if start.interleaved else own_s
         blocks_s += own_s - start.warmup.seconds_s
     if not in_warmup or blocks_s <= 0:
         return None

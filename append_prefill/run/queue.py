@@ -59,6 +59,16 @@ class PairQueue:
         with self._lock:
             return self._read()
 
+    def free(self) -> int | None:
+        """The pair that a worker would be given now; None if all that are planned are taken."""
+        with self._lock:
+            taken = self._take(self._read())
+        if taken is None:
+            return None
+        index, lock = taken
+        lock.release()
+        return index
+
     def work(self, measure: Callable[[int], None]) -> QueueState:
         """Measure pairs until the queue is closed or failed; returns the last state.
 
@@ -97,15 +107,19 @@ class PairQueue:
                     raise
                 finally:
                     self._write(state)
-            for index in range(state.planned):
-                if index in state.done:
-                    continue
-                lock = FileLock(self._folder / f"pair-{index}.lock")
-                try:
-                    lock.acquire(blocking=False)
-                except Timeout:
-                    continue
-                return index, lock
+            return self._take(state)
+
+    def _take(self, state: QueueState) -> tuple[int, FileLock] | None:
+        """The first pair that is neither done nor claimed, with its lock held."""
+        for index in range(state.planned):
+            if index in state.done:
+                continue
+            lock = FileLock(self._folder / f"pair-{index}.lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            return index, lock
         return None
 
     def _update(self, *, done: int | None = None, failed: str | None = None) -> None:

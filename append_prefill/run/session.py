@@ -20,8 +20,9 @@ from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.clocks import locked_clocks
 from append_prefill.engines.devices import DeviceLock
-from append_prefill.engines.process import await_ready
+from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
+from append_prefill.probe.ahead import SideEngine
 from append_prefill.probe.launch import Bench
 from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
@@ -229,26 +230,40 @@ class Session:
             if not path.exists():
                 # With this and the launches' own files a killed run can still be reported.
                 write_run(self.record(), path)
-            runner = PairRunner(
-                Bench(
-                    self.settings.profile,
-                    self.plan,
-                    device,
-                    self.settings.guard(device),
-                    self.folder,
-                    self.settings.vocab_size,
-                    self._tell,
-                    topology_of(device),
+            runner = stack.enter_context(
+                PairRunner(
+                    Bench(
+                        self.settings.profile,
+                        self.plan,
+                        device,
+                        self.settings.guard(device),
+                        self.folder,
+                        self.settings.vocab_size,
+                        self._tell,
+                        topology_of(device),
+                    )
                 )
             )
 
             def measure(index: int) -> None:
-                state = queue.state()
-                sides = self._decider.sides(index, state)
-                runner.measure(index, [(side, self._decider.engine(side, state)) for side in sides])
+                engines = self._engines(index, queue.state())
+                runner.measure(index, engines, lambda: self._upcoming(queue))
                 self._tell_what_is_left(queue.state())
 
             return queue.work(measure)
+
+    def _engines(self, pair: int, state: QueueState) -> list[SideEngine]:
+        sides = self._decider.sides(pair, state)
+        return [(side, self._decider.engine(side, state)) for side in sides]
+
+    def _upcoming(self, queue: PairQueue) -> list[SideEngine]:
+        """The engines of the pair that this worker is likely to measure next, none if it is not."""
+        state, pair = queue.state(), queue.free()
+        if pair is None:
+            if not self._decider.may_plan_more(state):
+                return []
+            pair = state.planned
+        return self._engines(pair, state)
 
     def _tell_what_is_left(self, state: QueueState) -> None:
         # The pair just measured is done, if not yet in the state.

@@ -80,6 +80,15 @@ class Placement(Strict):
     argument: Argument = "The profile does not ask for it."
 
 
+class Launching(Strict):
+    """How servers come up. `ahead`: those of the next pair are launched while the pair at hand
+    comes up, and held before they touch the device until it is their turn; see `probe.ahead`.
+    """
+
+    ahead: bool = False
+    argument: Argument = "The profile does not ask for it."
+
+
 class Policy(Strict):
     """What counts as a regression (relative effects), and how often a run may alarm falsely."""
 
@@ -168,6 +177,7 @@ class Profile(Strict):
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]
+    launch: Launching = Launching()
     placement: Placement = Placement()
     plane: Plane = Plane()
     policy: Policy

@@ -82,3 +82,25 @@ def test_the_candidates_come_first():
         starts[side][0] = starts[side][0].model_copy(update={"ready_s": 200.0})
     slow = slow_to_start([*starts["reference"], *starts["candidate"]])
     assert [s.side for s in slow] == ["candidate", "reference"]
+
+
+def test_held_and_not_held_are_not_held_against_each_other():
+    """The first launch of a run imports at its turn, those after it have done so before."""
+    held = [start(n).model_copy(update={"ready_s": 16.0, "held_s": 80.0}) for n in range(3)]
+    fresh = [start(n).model_copy(update={"ready_s": 45.0}) for n in range(3)]
+    assert slow_to_start([*held, fresh[0]]) == []
+    assert slow_to_start([*held, *fresh]) == []
+    held[1] = held[1].model_copy(update={"ready_s": 33.0})
+    assert slow_to_start([*held, *fresh]) == [held[1]]
+
+
+def test_what_a_pair_waits_for_the_next_servers_is_starting_them():
+    waits = {"interleaved": True, "settle_s": 6.0}
+    pair = [start(0, side).model_copy(update=waits) for side in ("candidate", "reference")]
+    without = [s.model_copy(update={"settle_s": None}) for s in pair]
+    assert minutes_of(pair).total == pytest.approx(minutes_of(without).total)
+    assert minutes_of(pair).starting == pytest.approx(minutes_of(without).starting + 0.1)
+    apart = [s.model_copy(update={"interleaved": False}) for s in pair]
+    without = [s.model_copy(update={"interleaved": False}) for s in without]
+    assert minutes_of(apart).starting == pytest.approx(minutes_of(without).starting + 0.2)
+    assert minutes_of(apart).measuring == pytest.approx(minutes_of(without).measuring - 0.2)

@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from append_prefill.engines.process import free_port
+from append_prefill.engines.ports import free_port
 from append_prefill.engines.resolve import resolve_url
 from append_prefill.errors import ServerDiedError, UsageError
 

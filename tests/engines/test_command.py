@@ -13,13 +13,16 @@ GPU = Device("cuda", "GPU-1234", "test", 1)
 
 def test_the_users_arguments_come_last(cpu):
     chosen = chosen_args(cpu, ["--load-format", "dummy"], ["--attention-backend", "intel_amx"])
-    argv = launch_argv(Path("/p"), model=Path("/m"), port=4321, chosen=chosen)
+    argv = launch_argv(
+        Path("/p"), model=Path("/m"), port=4321, distributed_port=4322, chosen=chosen
+    )
     assert argv[:3] == ["/p", "-m", "sglang.launch_server"]
     assert argv[argv.index("--host") + 1] == "127.0.0.1"
     assert argv[-2:] == ["--attention-backend", "intel_amx"]
     assert argv.index("torch_native") < argv.index("intel_amx")
     # What a record holds is the same at every launch and on every machine.
-    assert not {"4321", "/m", "/p"} & set(chosen)
+    assert not {"4321", "4322", "/m", "/p"} & set(chosen)
+    assert argv[argv.index("--nccl-port") + 1] == "4322"
 
 
 def test_a_gpu_gets_sglangs_own_choices():
@@ -39,6 +42,16 @@ def test_environment_on_a_cpu(cpu):
     assert env["PYTHONPATH"] == f"/mine:{STUBS / 'cpu'}:{STUBS / 'cpu_vllm'}"
     assert env["TRITON_CACHE_DIR"] == "/t"
     assert "PYTEST_CURRENT_TEST" not in env
+
+
+def test_a_profiles_own_path_does_not_hide_the_stubs(cpu):
+    env = launch_env(
+        device=cpu,
+        stubs=("cpu",),
+        profile_env={"PYTHONPATH": "/profile"},
+        inherited={"PYTHONPATH": "/mine"},
+    )
+    assert env["PYTHONPATH"] == f"/profile:{STUBS / 'cpu'}"
 
 
 def test_environment_on_a_gpu():

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from append_prefill.engines import process as module
-from append_prefill.engines.process import await_ready, free_port, launch_server, log_tail
+from append_prefill.engines.ports import free_port
+from append_prefill.engines.process import launch_server, log_tail
 from append_prefill.engines.versions import LONE_HALF
+from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import InfrastructureError, ServerDiedError
 
 LIMIT_S = 15
@@ -262,7 +264,9 @@ def test_nothing_survives_the_suite(cpu, tmp_path, fake_server, number):
         import os, time
         from pathlib import Path
         from append_prefill.engines.base import Device
-        from append_prefill.engines.process import await_ready, free_port, launch_server
+        from append_prefill.engines.ports import free_port
+        from append_prefill.engines.process import launch_server
+        from append_prefill.engines.waiting import await_ready
         port = free_port()
         server = launch_server({fake_server!r} + [str(port)], dict(os.environ), port=port,
             server_args=[], log_path=Path({str(tmp_path)!r}) / "log", versions={{}},

@@ -14,9 +14,9 @@ from append_prefill.engines.command import STUBS
 from append_prefill.engines.describe import describe_server
 from append_prefill.engines.environments import Interpreter
 from append_prefill.engines.local import PlantedEngine, SglangEngine
-from append_prefill.engines.process import await_ready
 from append_prefill.engines.versions import cpu as cpu_tables
 from append_prefill.engines.versions import cpu_packages_after, cpu_stubs, table, traits_of
+from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import UsageError
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import Faults

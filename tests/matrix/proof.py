@@ -15,8 +15,8 @@ from append_prefill.engines.devices import cpu_device
 from append_prefill.engines.environments import query_interpreter
 from append_prefill.engines.local import SglangEngine
 from append_prefill.engines.model import resolve_model
-from append_prefill.engines.process import await_ready
 from append_prefill.engines.versions import MODEL_INFO_PATHS, SERVER_INFO_PATHS, traits_of
+from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import InfrastructureError, ServerDiedError
 from append_prefill.probe.client import TimedClient, generate_body
 from append_prefill.probe.sample import take_sample

@@ -451,10 +451,10 @@ def test_a_killed_run_can_be_reported(suite):
 import os, signal
 from append_prefill.run.session import PairRunner
 measure = PairRunner.measure
-def measure_one(self, index, sides):
+def measure_one(self, index, *rest):
     if index == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    measure(self, index, sides)
+    measure(self, index, *rest)
 PairRunner.measure = measure_one
 """
         )
@@ -532,3 +532,38 @@ def servers_of(folder):
         if "append_prefill.planted" in command and (process.info["cwd"] or "").startswith(folder):
             found.append(process.pid)
     return found
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])
+def test_the_next_servers_are_launched_ahead_where_the_profile_says_so(suite, workers):
+    profile = suite.pytester.path / "ahead.toml"
+    ahead = "[launch]\nahead = true\nargument = 'So that the test has something to hold.'\n"
+    profile.write_text(TINY.read_text().replace("[plan]", f"{ahead}\n[plan]\ninterleave = true"))
+    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+        # A test's machine may have two cores.
+        conftest.write(
+            "\nfrom append_prefill.probe import ahead\n"
+            "ahead.IMPORTING_CORES = ahead.LAUNCHING_CORES = 0\n"
+        )
+    server = "simulated:floor_ms=4,new_token_us=1"
+    result = suite.run(
+        f"--profile={profile}",
+        f"--sglang={server},devices=2",
+        f"--against={server}",
+        "--baseline=none",
+        "--starts=5",
+        *workers,
+        files=("test_regression.py",),
+    )
+    assert result.ret == 0
+    starts = suite.record()["starts"]
+    assert all(start["measured_s"] is not None for start in starts)
+    by_pair = {}
+    for start in starts:
+        by_pair.setdefault(start["pair"], []).append(start["held_s"] is not None)
+    # Both sides of a pair come up the same way, and of each worker's pairs all but the first ahead.
+    assert all(len(set(held)) == 1 for held in by_pair.values())
+    at_its_turn = [pair for pair, held in by_pair.items() if not all(held)]
+    assert len(at_its_turn) == (2 if workers else 1)
+    assert servers_of(str(suite.pytester.path)) == []
+    assert list(suite.latest().glob("held-*")) == []

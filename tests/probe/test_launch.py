@@ -24,7 +24,7 @@ TIMES = {"idle_ms": 3.0, "output_tokens": 2, "share_output_tokens": 32, "warmup_
 
 
 class FakeServer:
-    base_url, api_key, ready_s = "http://127.0.0.1:1", None, 1.0
+    base_url, api_key, ready_s, held_s = "http://127.0.0.1:1", None, 1.0, None
     server_args: tuple[str, ...] = ("--seed", "1")
     capacity_tokens: int | None = 1000
     died = False

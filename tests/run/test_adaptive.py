@@ -190,3 +190,23 @@ def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
     assert len(asked) > 1
     assert tuple(asked) == planned[: len(asked)]
     assert [look.threshold for look in state.looks] == asked
+
+
+@pytest.mark.parametrize(("looks", "more"), [(0, True), (1, True), (2, False)])
+def test_more_pairs_may_be_planned_while_an_analysis_is_left(looks, more):
+    """Then servers of one more pair are launched ahead, in case it is wanted."""
+    world = World(Model(floor_ms=19.8), Model(), sd=0.025)
+    state = QueueState(planned=5)
+    for _ in range(looks):
+        state = world.decide(state)
+    assert len(state.looks) == looks
+    assert PROFILE.policy.looks == 3
+    assert world.decider.may_plan_more(state) is more
+
+
+def test_what_confirms_a_suspicion_is_not_more_of_the_same():
+    world = World(Model(floor_ms=24), chosen=STORED, confirming=SimpleNamespace(label="0.5.22"))
+    world.models["reference"] = Model()
+    state = QueueState(planned=5)
+    assert not world.decider.may_plan_more(state)
+    assert world.decider.may_plan_more(world.decide(state))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from append_prefill.engines.process import free_port
+from append_prefill.engines.ports import free_port
 from append_prefill.records.store import read_run, read_starts, write_start
 from append_prefill.run import hosts
 from tests.records import builders

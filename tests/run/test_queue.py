@@ -68,3 +68,16 @@ def test_the_pair_of_a_dead_worker_is_claimed_again(tmp_path):
     seen = []
     PairQueue(tmp_path, 2, close).work(seen.append)
     assert seen == [0, 1]
+
+
+def test_what_is_free_is_what_a_worker_would_be_given(tmp_path):
+    queue = PairQueue(tmp_path, 3, close)
+    seen = []
+
+    def measure(index):
+        # Another worker of the run, asked while this one measures.
+        seen.append((index, PairQueue(tmp_path, 3, close).free(), queue.free()))
+
+    assert queue.free() == 0
+    queue.work(measure)
+    assert seen == [(0, 1, 1), (1, 2, 2), (2, None, None)]

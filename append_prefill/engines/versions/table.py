@@ -98,6 +98,10 @@ _CODE_OF_A_VALUE_ERROR = 400
 # SGLang's own warm-up sends them, the same in every version.
 LONE_HALF = {"bootstrap_host": "2.2.2.2", "bootstrap_room": 0}
 
+# What a scheduler's process runs once it has imported everything, and before anything else: no
+# release from `OLDEST` to `NEWEST` touches the device before it is called.
+SCHEDULER_MAIN = "sglang.srt.managers.scheduler:run_scheduler_process"
+
 
 @dataclass(frozen=True)
 class VersionTraits:

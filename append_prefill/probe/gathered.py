@@ -1,0 +1,47 @@
+"""What one launch has gathered at one point, sample by sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from append_prefill.probe.sample import Sample
+from append_prefill.records.run import Series, Void
+from append_prefill.workload.points import Point
+
+
+@dataclass
+class Gathered:
+    """Lists of one entry per valid sample; `void` counts the others by reason."""
+
+    ttft_ms: list[float] = field(default_factory=list)
+    e2e_ms: list[float] = field(default_factory=list)
+    itl_ms: list[float | None] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
+    cached_tokens: list[int] = field(default_factory=list)
+    block: list[int] = field(default_factory=list)
+    void: Counter[str] = field(default_factory=Counter)
+
+    def add(self, sample: Sample, block: int, block_void: str | None) -> None:
+        times = sample.result
+        if isinstance(times, str):
+            self.void[times] += 1
+        elif block_void:
+            # Which state it was, with its numbers, is in the block's own entry.
+            self.void["device state made the block invalid"] += 1
+        else:
+            self.ttft_ms.append(times.ttft_ms)
+            self.e2e_ms.append(times.e2e_ms)
+            self.itl_ms.append(times.itl_ms)
+            self.output_tokens.append(times.output_tokens)
+            self.cached_tokens.append(times.cached_tokens)
+            self.block.append(block)
+
+    def series(self, point: Point) -> Series:
+        kept = {k: v for k, v in asdict(self).items() if k != "void"}
+        return Series(
+            context_tokens=point.context_tokens,
+            append_tokens=point.append_tokens,
+            void=[Void(reason=r, count=n) for r, n in sorted(self.void.items())],
+            **kept,
+        )
