@@ -23,6 +23,7 @@ from scipy import stats
 
 from append_prefill.analysis.joint import Design, Joint, Part
 from append_prefill.analysis.moderation import FloatArray
+from append_prefill.analysis.summary import CONFIDENCE
 
 BoolArray = NDArray[np.bool_]
 
@@ -86,14 +87,14 @@ def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign
     return Alarm(by_level[..., 0], slopes, points)
 
 
-def passes(joint: Joint, *, must_catch: float) -> BoolArray:
-    """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided 95 % intervals
-    of the level and of both far ends are below it.
+def passes(joint: Joint, *, must_catch: float, confidence: float = CONFIDENCE) -> BoolArray:
+    """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided intervals of
+    that `confidence` of the level and of both far ends are below it.
 
     Single points are no part of the promise: five launches cannot give it, and each shows its own
     minimum detectable effect.
     """
     most = float(np.log1p(must_catch))
     parts = [joint.level, *joint.far.values()]
-    uppers = [(part.estimate + part.spread.half_width())[..., 0] for part in parts]
+    uppers = [(part.estimate + part.spread.half_width(confidence))[..., 0] for part in parts]
     return np.asarray(np.all(np.stack(uppers) < most, axis=0))

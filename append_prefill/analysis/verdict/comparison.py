@@ -15,6 +15,7 @@ import numpy as np
 from append_prefill.analysis.joint import Prior, prior_of
 from append_prefill.analysis.power import starts_needed
 from append_prefill.analysis.summary import (
+    CONFIDENCE,
     point_medians,
     usable,
 )
@@ -45,6 +46,7 @@ def compare(
     provenance: str,
     reference_version: str | None = None,
     alpha: float | None = None,
+    pass_confidence: float = CONFIDENCE,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
 ) -> Comparison:
     """Judge the candidate's launches against the reference's; their `side` is not looked at.
@@ -53,12 +55,12 @@ def compare(
     more than are compared (launches of incomplete pairs); by default those that are compared.
 
     Points are those both measured. `alpha` is the one-sided false-alarm rate of this interim
-    analysis, by default the whole of `policy.false_alarm_rate`; an adaptive run passes what
-    `sequential.plan` gives the interim analysis. `improvement` is symmetric, with a false-alarm
-    rate of its own. Launches that were measured together, blocks alternating, are compared within
-    their pairs.
+    analysis, by default the whole of `policy.false_alarm_rate`, `pass_confidence` that of the
+    two-sided intervals a pass is read off; an adaptive run passes what `sequential.schedule_of`
+    gives the interim analysis. `improvement` is symmetric, with a false-alarm rate of its own.
+    Launches that were measured together, blocks alternating, are compared within their pairs.
 
-    Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the 95 %
+    Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the
     intervals of the level and of the effects at the largest m and L are below `must_catch`, and the
     medians show no slow-down of that size that the compared statistic does not;
     `not-comparable` without a common point; else `inconclusive`, so always with fewer than two
@@ -105,7 +107,7 @@ def compare(
                 reference_starts=len(sides.reference),
             )
         )
-    judged = joint_test(sides, prior, policy, alpha, nights=nights)
+    judged = joint_test(sides, prior, policy, alpha, nights=nights, pass_confidence=pass_confidence)
     apart = median_level(sides, policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:
         # What may not hide in a pass shows in the medians.
@@ -123,6 +125,7 @@ def compare(
             alpha=alpha,
             min_effect=policy.min_effect,
             must_catch=policy.must_catch,
+            pass_confidence=pass_confidence,
             noise=prior.source,
         ),
         points=point_effects(bare, judged, policy, own_df=sides.own_df),

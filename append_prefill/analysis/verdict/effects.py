@@ -216,6 +216,7 @@ def point_effects(
     )
     named = (named | active.points) & bool(active.any)
     half = joint.absolute.spread.half_width()
+    passing = joint.absolute.estimate + joint.absolute.spread.half_width(judged.pass_confidence)
     effects = []
     for effect in bare:
         if effect.point not in judged.design.points:
@@ -227,7 +228,7 @@ def point_effects(
         verdict: ComparisonVerdict = "inconclusive"
         if named[at]:
             verdict = judged.verdict
-        elif high < np.log1p(policy.must_catch):
+        elif passing[at] < np.log1p(policy.must_catch):
             verdict = "pass"
         judgement = {
             "ratio": _ratio(value),

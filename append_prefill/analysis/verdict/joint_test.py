@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.joint import Design, Joint, Part, Prior, design_of, estimate
+from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict
@@ -23,6 +24,7 @@ class Judged:
     faster: Alarm
     verdict: ComparisonVerdict
     alpha: float
+    pass_confidence: float = CONFIDENCE
 
     @property
     def sign(self) -> int:
@@ -31,11 +33,19 @@ class Judged:
     def part_verdict(self, rejected: bool, part: Part, must_catch: float) -> ComparisonVerdict:
         if rejected and self.verdict in {"regression", "improvement"}:
             return self.verdict
-        upper = float(part.estimate[0] + part.spread.half_width()[0])
+        upper = float(part.estimate[0] + part.spread.half_width(self.pass_confidence)[0])
         return "pass" if upper < np.log1p(must_catch) else "inconclusive"
 
 
-def joint_test(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nights: bool) -> Judged:
+def joint_test(
+    sides: Sides,
+    prior: Prior,
+    policy: Policy,
+    alpha: float,
+    *,
+    nights: bool,
+    pass_confidence: float = CONFIDENCE,
+) -> Judged:
     design = design_of(sides.points)
     joint = estimate(
         sides.candidate, sides.reference, design, prior, nights=nights, paired=sides.paired
@@ -48,8 +58,8 @@ def joint_test(sides: Sides, prior: Prior, policy: Policy, alpha: float, *, nigh
         verdict = "regression"
     elif bool(faster.any):
         verdict = "improvement"
-    elif bool(passes(joint, must_catch=policy.must_catch)):
+    elif bool(passes(joint, must_catch=policy.must_catch, confidence=pass_confidence)):
         verdict = "pass"
     else:
         verdict = "inconclusive"
-    return Judged(joint, design, slower, faster, verdict, alpha)
+    return Judged(joint, design, slower, faster, verdict, alpha, pass_confidence)

@@ -217,6 +217,13 @@ def test_a_pass_takes_the_level_and_both_far_ends(of, upper, said) -> None:
 QUIET_LEVEL = interval_to(0.011)
 
 
+def test_a_pass_is_read_off_intervals_of_the_confidence_that_is_asked_for() -> None:
+    far = {"append": QUIET_LEVEL, "context": QUIET_LEVEL}
+    made = joint(level=interval_to(0.029), far=far)
+    said = [bool(passes(made, must_catch=0.03, confidence=of)) for of in (0.9, 0.95, 0.96, 0.99)]
+    assert said == [True, True, False, False]
+
+
 def test_an_end_at_what_must_be_caught_is_no_pass() -> None:
     """Half widths of zero make the upper ends exact."""
     at = Part(np.array([float(np.log1p(0.03))]), Spread(np.zeros(1), np.array([DF])))

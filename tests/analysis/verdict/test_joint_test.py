@@ -52,8 +52,9 @@ def test_slower_counts_before_faster_and_both_before_a_pass(
     monkeypatch.setattr(module, "estimate", estimate)
     monkeypatch.setattr(module, "alarm", alarm)
     monkeypatch.setattr(module, "passes", passed)
-    judged = joint_test(SIDES, prior, POLICY, 0.004, nights=False)
+    judged = joint_test(SIDES, prior, POLICY, 0.004, nights=False, pass_confidence=0.98)
     assert (judged.verdict, judged.alpha, judged.joint) == (verdict, 0.004, joint)
+    assert judged.pass_confidence == 0.98
     assert (judged.slower.sign, judged.faster.sign) == (1, -1)
     design = judged.design
     assert design.points == tuple(POINTS)
@@ -64,12 +65,13 @@ def test_slower_counts_before_faster_and_both_before_a_pass(
     assert options == {"nights": False, "paired": True}
     once = ((joint, design), {"alpha": 0.004, "min_effect": 0.015})
     assert asked[1:3] == [once, once]
-    assert asked[3:] == [((joint,), {"must_catch": 0.03})] * (not slower and not faster)
+    asks = ((joint,), {"must_catch": 0.03, "confidence": 0.98})
+    assert asked[3:] == [asks] * (not slower and not faster)
 
 
-def judged(verdict: ComparisonVerdict) -> Judged:
+def judged(verdict: ComparisonVerdict, pass_confidence: float = 0.95) -> Judged:
     nothing: Any = SimpleNamespace()
-    return Judged(nothing, design_of(POINTS), nothing, nothing, verdict, 0.01)
+    return Judged(nothing, design_of(POINTS), nothing, nothing, verdict, 0.01, pass_confidence)
 
 
 def part(upper: float) -> Part:
@@ -96,6 +98,12 @@ def test_a_part_is_named_where_it_rejects_and_passes_where_nothing_hides(
     verdict, rejected, upper, said
 ) -> None:
     assert judged(verdict).part_verdict(rejected, part(upper), 0.03) == said
+
+
+def test_a_part_passes_by_the_interval_of_its_analysis() -> None:
+    """One that ends at 2.5 % with 95 % confidence ends at 2.9 % with 98 %, at 3.7 % with 99.5."""
+    said = [judged("pass", of).part_verdict(False, part(0.025), 0.03) for of in (0.95, 0.98, 0.995)]
+    assert said == ["pass", "inconclusive", "inconclusive"]
 
 
 def test_a_part_at_what_must_be_caught_does_not_pass() -> None:
