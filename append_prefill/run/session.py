@@ -120,7 +120,13 @@ class Session:
         )
 
     def judge(self, run: Run, state: QueueState | None) -> Run:
-        """The judged record. Raises InfrastructureError if too little of it is valid."""
+        """The judged record.
+
+        Raises InfrastructureError if too little of it is valid, JudgingError if an interim analysis
+        could not be made.
+        """
+        if state is not None and state.judging_failed:
+            raise JudgingError(state.failed)
         problems = too_few_valid(run, self.settings.profile)
         if state is not None and state.failed is not None:
             problems.insert(0, f"The run was cut short: {state.failed}")

@@ -241,7 +241,7 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
     assert (suite.latest() / "report.html").exists()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+@pytest.mark.parametrize("workers", [(), ("-n", "1"), ("-n", "2")])
 @pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_sides"])
 def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     module, name = crash.split(".")
@@ -262,8 +262,9 @@ append_prefill.run.{module}.{name} = crashing
     assert record["verdict"] == "infrastructure"
     assert len(record["starts"]) == 4
     assert all(s["ttft_ms"] for start in record["starts"] for s in start["series"])
-    (warning,) = (text for w in record["warnings"] if "Judging failed" in (text := w["text"] or ""))
-    assert "OverflowError: math range error." in warning
+    (warning,) = (w["text"] for w in record["warnings"] if w["code"] == "judging-failed")
+    assert warning.startswith("Judging failed: OverflowError: math range error.")
+    assert not [w for w in record["warnings"] if w["code"] == "infrastructure"]
     assert str(folder / "judging-error.txt") in warning
     written = (folder / "judging-error.txt").read_text()
     assert written.startswith("Traceback")
