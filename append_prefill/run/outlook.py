@@ -13,6 +13,7 @@ from typing import Any
 
 from append_prefill.analysis.joint import prior_of, with_nights
 from append_prefill.analysis.power import power_of
+from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.warmup import WINDOW
 from append_prefill.records.baselines import shares_points
@@ -83,6 +84,9 @@ def outlook_of(
 ) -> dict[str, Any]:
     """The numbers of a plan, as `--json` prints them. Effects are relative: 0.03 is +3 %.
 
+    `requests` and `minutes` are those of the planned launches; `analyses` says after how many
+    launches per side, and minutes, a run of two sides is judged and may end.
+
     `like` is a stored run whose noise and pace are taken over as far as it has them, its noise
     only where no `noise` is given.
     """
@@ -91,14 +95,15 @@ def outlook_of(
     if isinstance(noise, NoiseRecord):
         noise = with_nights(noise, profile.noise)
     pace = _pace(like) or _ASSUMED[profile.device]
-    starts = plan.starts * len(plan.sides)
-    points = len(plan.all_points)
+    sides, points = len(plan.sides), len(plan.all_points)
     # A block throws its first request away: it pays for the flush before it.
     in_blocks = plan.samples * (points + 1)
     in_warmup = round(pace.warmup_rounds * points)
-    samples = starts * (in_blocks + in_warmup)
+    samples = sides * (in_blocks + in_warmup)  # of one launch per side
     # The servers of an interleaved pair come up side by side.
-    waits = plan.starts if profile.plan.interleave else starts
+    waits = 1 if profile.plan.interleave else sides
+    minutes = (waits * pace.ready_s + samples * pace.sample_s) / 60
+    analyses = schedule_of(profile.policy, plan.starts).starts if sides > 1 else ()
     return {
         "profile": profile.name,
         "definition": definition_of(profile),
@@ -113,10 +118,11 @@ def outlook_of(
             }
             for point in plan.all_points
         ],
-        "requests": _REQUESTS_A_SAMPLE * samples,
+        "requests": _REQUESTS_A_SAMPLE * samples * plan.starts,
         "tokens_max": max(p.total_tokens for p in plan.all_points),
-        "minutes": (waits * pace.ready_s + samples * pace.sample_s) / 60,
+        "minutes": plan.starts * minutes,
         "minutes_from": pace.source,
+        "analyses": [{"starts": starts, "minutes": starts * minutes} for starts in analyses],
         "budget_minutes": plan.budget_minutes,
         "noise_from": noise_words(prior_of(noise).source),
         "must_catch": profile.policy.must_catch,

@@ -365,6 +365,37 @@ def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
     assert result.ret in (0, 8)  # findings of a few samples may be undecided; nothing is broken
 
 
+@pytest.mark.parametrize(
+    ("workers", "devices", "pairs"), [((), 1, 3), (("-n", "2"), 1, 3), (("-n", "2"), 2, 4)]
+)
+def test_a_clear_answer_ends_the_run_before_all_planned_launches(suite, workers, devices, pairs):
+    """Pairs that two devices measure at the same time are judged together; no launch is lost."""
+    wide = TINY.read_text().replace("looks = 1", "looks = 4\nmin_effect = 0.5\nmust_catch = 30.0")
+    profile = suite.pytester.path / "wide.toml"
+    profile.write_text(wide.replace("limit = 1.2", "limit = 9"))
+    server = f"simulated:floor_ms=3,devices={devices}"
+    result = suite.run(
+        f"--profile={profile}",
+        f"--sglang={server}",
+        f"--against={server}",
+        "--baseline=none",
+        "--starts=5",
+        *workers,
+        files=FAST,
+    )
+    assert result.ret == 0
+    record = suite.record()
+    (look,) = record["comparison"]["looks"]
+    assert (look["candidate_starts"], look["verdict"]) == (pairs, "pass")
+    assert look["threshold"] == pytest.approx(0.001)
+    method = record["comparison"]["method"]
+    assert method["alpha"] == look["threshold"]
+    assert method["pass_confidence"] == look["pass_confidence"] > 0.95
+    assert (record["plan"]["starts"], len(record["starts"])) == (5, 2 * pairs)
+    assert record["state"]["ended"] == "Settled: pass."
+    result.stdout.fnmatch_lines(["*interim analysis 1: pass. Settled: pass.*"])
+
+
 def test_a_running_server_is_measured_and_marked(suite):
     with PlantedServer(Cost(floor_ms=3, new_token_us=1)) as server:
         result = suite.run(f"--sglang-url={server.base_url}", "--baseline=none", files=FAST)
