@@ -214,6 +214,8 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         f"About {fmt.number(outlook['minutes'], 2)} minutes ({outlook['minutes_from']}); budget "
         f"{fmt.exact(plan.budget_minutes)}.{over}"
     )
+    if outlook["analyses"]:
+        say(_analyses(outlook["analyses"]))
     if profile.device == "cuda":
         say("What a machine has not compiled yet is started once more, uncounted.")
     say(f"Minimum detectable effect on the overall level ({outlook['noise_from']}):")
@@ -226,6 +228,17 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
     needed = outlook["starts_needed_side_by_side"]
     catch = f"{fmt.exact(100 * profile.policy.must_catch)} %"
     say(f"Side by side, +{catch} takes {_needed(needed)} of so many samples.")
+
+
+def _analyses(analyses: Sequence[dict[str, Any]]) -> str:
+    """When a run of two sides is judged, so when it may end."""
+    first, *others = analyses
+    more = ", ".join(str(one["starts"]) for one in others)
+    return (
+        f"Judged after {fmt.plural(first['starts'], 'launch')} per side, about "
+        f"{fmt.number(first['minutes'], 2)} minutes"
+        + (f", then {more}, until the answer is in or the budget spent." if others else ".")
+    )
 
 
 def _say_mde(how: str, value: float | None) -> None:

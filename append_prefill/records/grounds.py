@@ -64,6 +64,8 @@ class Method(Record):
     together, alternating, and are compared within their pairs. `control`: the version to which both
     sides were held, each in its own session, so that what is compared are ratios to it. `alpha` is
     the one-sided false-alarm rate; `min_effect` and `must_catch` are the policy's relative effects.
+    `pass_confidence`: of the two-sided intervals whose upper ends have to lie below `must_catch`;
+    more than 95 % where several interim analyses might pass a run.
     """
 
     statistic: Literal["faster_half", "like_samples"] = "faster_half"
@@ -72,6 +74,7 @@ class Method(Record):
     alpha: float
     min_effect: float
     must_catch: float
+    pass_confidence: float = 0.95
     noise: NoiseSource
 
 
@@ -169,12 +172,14 @@ class Decision(Record):
     """What an interim analysis decided.
 
     `settled` (the verdict is not inconclusive), `nights` (a stored baseline: more launches would
-    not settle it), `last` (no analysis is left), `continue` (`more_pairs` are measured), `budget`
-    (it would go on, and only `budget_pairs` fit into the minutes). `starts_needed`: launches per
-    side that would show the effect to catch, None where no number would.
+    not settle it), `last` (no analysis is left), `continue` (`more_pairs` are measured), `findings`
+    (so they are: the verdict is in, but not that of a finding, and not all planned launches are
+    measured), `budget` (it would go on, and only `budget_pairs` fit into the minutes).
+    `starts_needed`: launches per side that would show the effect to catch, None where no number
+    would.
     """
 
-    code: Literal["settled", "nights", "last", "continue", "budget"]
+    code: Literal["settled", "nights", "last", "continue", "findings", "budget"]
     more_pairs: int = 0
     budget_pairs: int | None = None
     starts_needed: int | None = None

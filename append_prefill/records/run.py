@@ -395,12 +395,16 @@ class Change(Record):
 
 
 class Look(Record):
-    """One interim analysis of an adaptive run; `look` is its number, from 1."""
+    """One interim analysis of an adaptive run; `look` is its number, from 1.
+
+    `threshold`: its one-sided false-alarm rate. `pass_confidence`: as in `Method`.
+    """
 
     look: int
     candidate_starts: int
     reference_starts: int
     threshold: float
+    pass_confidence: float = 0.95
     verdict: ComparisonVerdict
     suspects: list[str]
     decision: Decision | str

@@ -107,7 +107,8 @@ def method_words(method: Method | str | None) -> str:
     return (
         f"log mean of the faster half of a launch's samples; {how}; joint test of level, growth "
         f"with m, growth with L and single points at a one-sided false-alarm rate of "
-        f"{method.alpha:.3g}; variance from this run and {noise_words(method.noise)}"
+        f"{method.alpha:.3g}; a pass by the upper ends of {100 * method.pass_confidence:.3g} % "
+        f"intervals; variance from this run and {noise_words(method.noise)}"
     )
 
 
@@ -235,6 +236,11 @@ def decision_words(look: Look) -> str:
             return f"Inconclusive after the last of {look.look} interim analyses."
         case "continue":
             return f"{_open(look, decision)}: {decision.more_pairs} more pair(s)."
+        case "findings":
+            return (
+                f"The comparison is settled ({look.verdict}), a finding is not: "
+                f"{decision.more_pairs} more pair(s), as planned."
+            )
         case "budget":
             return (
                 f"{_open(look, decision)}: {decision.more_pairs} more pair(s) were due. The budget "

@@ -1,19 +1,21 @@
-"""What to measure next: confirm a suspect side by side, look again while undecided, or stop.
+"""What to measure next: confirm a suspect side by side, measure on while undecided, or stop.
 
-The statistics of going on are `analysis.sequential`; here they meet the clock and the queue.
+The statistics of going on are `analysis.verdict.sequential`; here they meet the clock and the
+queue. An interim analysis is made when every pair that the queue has given out is done, so none is
+under way when it ends the run, and what it judged is what the record holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from append_prefill.analysis.verdict.sequential import next_step, schedule_of
+from append_prefill.analysis.verdict.sequential import Schedule, next_step, schedule_of
 from append_prefill.engines.base import Engine
 from append_prefill.probe.plan import Plan, abba
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Look, Run
 from append_prefill.report.reasons import decision_words
-from append_prefill.run.judge import compare_references, compare_sides
+from append_prefill.run.judge import compare_references, compare_sides, judged_findings
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -28,9 +30,10 @@ suspected 73 times in 100 and +5 % 96 times, which at the policy's own 1 % would
 
 
 class Decider:
-    """Decides, whenever all planned pairs are done, whether the queue gets more.
+    """Decides, whenever all pairs given out are done, whether the queue gets more.
 
-    `elapsed_s` is the run's age, `record` everything measured so far by all workers.
+    `at_once`: pairs that are measured at the same time, one a device. `elapsed_s` is the run's age,
+    `record` everything measured so far by all workers.
     """
 
     def __init__(
@@ -39,12 +42,28 @@ class Decider:
         plan: Plan,
         references: References,
         *,
+        at_once: int,
         elapsed_s: Callable[[], float],
         record: Callable[[], Run],
         tell: Callable[[str], None],
     ) -> None:
         self._settings, self._plan, self._references = settings, plan, references
+        self._at_once = at_once
         self._elapsed_s, self._record, self._tell = elapsed_s, record, tell
+
+    @property
+    def first_pairs(self) -> int:
+        """Pairs that are measured before anything is judged: of both sides those of the first
+        interim analysis, of one side all that are planned.
+        """
+        if self._judges_sides:
+            return self._schedule(self._plan.starts).starts[0]
+        return self._plan.starts
+
+    @property
+    def _judges_sides(self) -> bool:
+        """Whether the plan's own sides are held against each other; a control is not."""
+        return "reference" in self._plan.sides and self._plan.control is None
 
     def sides(self, pair: int, state: QueueState) -> tuple[Side, ...]:
         """The sides of a pair, in the order they are to be measured."""
@@ -67,16 +86,15 @@ class Decider:
         return engine
 
     def decide(self, state: QueueState) -> QueueState:
-        """The queue's next state, once all that was planned is done."""
-        judged = "reference" in self._plan.sides and self._plan.control is None
-        side_by_side = judged or state.confirm_from is not None
+        """The queue's next state, once all pairs given out are done."""
+        side_by_side = self._judges_sides or state.confirm_from is not None
         return self._look(state) if side_by_side else self._confirm(state)
 
     def may_plan_more(self, state: QueueState) -> bool:
         """Whether the analysis that follows the planned pairs could ask for more of the same."""
-        if "reference" not in self._plan.sides and state.confirm_from is None:
+        if not self._judges_sides and state.confirm_from is None:
             return False  # what confirms a suspicion has another side
-        schedule = schedule_of(self._settings.profile.policy, self._first_look_pairs(state))
+        schedule = self._schedule(state.confirm_pairs or self._plan.starts)
         return len(state.looks) + 1 < len(schedule.starts)
 
     def _confirm(self, state: QueueState) -> QueueState:
@@ -114,48 +132,64 @@ class Decider:
             update={
                 "confirm_from": state.planned,
                 "confirm_with": suspicion.reference_version,
-                "planned": state.planned + pairs,
+                "confirm_pairs": pairs,
+                "planned": state.planned + self._schedule(pairs).starts[0],
             }
         )
 
     def _look(self, state: QueueState) -> QueueState:
-        first = self._first_look_pairs(state)
-        measured = len(state.done) - (state.confirm_from or 0)
-        schedule = schedule_of(self._settings.profile.policy, first)
+        number, measured = len(state.looks), len(state.done) - (state.confirm_from or 0)
+        schedule = self._schedule(state.confirm_pairs or self._plan.starts)
+        alpha, confidence = schedule.alphas[number], schedule.pass_confidences[number]
+        run = self._record()
         comparison = compare_sides(
-            self._record(),
+            run,
             self._settings.profile,
             self._references,
-            alpha=schedule.alphas[len(state.looks)],
+            alpha=alpha,
+            pass_confidence=confidence,
         )
         if comparison is None:
             return state.model_copy(update={"closed": "no pair was measured on both sides"})
-        step = next_step(comparison, state.looks, schedule)
-        left = self._pairs_left(sides=2)
-        decision = step.decision
-        if step.goes_on and left < decision.more_pairs:
-            decision = decision.model_copy(update={"code": "budget", "budget_pairs": left})
+        step = next_step(
+            comparison, state.looks, schedule, open_findings=self._a_finding_is_open(run)
+        )
+        decision, goes_on = step.decision, step.goes_on
+        # What was planned is measured, whatever it takes; the budget holds what is added to it.
+        if goes_on and schedule.starts[number + 1] > schedule.planned:
+            left = self._pairs_left(sides=2)
+            if left < decision.more_pairs:
+                goes_on = False
+                decision = decision.model_copy(update={"code": "budget", "budget_pairs": left})
         look = Look(
-            look=len(state.looks) + 1,
+            look=number + 1,
             candidate_starts=measured,
             reference_starts=measured,
-            threshold=schedule.alphas[len(state.looks)],
+            threshold=alpha,
+            pass_confidence=confidence,
             verdict=comparison.verdict,
             suspects=list(step.suspects),
             decision=decision,
         )
         self._tell(f"interim analysis {look.look}: {look.verdict}. {decision_words(look)}")
         update: dict[str, object] = {"looks": [*state.looks, look]}
-        if decision.code == "continue":
+        if goes_on:
             update["planned"] = state.planned + decision.more_pairs
         else:
             update["closed"] = decision_words(look)
         return state.model_copy(update=update)
 
-    def _first_look_pairs(self, state: QueueState) -> int:
-        if not state.looks:
-            return state.planned - (state.confirm_from or 0)
-        return state.looks[0].candidate_starts
+    def _schedule(self, pairs: int) -> Schedule:
+        return schedule_of(self._settings.profile.policy, pairs, at_once=self._at_once)
+
+    def _a_finding_is_open(self, run: Run) -> bool:
+        findings = judged_findings(
+            run,
+            self._plan.narrowed(self._settings.profile),
+            self._references,
+            kv_bytes_per_token=self._settings.kv_bytes_per_token,
+        )
+        return any(finding.verdict == "inconclusive" for finding in findings)
 
     def _pairs_left(self, *, sides: int) -> int:
         """How many more pairs of `sides` starts the budget holds, by what launches took so far."""

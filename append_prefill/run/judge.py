@@ -11,7 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from append_prefill.analysis.prior import with_nights
-from append_prefill.analysis.summary import as_candidate, start_medians, summarise_points, usable
+from append_prefill.analysis.summary import (
+    CONFIDENCE,
+    as_candidate,
+    start_medians,
+    summarise_points,
+    usable,
+)
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.comparison import Control, compare
 from append_prefill.analysis.verdict.findings import judge_findings
@@ -20,7 +26,7 @@ from append_prefill.analysis.verdict.regime import Against
 from append_prefill.analysis.verdict.unjudged import compare_with_study
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
 from append_prefill.records.identity import differences
-from append_prefill.records.run import Comparison, Look, NoiseRecord, Role, Run, Start
+from append_prefill.records.run import Comparison, Finding, Look, NoiseRecord, Role, Run, Start
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile
@@ -46,14 +52,7 @@ def judge(
     candidate = usable(run.starts, "candidate")
     points = summarise_points(candidate, profile)
     comparison = compare_all(run, profile, references, replicable=replicable, looks=looks)
-    findings = judge_findings(
-        candidate,
-        profile,
-        against=held_against(run, profile, references.chosen),
-        before=reference_starts(run, profile, references.chosen),
-        kv_bytes_per_token=kv_bytes_per_token,
-        link_gb_per_s=profile.link.gb_per_s,
-    )
+    findings = judged_findings(run, profile, references, kv_bytes_per_token=kv_bytes_per_token)
     return run.model_copy(
         update={
             "points": points,
@@ -62,6 +61,20 @@ def judge(
             "comparison": comparison,
             "verdict": run_verdict(findings, comparison),
         }
+    )
+
+
+def judged_findings(
+    run: Run, profile: Profile, references: References, *, kv_bytes_per_token: int | None
+) -> list[Finding]:
+    """The findings, judged on the candidate's launches."""
+    return judge_findings(
+        usable(run.starts, "candidate"),
+        profile,
+        against=held_against(run, profile, references.chosen),
+        before=reference_starts(run, profile, references.chosen),
+        kv_bytes_per_token=kv_bytes_per_token,
+        link_gb_per_s=profile.link.gb_per_s,
     )
 
 
@@ -124,7 +137,15 @@ def compare_all(
     baseline counts, unless it sees no regression and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
-    beside = compare_sides(run, profile, references, alpha=looks[-1].threshold if looks else None)
+    # As at the last interim analysis, which saw the same launches.
+    last = looks[-1] if looks else None
+    beside = compare_sides(
+        run,
+        profile,
+        references,
+        alpha=last.threshold if last else None,
+        pass_confidence=last.pass_confidence if last else CONFIDENCE,
+    )
     if beside is not None:
         beside = beside.model_copy(update={"looks": list(looks)})
         # Side by side decides about its own reference; about another version it says nothing, and
@@ -176,12 +197,17 @@ def compare_references(
 
 
 def compare_sides(
-    run: Run, profile: Profile, references: References, *, alpha: float | None = None
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    alpha: float | None = None,
+    pass_confidence: float = CONFIDENCE,
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured, or with a control.
 
     `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
-    default the policy's whole.
+    default the policy's whole, `pass_confidence` that of the intervals a pass is read off.
     """
     shown = run.beside("candidate"), run.beside("reference")
     both = [*shown[0], *shown[1]]
@@ -200,6 +226,7 @@ def compare_sides(
         reference_version=reference[0].version,
         provenance="suite",
         alpha=alpha,
+        pass_confidence=pass_confidence,
     )
 
 

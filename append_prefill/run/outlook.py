@@ -12,6 +12,7 @@ from typing import Any
 from append_prefill.analysis.power import power_of, side_by_side
 from append_prefill.analysis.prior import prior_of, with_nights
 from append_prefill.analysis.split import Choice, Costs, Power, for_effect, for_minutes
+from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.probe.plan import Plan
 from append_prefill.records.baselines import shares_points
 from append_prefill.records.definition import definition_of, protocol_of
@@ -62,6 +63,9 @@ def outlook_of(
 ) -> dict[str, Any]:
     """The numbers of a plan, as `--json` prints them. Effects are relative: 0.03 is +3 %.
 
+    `requests` and `minutes` are those of the planned launches; `analyses` says after how many
+    launches per side, and minutes, a run of two sides is judged and may end.
+
     `like` is a stored run whose noise and pace are taken over as far as it has them, its noise
     only where no `noise` is given.
     """
@@ -73,6 +77,7 @@ def outlook_of(
     costs = pace.costs(points, sides, together=profile.plan.interleave)
     # A block throws its first request away.
     of_launch = plan.samples * (points + 1) + round(pace.warmup_rounds * points)
+    analyses = schedule_of(profile.policy, plan.starts).starts if sides > 1 else ()
     return {
         "profile": profile.name,
         "definition": definition_of(profile),
@@ -91,6 +96,10 @@ def outlook_of(
         "tokens_max": max(p.total_tokens for p in plan.all_points),
         "minutes": costs.seconds(plan.starts, plan.samples) / 60,
         "minutes_from": pace.source,
+        "analyses": [
+            {"starts": starts, "minutes": costs.seconds(starts, plan.samples) / 60}
+            for starts in analyses
+        ],
         "budget_minutes": plan.budget_minutes,
         "noise_from": noise_words(prior_of(noise).source),
         "must_catch": profile.policy.must_catch,

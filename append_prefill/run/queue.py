@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from append_prefill.errors import JudgingError
 from append_prefill.records.run import Look
 
 POLL_S = 0.2
@@ -22,24 +23,34 @@ POLL_S = 0.2
 class QueueState(BaseModel):
     """What the workers agree on. `closed` says why no further pair will be added.
 
-    Pairs from `confirm_from` on have both sides, the reference being version `confirm_with`, to
-    confirm what a stored run suspects.
+    `planned`: pairs to be measured before it is decided whether there will be more. Pairs from
+    `confirm_from` on have both sides, the reference being version `confirm_with`, to confirm what a
+    stored run suspects; `confirm_pairs` are planned for that. `failed`: what ended the run instead,
+    `judging_failed` if that was an interim analysis, which says nothing against what was measured.
     """
 
     planned: int
     confirm_from: int | None = None
     confirm_with: str | None = None
+    confirm_pairs: int | None = None
     done: list[int] = []
     looks: list[Look] = []
     closed: str | None = None
     failed: str | None = None
+    judging_failed: bool = False
+
+    def fail(self, error: BaseException) -> None:
+        """Note what ended the run, unless something else did before."""
+        if self.failed is None:
+            self.judging_failed = isinstance(error, JudgingError)
+            self.failed = str(error) if self.judging_failed else f"{type(error).__name__}: {error}"
 
 
 class PairQueue:
     """The queue of one run, kept in `folder` (created if missing).
 
-    `decide` is called with the state, by one worker at a time, when all planned pairs are done:
-    it returns the state with more pairs planned, or with `closed` set.
+    `decide` is called with the state, by one worker at a time, when all planned pairs are done, so
+    that none is under way: it returns the state with more pairs planned, or with `closed` set.
     """
 
     def __init__(
@@ -87,7 +98,7 @@ class PairQueue:
             try:
                 measure(index)
             except BaseException as error:
-                self._update(failed=f"{type(error).__name__}: {error}")
+                self._update(error=error)
                 raise
             else:
                 self._update(done=index)
@@ -103,7 +114,7 @@ class PairQueue:
                 try:
                     state = self._decide(state)
                 except BaseException as error:
-                    state.failed = f"{type(error).__name__}: {error}"
+                    state.fail(error)
                     raise
                 finally:
                     self._write(state)
@@ -122,13 +133,13 @@ class PairQueue:
             return index, lock
         return None
 
-    def _update(self, *, done: int | None = None, failed: str | None = None) -> None:
+    def _update(self, *, done: int | None = None, error: BaseException | None = None) -> None:
         with self._lock:
             state = self._read()
             if done is not None:
                 state.done = sorted({*state.done, done})
-            if failed is not None and state.failed is None:
-                state.failed = failed
+            if error is not None:
+                state.fail(error)
             self._write(state)
 
     def _read(self) -> QueueState:

@@ -121,7 +121,13 @@ class Session:
         )
 
     def judge(self, run: Run, state: QueueState | None) -> Run:
-        """The judged record. Raises InfrastructureError if too little of it is valid."""
+        """The judged record.
+
+        Raises InfrastructureError if too little of it is valid, JudgingError if an interim analysis
+        could not be made.
+        """
+        if state is not None and state.judging_failed:
+            raise JudgingError(state.failed)
         problems = too_few_valid(run, self.settings.profile)
         if state is not None and state.failed is not None:
             problems.insert(0, f"The run was cut short: {state.failed}")
@@ -272,14 +278,16 @@ class Session:
         minutes = self._age_s() / done * left / 60
         both = len(self._decider.sides(state.planned - 1, state)) > 1
         units = "pairs of launches" if both else "launches"
-        self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min left")
+        # Of both sides it is then judged whether there will be more.
+        until = "to the next interim analysis" if both else "left"
+        self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min {until}")
 
     def _finished(self, queue: PairQueue) -> bool:
         state = queue.state()
         return state.closed is not None or state.failed is not None
 
     def _queue(self) -> PairQueue:
-        return PairQueue(self.folder / "work", self.plan.starts, self._decide)
+        return PairQueue(self.folder / "work", self._decider.first_pairs, self._decide)
 
     def _decide(self, state: QueueState) -> QueueState:
         with self._judging():
@@ -294,6 +302,7 @@ class Session:
             self.settings,
             self.plan,
             self.references,
+            at_once=min(self._worker.count, len(self.settings.devices)),
             elapsed_s=self._age_s,
             record=self.record,
             tell=self._tell,

@@ -90,13 +90,18 @@ class Launching(Strict):
 
 
 class Policy(Strict):
-    """What counts as a regression (relative effects), and how often a run may alarm falsely."""
+    """What counts as a regression (relative effects), and how often a run may alarm falsely.
+
+    `looks`: at most that many interim analyses of a run side by side. The first of them is after
+    half of the planned launches, the second after all of them, further ones after more; 1 leaves
+    the one after the planned launches. See `analysis.verdict.sequential`.
+    """
 
     min_effect: float = Field(default=0.015, gt=0)
     must_catch: float = Field(default=0.03, gt=0)
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=0.5)
     fdr: float = Field(default=0.05, gt=0, lt=0.5)
-    looks: int = Field(default=3, ge=1)
+    looks: int = Field(default=4, ge=1)
     argument: Argument
 
 

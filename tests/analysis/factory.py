@@ -48,7 +48,7 @@ POLICY = Policy(
     must_catch=0.03,
     false_alarm_rate=0.01,
     fdr=0.05,
-    looks=3,
+    looks=4,
     argument="The shipped policy, repeated for the tests.",
 )
 NOISE = Noise(

@@ -22,6 +22,7 @@ from append_prefill.workload.profile import DeviceKind, Profile, load_profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")
+TESTS = Path(__file__).parents[1]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -48,6 +49,23 @@ def test_requests_scale_with_starts_and_sides() -> None:
     assert outlook_of(plan(starts=3), PROFILE, None)["requests"] == 3 * one
     both = outlook_of(plan(starts=3, sides=("candidate", "reference")), PROFILE, None)
     assert both["requests"] == 6 * one
+
+
+def test_a_run_of_two_sides_says_when_it_is_judged() -> None:
+    outlook = outlook_of(plan(sides=("candidate", "reference")), PROFILE, None)
+    minutes = outlook["minutes"] / 5
+    assert outlook["analyses"] == [
+        {"starts": starts, "minutes": pytest.approx(starts * minutes)} for starts in (3, 5, 8, 11)
+    ]
+    assert outlook_of(plan(), PROFILE, None)["analyses"] == []
+
+
+def test_a_run_that_is_judged_once_says_no_more(capsys: Captured, tmp_path: Path) -> None:
+    one = (TESTS / "tiny.toml").as_posix()
+    assert main(["plan", "--profile", one, "--baselines", str(tmp_path), "--against"]) == 0
+    text = capsys.readouterr().out
+    assert "Judged after 2 launches per side, about" in text
+    assert "until the answer is in" not in text
 
 
 def test_more_starts_detect_less() -> None:
@@ -93,6 +111,7 @@ def test_command(tmp_path: Path, capsys: Captured) -> None:
     assert "4 launches of candidate and reference" in text
     assert "Minimum detectable effect" in text
     assert "Side by side, +3 % takes" in text
+    assert "Judged after 2 launches per side, about 3.9 minutes, then 4, 6, 8, until" in text
     save_baseline(builders.run(definition=definition_of(PROFILE)), tmp_path)
     assert main([*base, "--json"]) == 0
     assert "as in the run of 2026-11-02" in json.loads(capsys.readouterr().out)["minutes_from"]

@@ -241,7 +241,7 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
     assert (suite.latest() / "report.html").exists()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+@pytest.mark.parametrize("workers", [(), ("-n", "1"), ("-n", "2")])
 @pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_sides"])
 def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     module, name = crash.split(".")
@@ -262,8 +262,9 @@ append_prefill.run.{module}.{name} = crashing
     assert record["verdict"] == "infrastructure"
     assert len(record["starts"]) == 4
     assert all(s["ttft_ms"] for start in record["starts"] for s in start["series"])
-    (warning,) = (text for w in record["warnings"] if "Judging failed" in (text := w["text"] or ""))
-    assert "OverflowError: math range error." in warning
+    (warning,) = (w["text"] for w in record["warnings"] if w["code"] == "judging-failed")
+    assert warning.startswith("Judging failed: OverflowError: math range error.")
+    assert not [w for w in record["warnings"] if w["code"] == "infrastructure"]
     assert str(folder / "judging-error.txt") in warning
     written = (folder / "judging-error.txt").read_text()
     assert written.startswith("Traceback")
@@ -362,6 +363,37 @@ def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
     )
     assert suite.record()["comparison"]["verdict"] == "pass"
     assert result.ret in (0, 8)  # findings of a few samples may be undecided; nothing is broken
+
+
+@pytest.mark.parametrize(
+    ("workers", "devices", "pairs"), [((), 1, 3), (("-n", "2"), 1, 3), (("-n", "2"), 2, 4)]
+)
+def test_a_clear_answer_ends_the_run_before_all_planned_launches(suite, workers, devices, pairs):
+    """Pairs that two devices measure at the same time are judged together; no launch is lost."""
+    wide = TINY.read_text().replace("looks = 1", "looks = 4\nmin_effect = 0.5\nmust_catch = 30.0")
+    profile = suite.pytester.path / "wide.toml"
+    profile.write_text(wide.replace("limit = 1.2", "limit = 9"))
+    server = f"simulated:floor_ms=3,devices={devices}"
+    result = suite.run(
+        f"--profile={profile}",
+        f"--sglang={server}",
+        f"--against={server}",
+        "--baseline=none",
+        "--starts=5",
+        *workers,
+        files=FAST,
+    )
+    assert result.ret == 0
+    record = suite.record()
+    (look,) = record["comparison"]["looks"]
+    assert (look["candidate_starts"], look["verdict"]) == (pairs, "pass")
+    assert look["threshold"] == pytest.approx(0.001)
+    method = record["comparison"]["method"]
+    assert method["alpha"] == look["threshold"]
+    assert method["pass_confidence"] == look["pass_confidence"] > 0.95
+    assert (record["plan"]["starts"], len(record["starts"])) == (5, 2 * pairs)
+    assert record["state"]["ended"] == "Settled: pass."
+    result.stdout.fnmatch_lines(["*interim analysis 1: pass. Settled: pass.*"])
 
 
 def test_a_running_server_is_measured_and_marked(suite):

@@ -21,7 +21,15 @@ class World:
     """Settings without engines, and a record that grows with the queue."""
 
     def __init__(
-        self, candidate, reference=None, *, chosen=None, confirming=None, minutes=600, sd=0.008
+        self,
+        candidate,
+        reference=None,
+        *,
+        chosen=None,
+        confirming=None,
+        minutes=600,
+        sd=0.008,
+        at_once=1,
     ):
         self.plan = make_plan(
             PROFILE,
@@ -36,12 +44,14 @@ class World:
             profile=PROFILE,
             candidate=SimpleNamespace(replicable=True, label="new"),
             reference=SimpleNamespace(label="old") if reference else None,
+            kv_bytes_per_token=None,
             confirming=lambda version: confirming if version == "0.5.22" else None,
         )
         self.decider = Decider(
             settings,
             self.plan,
             References(chosen),
+            at_once=at_once,
             elapsed_s=lambda: 60.0 * sum(self.measured.values()),
             record=self.record,
             tell=self.told.append,
@@ -57,6 +67,9 @@ class World:
                 )
         return bare(POINTS, PROFILE, starts)
 
+    def begin(self):
+        return QueueState(planned=self.decider.first_pairs)
+
     def decide(self, state):
         for pair in range(state.planned):
             if pair not in state.done:
@@ -65,35 +78,101 @@ class World:
         done = state.model_copy(update={"done": list(range(state.planned))})
         return self.decider.decide(done)
 
+    def run(self):
+        """The states after each decision, until the queue is closed."""
+        states = [self.decide(self.begin())]
+        while states[-1].closed is None:
+            states.append(self.decide(states[-1]))
+        return states
+
+
+def undecided(**options):
+    """+2 %, between the two policy effects, where launches scatter by 2.5 %."""
+    return World(Model(floor_ms=19.8), Model(), sd=0.025, **options)
+
+
+@pytest.fixture
+def findings(monkeypatch):
+    """The verdicts of the findings that each interim analysis meets, to be replaced."""
+    said = ["holds", "not-applicable"]
+    monkeypatch.setattr(
+        adaptive, "judged_findings", lambda *_, **__: [SimpleNamespace(verdict=v) for v in said]
+    )
+    return said
+
 
 def test_without_a_reference_the_planned_starts_are_all():
-    state = World(Model()).decide(QueueState(planned=5))
-    assert state.closed == "all planned launches are measured"
+    world = World(Model())
+    assert world.begin().planned == 5
+    assert world.decide(world.begin()).closed == "all planned launches are measured"
 
 
-def test_a_clear_difference_ends_at_the_first_look():
-    state = World(Model(floor_ms=24), Model()).decide(QueueState(planned=5))
-    assert [look.verdict for look in state.looks] == ["regression"]
-    assert state.closed is not None
+@pytest.mark.parametrize(("at_once", "pairs"), [(1, 3), (2, 4), (3, 3), (4, 4), (5, 5), (8, 5)])
+def test_both_sides_are_first_judged_before_all_planned_pairs_are_done(at_once, pairs):
+    """As many as are measured at the same time anyway."""
+    assert World(Model(), Model(), at_once=at_once).begin().planned == pairs
+
+
+@pytest.mark.parametrize(
+    ("floor_ms", "verdict"), [(19.4, "pass"), (24, "regression"), (16, "improvement")]
+)
+def test_what_is_clear_early_ends_early(findings, floor_ms, verdict):
+    (state,) = World(Model(floor_ms=floor_ms), Model(), sd=0.003).run()
+    assert [look.verdict for look in state.looks] == [verdict]
+    assert (state.done, state.closed) == ([0, 1, 2], f"Settled: {verdict}.")
+    assert (state.looks[0].candidate_starts, state.looks[0].reference_starts) == (3, 3)
+
+
+@pytest.mark.parametrize(("floor_ms", "pairs"), [(19.4, [3, 5]), (16, [3, 5]), (24, [3])])
+def test_a_finding_that_is_open_is_measured_as_planned(findings, floor_ms, pairs):
+    """Unless the run is red anyway."""
+    findings.append("inconclusive")
+    states = World(Model(floor_ms=floor_ms), Model(), sd=0.003).run()
+    assert [look.candidate_starts for look in states[-1].looks] == pairs
+    assert [look.decision.code for look in states[-1].looks[:-1]] == ["findings"] * (len(pairs) - 1)
+    assert states[-1].looks[-1].decision.code == "settled"
+
+
+def test_findings_are_judged_as_the_run_will_judge_them(monkeypatch):
+    """On what was measured so far, without the experiments that were not selected."""
+    asked = {}
+
+    def judged(*given, **options):
+        asked.update(given=given, options=options)
+        return []
+
+    monkeypatch.setattr(adaptive, "judged_findings", judged)
+    world = World(Model(), Model())
+    world.decide(world.begin())
+    run, narrowed, references = asked["given"]
+    assert {start.side for start in run.starts} == {"candidate", "reference"}
+    assert narrowed == world.plan.narrowed(PROFILE)
+    assert references == References()
+    assert asked["options"] == {"kv_bytes_per_token": None}
 
 
 def test_an_undecided_run_looks_again_and_every_look_is_kept():
-    # +2 %, between the two policy effects, where launches scatter by 2.5 %
-    world = World(Model(floor_ms=19.8), Model(), sd=0.025)
-    state = QueueState(planned=5)
-    while state.closed is None:
-        state = world.decide(state)
+    world = undecided()
+    state = world.run()[-1]
     assert 1 < len(state.looks) <= PROFILE.policy.looks
     assert [look.look for look in state.looks] == list(range(1, len(state.looks) + 1))
     assert sum(look.threshold for look in state.looks) <= PROFILE.policy.false_alarm_rate + 1e-12
-    assert state.looks[1].candidate_starts > state.looks[0].candidate_starts
+    planned = schedule_of(PROFILE.policy, 5)
+    count = len(state.looks)
+    assert [look.candidate_starts for look in state.looks] == list(planned.starts[:count])
+    assert [look.pass_confidence for look in state.looks] == list(planned.pass_confidences[:count])
 
 
-def test_the_budget_ends_it():
-    world = World(Model(floor_ms=19.8), Model(), minutes=10.5, sd=0.025)
-    state = world.decide(QueueState(planned=5))
-    assert "budget" in state.closed
-    assert len(state.looks) == 1
+@pytest.mark.parametrize(
+    ("minutes", "starts"), [(1, [3, 5]), (15.9, [3, 5]), (16, [3, 5, 8]), (22, [3, 5, 8, 11])]
+)
+def test_the_budget_holds_what_is_added_to_the_plan(minutes, starts):
+    """A launch takes a minute here, so what was planned takes ten, whatever the budget."""
+    state = undecided(minutes=minutes).run()[-1]
+    assert [look.candidate_starts for look in state.looks] == starts
+    assert [look.decision.code for look in state.looks[:-1]] == ["continue"] * (len(starts) - 1)
+    assert state.looks[-1].decision.code == ("budget" if minutes < 22 else "last")
+    assert ("budget" in state.closed) is (minutes < 22)
 
 
 STORED = bare(
@@ -109,7 +188,8 @@ def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
     world = World(Model(floor_ms=24), chosen=STORED, confirming=engine)
     world.models["reference"] = Model()
     state = world.decide(QueueState(planned=5))
-    assert (state.confirm_from, state.planned, state.closed) == (5, 10, None)
+    assert (state.confirm_from, state.confirm_pairs, state.planned) == (5, 5, 8)
+    assert state.closed is None
     assert world.decider.sides(4, state) == ("candidate",)
     assert {world.decider.sides(p, state) for p in (5, 6)} == {
         ("candidate", "reference"),
@@ -160,7 +240,8 @@ def test_a_confirmation_has_the_pairs_the_budget_leaves(minutes, pairs):
         assert (state.planned, state.confirm_from, state.confirm_with) == (5, None, None)
         assert state.closed == "suspected, but the budget left no time to confirm"
         return
-    assert (state.planned, state.confirm_from, state.closed) == (5 + pairs, 5, None)
+    assert (state.confirm_from, state.confirm_pairs, state.closed) == (5, pairs, None)
+    assert state.planned == 5 + schedule_of(PROFILE.policy, pairs).starts[0]
     assert f"side by side, {pairs} pairs" in world.told[-1]
 
 
@@ -173,35 +254,45 @@ def test_the_suspect_that_can_be_measured_is_confirmed():
     assert world.decide(QueueState(planned=5)).confirm_with == "0.5.22"
 
 
+def test_a_confirmation_is_judged_early_and_as_planned_too():
+    engine = SimpleNamespace(label="0.5.22")
+    world = World(Model(floor_ms=24), chosen=STORED, confirming=engine)
+    world.models["reference"] = Model()
+    *_, last = world.run()
+    assert (last.looks[-1].verdict, last.looks[-1].candidate_starts) == ("regression", 3)
+    assert last.done == list(range(5 + 3))
+    world = World(Model(floor_ms=19.8), chosen=STORED, confirming=engine, sd=0.025)
+    world.models["reference"] = Model()
+    state = QueueState(planned=8, confirm_from=5, confirm_with="0.5.22", confirm_pairs=5)
+    world.measured["candidate"] = 5
+    while state.closed is None:
+        state = world.decide(state)
+    assert [look.candidate_starts for look in state.looks] == [3, 5, 8, 11]
+
+
 def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
     asked = []
     compare_sides = adaptive.compare_sides
 
-    def record(*arguments, alpha):
-        asked.append(alpha)
-        return compare_sides(*arguments, alpha=alpha)
+    def record(*arguments, alpha, pass_confidence):
+        asked.append((alpha, pass_confidence))
+        return compare_sides(*arguments, alpha=alpha, pass_confidence=pass_confidence)
 
     monkeypatch.setattr(adaptive, "compare_sides", record)
-    world = World(Model(floor_ms=19.8), Model(), sd=0.025)
-    state = QueueState(planned=5)
-    while state.closed is None:
-        state = world.decide(state)
-    planned = schedule_of(PROFILE.policy, 5).alphas
+    state = undecided().run()[-1]
+    planned = schedule_of(PROFILE.policy, 5)
     assert len(asked) > 1
-    assert tuple(asked) == planned[: len(asked)]
-    assert [look.threshold for look in state.looks] == asked
+    assert asked == list(zip(planned.alphas, planned.pass_confidences, strict=True))[: len(asked)]
+    assert [(look.threshold, look.pass_confidence) for look in state.looks] == asked
 
 
-@pytest.mark.parametrize(("looks", "more"), [(0, True), (1, True), (2, False)])
-def test_more_pairs_may_be_planned_while_an_analysis_is_left(looks, more):
+def test_more_pairs_may_be_planned_while_an_analysis_is_left():
     """Then servers of one more pair are launched ahead, in case it is wanted."""
-    world = World(Model(floor_ms=19.8), Model(), sd=0.025)
-    state = QueueState(planned=5)
-    for _ in range(looks):
-        state = world.decide(state)
-    assert len(state.looks) == looks
-    assert PROFILE.policy.looks == 3
-    assert world.decider.may_plan_more(state) is more
+    world = undecided()
+    states = world.run()
+    analyses = len(schedule_of(PROFILE.policy, 5).starts)
+    for state in states:
+        assert world.decider.may_plan_more(state) is (len(state.looks) + 1 < analyses)
 
 
 def test_what_confirms_a_suspicion_is_not_more_of_the_same():

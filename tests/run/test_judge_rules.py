@@ -107,6 +107,7 @@ def look(threshold: float, number: int = 1) -> Look:
         candidate_starts=5,
         reference_starts=5,
         threshold=threshold,
+        pass_confidence=1 - threshold,
         verdict="inconclusive",
         suspects=[],
         decision=Decision(code="last"),
@@ -184,7 +185,7 @@ def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, 
     monkeypatch.setattr(judging, "compare_references", lambda *_, **__: [])
     looks = [look(threshold, number + 1) for number, threshold in enumerate(thresholds)]
     compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
-    assert asked == {"alpha": alpha}
+    assert asked == {"alpha": alpha, "pass_confidence": 0.95 if alpha is None else 1 - alpha}
 
 
 def test_the_last_level_reaches_the_joint_test():
@@ -192,6 +193,7 @@ def test_the_last_level_reaches_the_joint_test():
     for looks, rate in (((), 0.01), ((look(0.008), look(0.001, 2)), 0.001)):
         got = compare_all(run, PROFILE, References(), replicable=True, looks=looks)
         assert got.method.alpha == pytest.approx(rate)
+        assert got.method.pass_confidence == (1 - rate if looks else 0.95)
 
 
 STUDY = "study"

@@ -1,7 +1,9 @@
 import threading
+import time
 
 import pytest
 
+from append_prefill.errors import JudgingError
 from append_prefill.run.queue import PairQueue, QueueState
 
 
@@ -56,7 +58,61 @@ def test_a_failure_ends_everybodys_work(tmp_path):
     with pytest.raises(RuntimeError):
         queue.work(fail)
     state = PairQueue(tmp_path, 3, close).work(lambda _: pytest.fail("took a pair"))
-    assert state.failed == "RuntimeError: the server died"
+    assert (state.failed, state.judging_failed) == ("RuntimeError: the server died", False)
+
+
+def test_an_interim_analysis_that_fails_is_told_from_a_failure_to_measure(tmp_path):
+    """What was measured stands, and nobody measures on."""
+
+    def decide(state):
+        raise JudgingError("Judging failed: of two launches none is slower.")
+
+    seen = []
+    with pytest.raises(JudgingError):
+        PairQueue(tmp_path, 2, decide).work(seen.append)
+    state = PairQueue(tmp_path, 2, close).work(lambda _: pytest.fail("took a pair"))
+    assert (seen, state.done) == ([0, 1], [0, 1])
+    assert state.judging_failed
+    assert state.failed == "Judging failed: of two launches none is slower."
+
+
+def test_what_failed_first_is_what_is_told():
+    state = QueueState(planned=1)
+    state.fail(RuntimeError("the server died"))
+    state.fail(JudgingError("of nothing"))
+    assert (state.failed, state.judging_failed) == ("RuntimeError: the server died", False)
+
+
+def test_no_pair_is_under_way_when_it_is_decided_whether_to_measure_on(tmp_path):
+    """Three workers: the last pair of the first two rounds is waited for, and is in what is judged,
+    so that none is left over when the queue is closed.
+    """
+    running, most, judged, lock = set(), [], [], threading.Lock()
+
+    def decide(state):
+        judged.append((set(running), state.done))
+        if state.planned == 3:
+            return state.model_copy(update={"planned": 5})
+        return close(state)
+
+    def measure(index):
+        with lock:
+            running.add(index)
+            most.append(len(running))
+        time.sleep(0.05 * (index + 1))
+        with lock:
+            running.discard(index)
+
+    def work():
+        PairQueue(tmp_path, 3, decide).work(measure)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert max(most) > 1
+    assert judged == [(set(), [0, 1, 2]), (set(), [0, 1, 2, 3, 4])]
 
 
 def test_the_pair_of_a_dead_worker_is_claimed_again(tmp_path):

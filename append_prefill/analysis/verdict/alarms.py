@@ -93,7 +93,7 @@ def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign
 
 def passes(joint: Joint, *, must_catch: float, confidence: float = CONFIDENCE) -> BoolArray:
     """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided intervals of
-    `confidence` of the level, of the strata and of the far halves of m and L are below it.
+    that `confidence` of the level, of the strata and of the far halves of m and L are below it.
 
     Single points are no part of the promise: five launches cannot give it, and each shows its own
     minimum detectable effect.

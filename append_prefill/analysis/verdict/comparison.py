@@ -159,6 +159,7 @@ def compare(
             alpha=alpha,
             min_effect=policy.min_effect,
             must_catch=policy.must_catch,
+            pass_confidence=pass_confidence,
             noise=prior.source,
         ),
         points=point_effects(bare, judged, policy, own_df=sides.own_df),

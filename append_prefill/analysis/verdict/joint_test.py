@@ -27,7 +27,7 @@ class Judged:
     faster: Alarm
     verdict: ComparisonVerdict
     alpha: float
-    pass_confidence: float
+    pass_confidence: float = CONFIDENCE
 
     @property
     def sign(self) -> int:

@@ -387,13 +387,15 @@ def test_what_may_not_hide_in_a_pass_shows_in_the_medians(steps, verdict, apart,
     policy = POLICY.model_copy(update={"must_catch": 0.25})
     found = compare(
         launches(), launches(), policy=policy, noise=RECORD, kind="side-by-side",
-        reference_label="x", provenance="suite", alpha=0.003,
+        reference_label="x", provenance="suite", alpha=0.003, pass_confidence=0.98,
     )  # fmt: skip
     assert (found.verdict, found.reason.medians_ratio) == (said, apart)
     assert found.reason.left_out_starts == 1
     assert steps.asked["_ground"][0][1].verdict == said
     # A level of one's own for this interim analysis.
-    assert found.method.alpha == steps.asked["joint_test"][0][3] == 0.003
+    (_, _, _, alpha), options = steps.asked["joint_test"]
+    assert found.method.alpha == alpha == 0.003
+    assert found.method.pass_confidence == options["pass_confidence"] == 0.98
 
 
 def test_the_times_that_are_shown_may_be_of_more_launches(steps) -> None:

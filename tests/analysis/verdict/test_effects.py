@@ -388,9 +388,11 @@ def test_points_that_are_no_family_share_the_whole_rate():
 
 
 class Rows:
-    """Absolute effects of three points, with p in either direction and half widths as told."""
+    """Absolute effects of three points, with p in either direction and half widths as told, of the
+    interval that is shown; those of a pass may be wider.
+    """
 
-    def __init__(self, estimate, p, half):
+    def __init__(self, estimate, p, half, wider=0.0):
         self.estimate, self._p = np.array(estimate, dtype=float), np.array(p, dtype=float)
         self.spread = SimpleNamespace(
             half_width=lambda confidence=0.95: np.array(half) * confidence / 0.95,
@@ -441,11 +443,12 @@ def test_which_points_are_named(monkeypatch, verdict, rows, alarmed, named):
 
 
 def test_a_point_passes_if_its_interval_ends_below_what_must_be_caught(monkeypatch):
-    rows = Rows([0.0, 0.0, -0.5], [0.5] * 3, [CAUGHT, CAUGHT - 1e-9, CAUGHT])
+    rows = Rows([0.0, 0.0, -0.5], [0.5] * 3, [CAUGHT - 0.03, CAUGHT - 0.03 - 1e-9, CAUGHT], 1.0)
     monkeypatch.setattr(module, "_mde", lambda *_: None)
     judged = replace(
         JUDGED,
         verdict="pass",
+        pass_confidence=0.98,
         joint=replace(JUDGED.joint, absolute=rows),
         design=replace(JUDGED.design, points=FEW[:3]),
         slower=replace(NONE, points=np.zeros(3, bool)),
