@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from append_prefill.engines.base import Device, Engine, RunningServer, ServerDescription
+from append_prefill.engines.describe import resolved_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
@@ -98,6 +100,7 @@ class Launch:
         self._client: TimedClient | None = None
         self._points = {point: _Point() for point in bench.plan.all_points}
         self._taken: list[Sample] = []
+        self._build: dict[str, Any] = {}
         self._good = self._blocks = 0
         self._began_s = 0.0
         self.start = Start(
@@ -123,6 +126,7 @@ class Launch:
         bench.tell(f"{self._label}: starting")
         start.started_at = datetime.now(UTC)
         log = bench.folder / f"{start.side}-{start.index}.log"
+        self._build = self._engine.build()
         self._server = self._engine.start(bench.device, log)
         start.server_args = list(self._server.server_args)
 
@@ -131,7 +135,8 @@ class Launch:
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
         description = server.describe()
-        start.subject = subject_of(description)
+        start.subject = subject_of(description) | self._build
+        start.resolved = resolved_in(description.raw)
         check_capacity(bench.plan, bench.profile, description)
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)

@@ -56,6 +56,7 @@ measured is below 1; what is larger than 51 was never computed from times."""
 
 TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Tokens = Annotated[int, Field(ge=1)]
+Scalar = str | int | float | bool | None
 RelativeSd = Annotated[float, Field(ge=0, le=SD_MAX)]
 
 
@@ -121,7 +122,9 @@ class Start(Record):
     `interleaved`: the pair's servers were up together and their blocks alternated.
     `kv_links_gb_per_s`: the device's links a KV cache can travel, measured before the first launch
     of a worker, null in the others and without a GPU. `rehearsal_s`: what an uncounted launch
-    before this one took, in which kernels were compiled; null where none was needed.
+    before this one took, in which kernels were compiled; null where none was needed. `resolved`:
+    what the server told of its arguments, chosen or not; empty where it did not, and in a whole run
+    at a side's first launch alone, with what all of that side's told alike.
     """
 
     index: int
@@ -141,6 +144,7 @@ class Start(Record):
     interleaved: bool = False
     kv_links_gb_per_s: dict[str, float] | None = None
     rehearsal_s: float | None = None
+    resolved: dict[str, Scalar] = {}
     failure: str | None = None
 
     @model_validator(mode="after")
@@ -400,7 +404,11 @@ class NoiseRecord(Record):
 
 
 class Run(Record):
-    """One run, whole. `verdict` is null until the record was judged."""
+    """One run, whole. `verdict` is null until the record was judged.
+
+    `suite` has the suite's version and what it was told: the options, and what the user calls the
+    sides (`label`, `against_label`), where that was said.
+    """
 
     schema_: Literal["append-prefill/run/1"] = Field(default=SCHEMA, alias="schema")
     created_at: datetime
@@ -437,6 +445,22 @@ class Run(Record):
     def version(self) -> str | None:
         """The candidate's SGLang version, or None where the server did not tell."""
         return _version(self.subject)
+
+    @property
+    def label(self) -> str | None:
+        """What the user calls the candidate; None where the version is its name."""
+        return self.suite.get("label")
+
+    @property
+    def against_label(self) -> str | None:
+        """The same for the reference that was measured beside it."""
+        return self.suite.get("against_label")
+
+    def labelled(self, label: str | None = None) -> Run:
+        """The same run with `label` for the candidate, or none, and none for a reference."""
+        suite = {k: v for k, v in self.suite.items() if k not in ("label", "against_label")}
+        named = suite if label is None else suite | {"label": label}
+        return self.model_copy(update={"suite": named})
 
     @property
     def simulated(self) -> bool:
