@@ -51,14 +51,11 @@ def _identity(run: Run, reference: Start) -> dict[str, Any]:
     The identity has the profile's and the user's alone; what the engine adds is the same for both.
     A simulated server's say what it is, and are in no identity.
     """
-    if run.simulated:
+    pinned = run.identity.get("server_args")
+    if pinned is None or run.simulated:
         return run.identity
     candidate = next(start for start in run.starts if start.side == "candidate")
     ours, theirs = arguments(candidate.server_args), arguments(reference.server_args)
-    pinned = {
-        name: value
-        for name, value in run.identity["server_args"].items()
-        if name in theirs or name not in ours
-    }
-    own = {name: value for name, value in theirs.items() if ours.get(name) != value}
-    return run.identity | {"server_args": pinned | own}
+    shared = {k: value for k, value in pinned.items() if k in theirs or k not in ours}
+    own = {k: value for k, value in theirs.items() if ours.get(k) != value}
+    return run.identity | {"server_args": shared | own}
