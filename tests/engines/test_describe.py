@@ -121,6 +121,7 @@ def test_what_a_server_resolved_is_flat_small_and_without_secrets_and_places():
             "host": "0.0.0.0",
             "model_path": "/m",
             "random_seed": 7,
+            "startup_time": {"load_weight": 0.31},
             "hf_token": "hunter2",
             "api_key": "hunter2",
             "extra": {"password": "hunter2", "url": "http://u:hunter2@h/"},
