@@ -20,7 +20,7 @@ case "$2" in
   append_prefill.cli.main)
     if [[ -n ${FAKE_UNREPORTABLE:-} ]]; then exit 4; fi
     echo "# For GitHub" >"$4/github-summary.md"
-    echo "PASS: All 100 % well [measured 5 launches]" >"$4/status.txt"
+    echo "PASS: All 100 % well [launches 5]" >"$4/status.txt"
     ;;
   pytest)
     if [[ -n ${FAKE_REPORT:-} ]]; then
@@ -99,11 +99,11 @@ def test_the_newest_release_is_measured(night):
         "outcome": "pass",
         "version": "0.5.23",
         "report": run,
-        "status": "PASS: All 100 % well [measured 5 launches]",
+        "status": "PASS: All 100 % well [launches 5]",
     }
     assert night.summary.read_text() == "# For GitHub\n"
     # A percent sign begins an escape in what GitHub reads off the log.
-    assert "::SGLang 0.5.23: pass. PASS: All 100 %25 well [measured 5 launches]" in done.stdout
+    assert "::SGLang 0.5.23: pass. PASS: All 100 %25 well [launches 5]" in done.stdout
 
 
 def test_a_report_that_no_message_can_be_made_of_changes_nothing(night):

@@ -72,14 +72,12 @@ def _numbers(run: Run) -> list[tuple[str, str]]:
         sum(start.usable for start in run.starts if start.side == side)
         for side in ("candidate", "reference")
     ]
-    launches = fmt.plural(usable[0], "launch")
-    if any(start.side == "reference" for start in run.starts):
-        launches = f"{usable[0]} + {fmt.plural(usable[1], 'launch')}"
-    rows = [("measured", launches)]
+    both = any(start.side == "reference" for start in run.starts)
+    rows = [("launches", f"{usable[0]} + {usable[1]}" if both else f"{usable[0]}")]
     comparison = run.comparison
     points = [] if comparison is None else [p for p in comparison.points if p.ratio is not None]
     if points:
-        rows.append(("compared", fmt.plural(len(points), "point")))
+        rows.append(("points", fmt.count(len(points))))
     if comparison is not None and comparison.mde is not None:
         rows.append(("can tell", f"{fmt.share(comparison.mde)} and more"))
     gated = [f for f in run.findings if f.verdict != "not-applicable"]
