@@ -18,7 +18,7 @@ def engine_of(option: str, value: str, profile: Profile, server_args: Sequence[s
         option,
         value,
         profile=profile,
-        server_args=server_args,
+        server_args={"--server-arg": server_args},
         model=None,
         dummy_weights=None,
         root=Path.cwd(),

@@ -18,8 +18,10 @@
 #                            default: an environment is made in .tox/suite
 #
 # Exit status and outcome: 0 pass, 1 regression, 8 inconclusive, 7 infrastructure, anything else
-# usage (a wrong option; nothing was measured). On GitHub the report's summary is added to the
-# job's, and `outcome`, `version` and `report` (the run's folder) are set as outputs.
+# usage (a wrong option; nothing was measured). The report's folder gets messages for whoever posts
+# them: status.txt, pr-comment.md, slack.json and teams.json. On GitHub the report's summary is added
+# to the job's, and `outcome`, `version`, `report` (the run's folder) and `status` (one line) are set
+# as outputs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -43,8 +45,14 @@ newest_report() { # the run folder that `latest` points at, empty if none
   if [[ -e $reports/latest ]]; then (cd "$reports/latest" && pwd -P); fi
 }
 
+write_messages() { # REPORT: they can be made of what is recorded; that one cannot changes nothing
+  "$python" -m append_prefill.cli.main report "$1" --format github-summary --format status \
+    --format pr-comment --format slack --format teams >/dev/null ||
+    say "the messages could not be written"
+}
+
 finish() { # STATUS MESSAGE
-  local status=$1 message=$2 outcome level=error report
+  local status=$1 message=$2 outcome level=error report line= summary
   case $status in
     0) outcome=pass level=notice ;;
     1) outcome=regression ;;
@@ -57,16 +65,22 @@ finish() { # STATUS MESSAGE
   # A workspace that is kept from night to night has last night's report: that is not this run's.
   if [[ $report == "${report_before:-}" ]]; then report=; fi
   message="SGLang ${version:-$candidate}: $outcome${message:+ ($message)}"
-  say "$message${report:+; report in $report}"
   tell outcome "$outcome"
   tell version "$version"
   tell report "$report"
+  if [[ -n $report ]]; then write_messages "$report"; fi
+  if [[ -n $report && -f $report/status.txt ]]; then line=$(<"$report/status.txt"); fi
+  tell status "$line"
+  say "$message${report:+; report in $report}${line:+; $line}"
   if [[ ${GITHUB_ACTIONS:-} == true ]]; then
-    printf '::%s title=append-prefill::%s\n' "$level" "$message"
+    message="$message${line:+. $line}"
+    printf '::%s title=append-prefill::%s\n' "$level" "${message//%/%25}"
   fi
   if [[ -n ${GITHUB_STEP_SUMMARY:-} ]]; then
-    if [[ -n $report && -f $report/summary.md ]]; then
-      cat "$report/summary.md" >>"$GITHUB_STEP_SUMMARY"
+    summary=$report/github-summary.md
+    if [[ ! -f $summary ]]; then summary=$report/summary.md; fi
+    if [[ -n $report && -f $summary ]]; then
+      cat "$summary" >>"$GITHUB_STEP_SUMMARY"
     else
       printf '## append-prefill\n\n%s. No report was written.\n' "$message" >>"$GITHUB_STEP_SUMMARY"
     fi

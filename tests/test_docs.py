@@ -36,6 +36,11 @@ FOREIGN = {
     "--chunked-prefill-size",
     "--flag",  # stands for any option of sglang.launch_server
     "--option",  # stands for any option of pytest
+    "--rm",  # docker run
+    "--gpus",
+    "--shm-size",
+    "--paginate",  # gh api
+    "--jq",
     "--help",
     "--version",
 }

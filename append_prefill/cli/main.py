@@ -86,3 +86,7 @@ def parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
     for name in names:
         importlib.import_module(f"append_prefill.cli.{name}").register(commands)
     return whole
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,6 +18,7 @@ from append_prefill.errors import UsageError
 from append_prefill.probe.plan import make_plan
 from append_prefill.records.baselines import baseline_path, refuse_overwrite, save_baseline
 from append_prefill.records.identity import (
+    arguments,
     differences,
     identity_differences,
     identity_of,
@@ -188,7 +189,9 @@ def _aa_run(path: Path) -> Run:
         )
     # More than the version: an environment can be of the same one and differ all the same. The
     # capacity is what memory was left over for.
-    candidate, reference = (starts[0].subject for starts in sides)
+    candidate, reference = (
+        {**starts[0].subject, "server_args": arguments(starts[0].server_args)} for starts in sides
+    )
     differing = identity_differences(candidate, reference, ["kv_capacity_tokens"])
     if differing:
         fields = "; ".join(f"{k} {one} and {other}" for k, (one, other) in differing.items())

@@ -19,9 +19,11 @@ from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
 from append_prefill.report.names import reference_label, sglang
-from append_prefill.report.write import FILES, REPORTS, write_reports
+from append_prefill.report.write import FILES, REPORTS, rendered, write_reports
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
+
+_STANDARD_OUTPUT = "-"
 
 
 def register(commands: Commands) -> None:
@@ -33,14 +35,18 @@ def register(commands: Commands) -> None:
     )
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run.json or its folder")
     report.add_argument(
-        "--out", type=Path, metavar="DIR", help="write there instead (one RUN only)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write there instead (one RUN only); - prints the one --format",
     )
     report.add_argument(
         "--format",
         action="append",
         choices=tuple(FILES),
         help="what to write, repeatable (default: html and md). csv: a row a sample; bencher: "
-        "Bencher Metric Format; pytest-benchmark: its JSON",
+        "Bencher Metric Format; pytest-benchmark: its JSON; status: one line of text; "
+        "github-summary, pr-comment: Markdown; slack, teams: a message's JSON. Nothing is sent",
     )
     report.add_argument(
         "--profile", metavar="NAME|FILE", help="for titles and policy (default: the run's own)"
@@ -67,6 +73,14 @@ def _report(args: argparse.Namespace) -> int:
         raise UsageError(
             "--out", args.out, f"cannot hold the reports of {len(args.runs)} runs.", "Give one RUN."
         )
+    printed = args.out is not None and str(args.out) == _STANDARD_OUTPUT
+    if printed and (args.json or len(args.format or ()) != 1):
+        raise UsageError(
+            "--out",
+            _STANDARD_OUTPUT,
+            "prints one document and nothing else.",
+            "Give one --format, and no --json.",
+        )
     baseline = None if args.baseline is None else read_run(args.baseline, option="--baseline")
     written: dict[str, dict[str, str]] = {}
     for path in args.runs:
@@ -75,11 +89,15 @@ def _report(args: argparse.Namespace) -> int:
         profile = _profile(args.profile, run)
         if run.verdict is None and run.provenance == "suite":
             run = with_launches(run, home, profile)
+        held_against = baseline or _stored(run, args)
+        if printed:
+            sys.stdout.write(rendered(args.format[0], run, profile, held_against))
+            continue
         paths = write_reports(
             run,
             args.out or home,
             profile=profile,
-            baseline=baseline or _stored(run, args),
+            baseline=held_against,
             formats=args.format or REPORTS,
         )
         written[str(path)] = {name: str(file) for name, file in paths.items()}

@@ -28,12 +28,13 @@ class AttachedEngine:
 
     url: str
     api_key: str | None = field(default=None, repr=False)
+    called: str | None = None
     _model: dict[str, Any] | None = field(default=None, repr=False)
     _description: ServerDescription | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
-        return self.url
+        return self.called or self.url
 
     @property
     def version(self) -> str | None:
@@ -80,6 +81,10 @@ class AttachedEngine:
         raw = {} if self._description is None else self._description.raw
         told = {option: raw.get(option.replace("-", "_")) for option in options}
         return [part for k, v in told.items() if v is not None for part in (f"--{k}", str(v))]
+
+    def build(self) -> dict[str, Any]:
+        """Unknown: nothing of its environment can be seen from here."""
+        return {}
 
     def kv_links(self, device: Device) -> None:
         """Unknown: the server's device may be anywhere, and is not idle."""

@@ -122,7 +122,8 @@ class HeldServer(Protocol):
 
 
 class Engine(Protocol):
-    """A way to get a server. `label` is what reports call it (`0.5.23`, `simulated`, a URL).
+    """A way to get a server. `label` is what progress calls it: what the user does, else the
+    version, `simulated`, or a URL.
 
     `replicable` is False where a launch cannot be repeated (a server that is already running).
     """
@@ -147,6 +148,14 @@ class Engine(Protocol):
 
     def model_identity(self) -> dict[str, Any]:
         """`name`, `config_sha256`, `dtype` and `weights` (`dummy` or `real`) of the model."""
+        ...
+
+    def build(self) -> dict[str, Any]:
+        """What is known of what would be launched now, beside its versions: part of the subject.
+
+        `commit` of an SGLang that was installed from git (None: not so, or git does not say) and
+        `environment`, variables that this side alone is given. Empty where nothing can be known.
+        """
         ...
 
     def kv_links(self, device: Device) -> dict[str, float] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +14,35 @@ import httpx
 from append_prefill.engines.base import ServerDescription
 from append_prefill.engines.versions import parse_version, prefill_graph_in, shown
 from append_prefill.errors import InfrastructureError
+from append_prefill.records.identity import PLACES, is_secret
+from append_prefill.records.run import Scalar
+from append_prefill.records.secrets import masked
 
 VERSION_KEYS = ("sglang", "torch", "kernels", "flashinfer", "transformers", "cuda", "python")
 # The answer repeats every server argument, the command line among them.
 _SECRET = re.compile(
     r"api_key|password|secret|credential|watermark_key|command|keyfile", re.IGNORECASE
 )
+# What `parse_server_info` reads, by the server's names, and what is another one at each launch.
+_TOLD_ELSEWHERE = frozenset(
+    {
+        "attention_backend",
+        "chunked_prefill_size",
+        "context_length",
+        "disable_radix_cache",
+        "max_req_input_len",
+        "max_total_num_tokens",
+        "page_size",
+        "prefill_attention_backend",
+        "random_seed",
+        "startup_time",
+        "version",
+    }
+)
+# SGLang 0.5.23 tells 550 of them. The bounds keep a record small whatever a server says.
+_RESOLVED = 2000
+_NAME_CHARACTERS = 100
+_VALUE_CHARACTERS = 160
 # The server asks its scheduler, which may be compiling when it was just started.
 _TIMEOUT_S = 60.0
 
@@ -101,6 +127,42 @@ def parse_server_info(
         radix_cache=None if radix_off is None else not radix_off,
         raw={key: value for key, value in info.items() if not _drop(key)},
     )
+
+
+def resolved_in(raw: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The arguments that a server resolved, chosen or not, of a description's `raw`, flat.
+
+    Left out is what `ServerDescription` has under names of its own, what is drawn or chosen for one
+    launch, and places. A list is its JSON. Long values end in a digest, so that two that differ
+    do so here as well.
+    """
+    flat: dict[str, Scalar] = {}
+    _flatten(raw, "", flat)
+    return flat
+
+
+def _flatten(told: Mapping[str, Any], prefix: str, flat: dict[str, Scalar]) -> None:
+    for key, value in told.items():
+        name = f"{prefix}{key}"
+        option = key.replace("_", "-")
+        if name in _TOLD_ELSEWHERE or option in PLACES or is_secret(option) or _drop(key):
+            continue
+        if isinstance(value, Mapping):
+            _flatten(value, f"{name}.", flat)
+        elif len(flat) < _RESOLVED and len(name) <= _NAME_CHARACTERS:
+            flat[name] = _scalar(value)
+
+
+def _scalar(value: Any) -> Scalar:
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    text = masked(text.encode("utf-8", "replace").decode())
+    if len(text) <= _VALUE_CHARACTERS:
+        return text
+    return f"{text[:_VALUE_CHARACTERS]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _drop(key: str) -> bool:

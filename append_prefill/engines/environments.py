@@ -6,27 +6,36 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.version import Version
 
+from append_prefill.engines.checkout import Origin, origin_in
 from append_prefill.engines.versions import KERNEL_PACKAGES, parse_version
 from append_prefill.errors import UsageError
 from append_prefill.places import environments_folder
 
 _PREFIX = "sglang-"
 _LIMIT_S = 60.0
+# What a shell and Python itself set, each time anew: nothing that was given on purpose.
+_PASSING = frozenset({"_", "LC_CTYPE", "OLDPWD", "PWD", "SHLVL", "__PYVENV_LAUNCHER__"})
 # Metadata only: importing SGLang or torch takes seconds. torch's CUDA is read off a file of its
 # own.
 _QUERY = """
-import importlib.metadata as metadata, importlib.util as util, json, pathlib, platform, re
+import importlib.metadata as metadata, importlib.util as util, json, os, pathlib, platform, re
 def version(*names):
     for name in names:
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:
             pass
+def direct_url():
+    try:
+        return metadata.distribution("sglang").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return None
 cuda = None
 spec = util.find_spec("torch")
 if spec and spec.origin:
@@ -41,16 +50,24 @@ print(json.dumps({
     "transformers": version("transformers"),
     "cuda": cuda,
     "python": platform.python_version(),
+    "direct_url": direct_url(),
+    "environment": dict(os.environ),
 }))
 """.replace("KERNEL_PACKAGES", repr(KERNEL_PACKAGES))
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python interpreter and the versions of what matters in it (None: not there)."""
+    """A Python interpreter and the versions of what matters in it (None: not there).
+
+    `origin` is where its SGLang was installed from. `environment` are the variables that it has and
+    was not given: what a script around it sets, or takes away (None).
+    """
 
     path: Path
     versions: dict[str, str | None]
+    origin: Origin = field(default_factory=Origin)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def sglang(self) -> str | None:
@@ -79,8 +96,11 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
             check=True,
             timeout=_LIMIT_S,
             cwd=tempfile.gettempdir(),  # not where a folder `torch` or `sglang` may lie
+            env=os.environ,  # and not what C libraries (readline) have set beside it
         )
         versions = json.loads(answer.stdout)
+        origin = origin_in(versions.pop("direct_url", None))
+        environment = _given(versions.pop("environment", os.environ))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         said = getattr(error, "stderr", None) or repr(error)
         raise UsageError(
@@ -89,7 +109,7 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
             f"does not run as a Python interpreter ({said.strip().splitlines()[-1]}).",
             "Give the path of a Python that has SGLang.",
         ) from error
-    found = Interpreter(path, versions)
+    found = Interpreter(path, versions, origin, environment)
     if found.sglang is None:
         raise UsageError(
             option,
@@ -99,6 +119,16 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
             f"{option} 0.5.23.",
         )
     return found
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Where the variables of a process differ from those that it was started with."""
+    names = sorted({*environment, *os.environ} - _PASSING)
+    return {
+        name: environment.get(name)
+        for name in names
+        if environment.get(name) != os.environ.get(name)
+    }
 
 
 def version_environments(root: Path) -> dict[str, Path]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from append_prefill.engines.base import Device
 from append_prefill.engines.command import chosen_args, launch_argv, launch_env
 from append_prefill.engines.describe import VERSION_KEYS
 from append_prefill.engines.environments import Interpreter
+from append_prefill.engines.given import recordable
 from append_prefill.engines.links import measure_links
 from append_prefill.engines.model import ResolvedModel, config_digest, dtype_of
 from append_prefill.engines.ports import free_port
@@ -40,18 +42,20 @@ class SglangEngine:
     """SGLang in an interpreter of its own; every launch is a fresh replicate.
 
     Not tied to a device until `start`. `warnings` are for the record: a version the suite does
-    not know.
+    not know. `extra_args` are the user's, by the option that brought them, in the order of the
+    command line; `called` is what the user calls this side.
     """
 
     option: str
     interpreter: Interpreter
     profile: Profile
     model: ResolvedModel
-    extra_args: list[str] = field(default_factory=list)
+    extra_args: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    called: str | None = None
 
     @property
     def label(self) -> str:
-        return self.version
+        return self.called or self.version
 
     @property
     def version(self) -> str:
@@ -85,6 +89,12 @@ class SglangEngine:
     def model_identity(self) -> dict[str, Any]:
         return self.model.identity()
 
+    def build(self) -> dict[str, Any]:
+        return {
+            "commit": self.interpreter.origin.commit_now(),
+            "environment": recordable(self.interpreter.environment),
+        }
+
     def kv_links(self, device: Device) -> dict[str, float] | None:
         if device.kind == "cpu":
             return None
@@ -96,6 +106,7 @@ class SglangEngine:
         parts = [
             str(self.interpreter.path),
             self.interpreter.versions,
+            self.build(),
             self._chosen(device),
             self.model.config_sha256,
             device.name,
@@ -103,9 +114,8 @@ class SglangEngine:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _chosen(self, device: Device) -> list[str]:
-        return chosen_args(
-            device, self.model.launch_args(), [*self.profile.server.args, *self.extra_args]
-        )
+        extra = [argument for given in self.extra_args.values() for argument in given]
+        return chosen_args(device, self.model.launch_args(), [*self.profile.server.args, *extra])
 
     def start(self, device: Device, log_path: Path) -> ServerProcess:
         return self._launch(device, log_path, gate_at=None)
@@ -163,11 +173,12 @@ class PlantedEngine:
 
     options: dict[str, str]
     profile: Profile
-    extra_args: list[str] = field(default_factory=list)
+    extra_args: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    called: str | None = None
 
     @property
     def label(self) -> str:
-        return "simulated"
+        return f"simulated {self.called}" if self.called else "simulated"
 
     @property
     def version(self) -> str | None:
@@ -196,13 +207,14 @@ class PlantedEngine:
                 "is not a version of SGLang.",
                 "Give one, as in simulated:sglang-version=0.5.23.",
             )
-        if self.extra_args:
-            raise UsageError(
-                "--server-arg",
-                " ".join(self.extra_args),
-                "the simulated server takes no argument of SGLang's.",
-                "Write its options as --sglang simulated:key=value,key=value.",
-            )
+        for option, arguments in self.extra_args.items():
+            if arguments:
+                raise UsageError(
+                    option,
+                    " ".join(arguments),
+                    "the simulated server takes no argument of SGLang's.",
+                    "Write its options as --sglang simulated:key=value,key=value.",
+                )
 
     def model_identity(self) -> dict[str, Any]:
         model = self.profile.model
@@ -213,6 +225,10 @@ class PlantedEngine:
             "dtype": dtype_of(config),
             "weights": "planted",
         }
+
+    def build(self) -> dict[str, Any]:
+        """It is part of this suite, and nothing is set for it."""
+        return {}
 
     def kv_links(self, device: Device) -> None:
         """It has none."""
@@ -262,12 +278,12 @@ _DEVICES = "devices"
 _GATE_AT = "append_prefill.planted.faults:parse_faults"
 
 
-def _check_reserved(arguments: list[str]) -> None:
-    for argument in arguments:
+def _check_reserved(given: Mapping[str, Sequence[str]]) -> None:
+    for option, argument in ((o, argument) for o, some in given.items() for argument in some):
         name = argument.partition("=")[0]
         if name in _RESERVED:
             raise UsageError(
-                "--server-arg",
+                option,
                 argument,
                 f"the suite sets {name} itself.",
                 "Use --model for the model; ports and addresses are chosen for each launch.",

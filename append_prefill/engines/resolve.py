@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
@@ -36,34 +36,37 @@ def resolve_engine(
     value: str | None,
     *,
     profile: Profile,
-    server_args: Sequence[str],
+    server_args: Mapping[str, Sequence[str]],
     model: str | None,
     dummy_weights: bool | None,
     root: Path,
+    label: str | None = None,
 ) -> Engine:
     """The engine that an option names; starts nothing.
 
     `value` is a version (an environment that tox made under `root`, or `append-prefill env`), the
     path of an interpreter, or `simulated[:key=value,...]`. None means the default:
     $APPEND_PREFILL_SGLANG, the running interpreter if it has SGLang, the newest version
-    environment. Raises UsageError, naming `option`, the value and what would be right.
+    environment. `server_args` are SGLang's, by the option that brought them; `label` is what the
+    user calls this side. Raises UsageError, naming `option`, the value and what would be right.
     """
     if value is None:
         value = os.environ.get(VARIABLE) or None
         option = f"${VARIABLE}" if value else option
     if value is not None and value.partition(":")[0] in _SIMULATED:
-        return PlantedEngine(_simulated_options(option, value), profile, list(server_args))
+        return PlantedEngine(_simulated_options(option, value), profile, server_args, label)
     interpreter = _default(option, root) if value is None else _interpreter(option, value, root)
     return SglangEngine(
         option=option,
         interpreter=interpreter,
         profile=profile,
         model=resolve_model(profile.model, model=model, dummy_weights=dummy_weights),
-        extra_args=list(server_args),
+        extra_args=server_args,
+        called=label,
     )
 
 
-def resolve_url(url: str, api_key: str | None) -> Engine:
+def resolve_url(url: str, api_key: str | None, label: str | None = None) -> Engine:
     """An engine for a server that is already running. Raises UsageError for what is no URL."""
     if not re.fullmatch(r"http://[^/\s@]+(/.*)?", url):
         raise UsageError(
@@ -73,7 +76,7 @@ def resolve_url(url: str, api_key: str | None) -> Engine:
             "and a secret would end up in the record.",
             f"Give one, as in http://127.0.0.1:30000, and a key in ${API_KEY_VARIABLE}.",
         )
-    return AttachedEngine(url.rstrip("/"), api_key)
+    return AttachedEngine(url.rstrip("/"), api_key, label)
 
 
 def _interpreter(option: str, value: str, root: Path) -> Interpreter:

@@ -42,8 +42,17 @@ def declare_options(add: Callable[..., object]) -> None:
         metavar="ARG",
         action="append",
         default=[],
-        help="passed on to sglang.launch_server; repeatable (--server-arg=--flag)",
+        help="passed on to sglang.launch_server, of both sides; repeatable (--server-arg=--flag)",
     )
+    add(
+        "--against-server-arg",
+        metavar="ARG",
+        action="append",
+        default=[],
+        help="the same for the reference alone, behind the --server-arg that both get; repeatable",
+    )
+    add("--label", metavar="TEXT", help="what to call the candidate (default: its version)")
+    add("--against-label", metavar="TEXT", help="what to call the reference of --against")
     add("--profile", metavar="NAME|FILE", help="llama-3.1-8b, cpu-nano, or a TOML file")
     add("--model", metavar="PATH|NAME", help="the model to load instead of the profile's")
     add("--dummy-weights", action="store_true", help="the model's geometry with random weights")
@@ -84,6 +93,9 @@ def options_of(config: pytest.Config, seed: int) -> Options:
         control=given("--control"),
         sglang_url=given("--sglang-url"),
         server_arg=tuple(given("--server-arg")),
+        against_server_arg=tuple(given("--against-server-arg")),
+        label=given("--label"),
+        against_label=given("--against-label"),
         profile=given("--profile"),
         model=given("--model"),
         dummy_weights=given("--dummy-weights"),

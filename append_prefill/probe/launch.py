@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from append_prefill.engines.base import (
     Device,
@@ -18,6 +19,7 @@ from append_prefill.engines.base import (
     RunningServer,
     ServerDescription,
 )
+from append_prefill.engines.describe import resolved_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import measure_client_floor
@@ -68,6 +70,7 @@ class Launch:
         self._client: TimedClient | None = None
         self._points = {point: Gathered() for point in bench.plan.all_points}
         self._taken: list[Sample] = []
+        self._build: dict[str, Any] = {}
         self._good = self._blocks = 0
         self._began_s = 0.0
         self.start = Start(
@@ -96,6 +99,7 @@ class Launch:
         bench, start = self._bench, self.start
         bench.tell(f"{self._label}: starting")
         start.started_at = datetime.now(UTC)
+        self._build = self.engine.build()
         self._server = (
             self.engine.start(bench.device, self._log_path)
             if held is None
@@ -109,7 +113,8 @@ class Launch:
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
         description = server.describe()
-        start.subject = subject_of(description)
+        start.subject = subject_of(description) | self._build
+        start.resolved = resolved_in(description.raw)
         check_capacity(bench.plan, bench.profile, description)
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)

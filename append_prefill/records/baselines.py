@@ -197,7 +197,8 @@ def save_baseline(
     if noise is None and path.is_file():
         # Measured apart from the run (`append-prefill noise`), and still true of this identity.
         noise = read_run(path, option="--save-baseline").noise
-    slim = run.model_copy(
+    # What it was called beside another side says nothing later on: stored, it is its version.
+    slim = run.labelled().model_copy(
         update={
             "noise": noise,
             "starts": [

@@ -199,6 +199,7 @@ class RunWarning(Record):
         "launch-failed",
         "still-drifting",
         "slow-launch",
+        "commit-moved",
         "not-placed",
         "host-of-another-identity",
         "measured-as-reference",

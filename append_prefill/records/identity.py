@@ -13,11 +13,12 @@ from typing import Any
 
 from append_prefill.records.definition import protocol_behind
 from append_prefill.records.run import Run
+from append_prefill.records.secrets import MASK, masked
 from append_prefill.workload.points import Point
 
 # Where a server listens, where its files lie and what it logs: differs from launch to launch and
 # moves no timing. The model behind a path is identified by `model_identity`.
-_PLACES = frozenset(
+PLACES = frozenset(
     {
         "dist-init-addr",
         "host",
@@ -70,27 +71,31 @@ def arguments(server_args: Sequence[str]) -> dict[str, Any]:
     """Server arguments as {option: value}: order, `--a b` or `--a=b`, do not tell runs apart.
 
     A flag is True, several values are a list, the last of a repeated option counts (as in
-    argparse). Places and secrets are left out.
+    argparse). Places and secrets are left out, and masked within a value (a URL's user).
     """
     found: dict[str, Any] = {}
     for option, values in _options(server_args):
-        if option in _PLACES or is_secret(option):
+        if option in PLACES or is_secret(option):
             continue
-        found[option] = True if not values else values[0] if len(values) == 1 else values
+        kept = [masked(value) for value in values]
+        found[option] = True if not kept else kept[0] if len(kept) == 1 else kept
     return found
 
 
 def without_secrets(server_args: Sequence[str]) -> list[str]:
-    """The arguments as a record may keep them: the value of a secret option becomes `***`."""
+    """The arguments as a record may keep them: the value of a secret option becomes `***`.
+
+    So does what looks like a secret within another value.
+    """
     kept = []
     hide = False
     for argument in server_args:
         if argument.startswith("--"):
-            option, equals, _ = argument[2:].partition("=")
+            option, equals, value = argument[2:].partition("=")
             hide = is_secret(option)
-            kept.append(f"--{option}=***" if hide and equals else argument)
+            kept.append(f"--{option}{equals}{MASK if hide and equals else masked(value)}")
         else:
-            kept.append("***" if hide else argument)
+            kept.append(MASK if hide else masked(argument))
     return kept
 
 

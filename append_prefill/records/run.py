@@ -57,6 +57,7 @@ measured is below 1; what is larger than 51 was never computed from times."""
 
 TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Tokens = Annotated[int, Field(ge=1)]
+Scalar = str | int | float | bool | None
 RelativeSd = Annotated[float, Field(ge=0, le=SD_MAX)]
 
 
@@ -127,7 +128,9 @@ class Start(Record):
     long before its turn it was launched, of which it waited the most, held before it touched the
     device; null where it was launched at its turn. `ready_s` counts from its turn in either case.
     `settle_s`: how long this launch, up and warm, waited until those after it were held; null where
-    none was to be. It is part of `measured_s`.
+    none was to be. It is part of `measured_s`. `resolved`: what the server told of its arguments,
+    chosen or not; empty where it did not, and in a whole run at a side's first launch alone, with
+    what all of that side's told alike.
     """
 
     index: int
@@ -150,6 +153,7 @@ class Start(Record):
     rehearsal_s: float | None = None
     held_s: float | None = Field(default=None, ge=0)
     settle_s: float | None = Field(default=None, ge=0)
+    resolved: dict[str, Scalar] = {}
     failure: str | None = None
 
     @model_validator(mode="after")
@@ -532,7 +536,11 @@ class NoiseRecord(Record):
 
 
 class Run(Record):
-    """One run, whole. `verdict` is null until the record was judged."""
+    """One run, whole. `verdict` is null until the record was judged.
+
+    `suite` has the suite's version and what it was told: the options, and what the user calls the
+    sides (`label`, `against_label`), where that was said.
+    """
 
     schema_: Literal["append-prefill/run/1"] = Field(default=SCHEMA, alias="schema")
     created_at: datetime
@@ -594,6 +602,22 @@ class Run(Record):
 
     def _is_control(self, start: Start) -> bool:
         return start.side == "reference" and start.version == self.plan.control
+
+    @property
+    def label(self) -> str | None:
+        """What the user calls the candidate; None where the version is its name."""
+        return self.suite.get("label")
+
+    @property
+    def against_label(self) -> str | None:
+        """The same for the reference that was measured beside it."""
+        return self.suite.get("against_label")
+
+    def labelled(self, label: str | None = None) -> Run:
+        """The same run with `label` for the candidate, or none, and none for a reference."""
+        suite = {k: v for k, v in self.suite.items() if k not in ("label", "against_label")}
+        named = suite if label is None else suite | {"label": label}
+        return self.model_copy(update={"suite": named})
 
     @property
     def simulated(self) -> bool:

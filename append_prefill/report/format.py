@@ -7,6 +7,7 @@ not look like one that was.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ MISSING = "–"
 _THIN = "\u202f"  # narrow no-break space: groups digits without looking like a decimal sign
 _NBSP = "\u00a0"
 _MINUS = "\u2212"
+_SPACES = _THIN + _NBSP
+_BREAKS = re.compile(rf"[^\S{_SPACES}]+")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -122,6 +125,20 @@ def shorten(text: str, limit: int) -> str:
         return text
     head = (limit - 1) // 3
     return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` in one line of at most `limit` characters, its middle left out where it is longer.
+
+    White space that breaks a line becomes a space. What a terminal obeys (ANSI), what turns the
+    writing round and halves of characters become "\N{REPLACEMENT CHARACTER}".
+    """
+    # Of a megabyte no more than what can be shown is looked at, with room for what is dropped.
+    if len(text) > 4 * limit:
+        text = f"{text[: 2 * limit]} … {text[-2 * limit :]}"
+    words = _BREAKS.sub(" ", text).strip()
+    kept = "".join(c if c.isprintable() or c in _SPACES else "\ufffd" for c in words)
+    return shorten(kept, limit)
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

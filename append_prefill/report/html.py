@@ -88,6 +88,7 @@ def _environment() -> Environment:
     environment.filters["recorded"] = _recorded
     environment.filters["plural"] = fmt.plural
     environment.filters["shorten"] = fmt.shorten
+    environment.filters["one_line"] = fmt.one_line
     environment.globals.update(
         interval=_shown(fmt.interval),
         change_interval=_shown(fmt.change_interval),

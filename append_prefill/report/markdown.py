@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
@@ -17,6 +19,14 @@ WORST_POINTS = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the document; `text` is empty where there is nothing to say."""
+
+    name: str
+    text: str
+
+
 def escape(text: str) -> str:
     """`text` so that no character of it is Markdown, HTML, a mention or a cell's end."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
@@ -24,10 +34,25 @@ def escape(text: str) -> str:
 
 def render_markdown(run: Run, *, report_path: str | None = None) -> str:
     """`run` in Markdown; `report_path` is where the full report lies."""
-    spent = spent_words(run) or ""
-    parts = [_verdict(run), _warnings(run), _findings(run), _points(run), _routing(run), spent]
-    parts.append(_reading(report_path))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return joined(parts_of(run, report_path=report_path))
+
+
+def joined(parts: Iterable[Part]) -> str:
+    """Parts as one document; empty ones are left out."""
+    return "\n\n".join(part.text for part in parts if part.text) + "\n"
+
+
+def parts_of(run: Run, *, report_path: str | None = None) -> list[Part]:
+    """What `render_markdown` says, part by part, the most telling first."""
+    return [
+        Part("verdict", _verdict(run)),
+        Part("warnings", _warnings(run)),
+        Part("findings", _findings(run)),
+        Part("points", _points(run)),
+        Part("routing", _routing(run)),
+        Part("spent", spent_words(run) or ""),
+        Part("reading", _reading(report_path)),
+    ]
 
 
 def _verdict(run: Run) -> str:
@@ -57,7 +82,7 @@ def _warnings(run: Run) -> str:
     return "\n".join(["> [!WARNING]", *(f"> - {escape(warning_words(w))}" for w in run.warnings)])
 
 
-def _table(header: list[str], right: set[int], rows: list[list[str]]) -> str:
+def table(header: list[str], right: set[int], rows: list[list[str]]) -> str:
     rule = ["---:" if i in right else "---" for i in range(len(header))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
@@ -77,7 +102,7 @@ def _findings(run: Run) -> str:
         for f in run.findings
     ]
     header = ["Verdict", "Finding", "Study", "Measured", "95 % interval", "Bound"]
-    return "### Findings\n\n" + _table(header, {2, 3, 4, 5}, rows)
+    return "### Findings\n\n" + table(header, {2, 3, 4, 5}, rows)
 
 
 def _points(run: Run) -> str:
@@ -104,7 +129,7 @@ def _points(run: Run) -> str:
         title
         + escape(fmt.shorten(reference_name(comparison, run), 60))
         + "\n\n"
-        + _table(header, {0, 1, 2, 3, 4, 5}, rows)
+        + table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")
     )
 
@@ -126,8 +151,8 @@ def _routing(run: Run) -> str:
     computing = computing_words(rows[0].route, run.surface.form)
     share, append = fmt.share(rows[0].route.share), rows[0].route.append_tokens
     limit = f"L from which moving the KV costs more than {share} of TTFT (m = {append})"
-    table = _table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)
-    return f"### Where to prefill\n\n{table}\n\n<sub>{escape(computing)}</sub>"
+    links = table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)
+    return f"### Where to prefill\n\n{links}\n\n<sub>{escape(computing)}</sub>"
 
 
 def _reading(report_path: str | None) -> str:

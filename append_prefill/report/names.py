@@ -8,7 +8,13 @@ from typing import Any
 
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Comparison, Run
-from append_prefill.report.format import shorten
+from append_prefill.report.format import one_line, shorten
+
+NAME_CHARACTERS = 48
+"""What a sentence shows of a side's name; the middle of a longer one is left out."""
+
+# A record can hold any name. Nobody reads more of one, wherever it stands.
+_KEPT_CHARACTERS = 1000
 
 # Never "SGLang": the version that it pretends to be says nothing of that version's speed.
 SIMULATED = "simulated server"
@@ -22,12 +28,14 @@ def label_in(subject: dict[str, Any]) -> str | None:
 
 def candidate_name(run: Run) -> str:
     """The candidate's label; "the candidate" where no server told its version."""
-    return SIMULATED if run.simulated else label_in(run.subject) or "the candidate"
+    if run.simulated:
+        return f"{SIMULATED} {_kept(run.label)}" if run.label else SIMULATED
+    return _kept(run.label or label_in(run.subject) or "the candidate")
 
 
 def baseline_name(baseline: Run) -> str:
     """A stored run's label beside the candidate's."""
-    version = label_in(baseline.subject) or "baseline"
+    version = _kept(baseline.label or label_in(baseline.subject) or "baseline")
     return f"{SIMULATED} {version}" if baseline.simulated else version
 
 
@@ -37,21 +45,25 @@ def reference_label(comparison: Comparison, run: Run) -> str:
     A comparison with another kind of device or with the study's table was with the real thing.
     """
     real = comparison.provenance == "study" or "device_kind" in comparison.differing
-    return (
-        f"{SIMULATED} {comparison.reference}"
-        if run.simulated and not real
-        else comparison.reference
-    )
+    label = _kept(comparison.reference)
+    return f"{SIMULATED} {label}" if run.simulated and not real else label
 
 
 def reference_name(comparison: Comparison, run: Run) -> str:
-    """The reference's label, told apart from a candidate of the same version."""
-    same = run.version is not None and comparison.reference_version == run.version
+    """The reference's label, told apart from a candidate that would be called the same."""
     label = reference_label(comparison, run)
-    return f"{label} (reference)" if same else label
+    labelled = run.label is not None or run.against_label is not None
+    same = run.version is not None and comparison.reference_version == run.version
+    if label == candidate_name(run) or (same and not labelled):
+        return f"{label} (reference)"
+    return label
 
 
-def sglang(label: str, limit: int = 48) -> str:
+def _kept(name: str) -> str:
+    return one_line(name, _KEPT_CHARACTERS)
+
+
+def sglang(label: str, limit: int = NAME_CHARACTERS) -> str:
     """A label as a sentence's subject: versions get the product's name before them."""
     text = shorten(label, limit)
     if label == SIMULATED:
@@ -81,7 +93,8 @@ def pytest_command(run: Run, against: str | None = None) -> str:
     elif attached(run):
         words += ["--sglang-url", "URL", "--seed", str(run.seed)]
     else:
-        environment = "simulated" if run.simulated else label_in(run.subject) or "ENV"
+        version = label_in(run.subject)
+        environment = "simulated" if run.simulated else _kept(version) if version else "ENV"
         words += ["--sglang", environment, "--seed", str(run.seed)]
     if against is not None:
         words += ["--against", against]

@@ -351,6 +351,11 @@ def warning_words(warning: RunWarning | str) -> str:
                 "may have compiled what they found in a cache. It counts; measure once more to see "
                 "whether they are alike."
             )
+        case "commit-moved":
+            return (
+                f"The {warning.side}'s checkout moved while it was measured ({warning.text}): its "
+                "launches are not of one SGLang. Measure again, and leave the checkout alone."
+            )
         case "not-placed":
             return f"Threads were not placed as the profile asks: {warning.text}."
         case "host-of-another-identity":

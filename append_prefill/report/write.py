@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from append_prefill.records.run import Run
+from append_prefill.report.delivery.account import status_line
+from append_prefill.report.delivery.github import to_github_summary, to_pr_comment
+from append_prefill.report.delivery.slack import to_slack
+from append_prefill.report.delivery.teams import to_teams
 from append_prefill.report.exports import to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
@@ -18,6 +23,11 @@ FILES = {
     "bencher": "bencher.json",
     "pytest-benchmark": "pytest-benchmark.json",
     "csv": "samples.csv",
+    "status": "status.txt",
+    "github-summary": "github-summary.md",
+    "pr-comment": "pr-comment.md",
+    "slack": "slack.json",
+    "teams": "teams.json",
 }
 """Format -> the name of its file."""
 
@@ -42,22 +52,45 @@ def write_reports(
     written = {}
     for name in (known for known in FILES if known in formats):  # the summary names the page
         path = folder / FILES[name]
-        path.write_text(_rendered(name, run, folder, profile, baseline), encoding="utf-8")
+        page = folder / FILES["html"]
+        text = rendered(name, run, profile, baseline, page=page if page.is_file() else None)
+        path.write_text(text, encoding="utf-8")
         written[path.name] = path
     return written
 
 
-def _rendered(
-    name: str, run: Run, folder: Path, profile: Profile | None, baseline: Run | None
+def rendered(
+    name: str,
+    run: Run,
+    profile: Profile | None,
+    baseline: Run | None,
+    *,
+    page: Path | None = None,
 ) -> str:
+    """The text of one of `FILES`; `page` is the HTML report, where it is there to be named."""
     match name:
         case "html":
             return render_html(run, profile=profile, baseline=baseline)
         case "md":
-            page = folder / FILES["html"]
-            return render_markdown(run, report_path=str(page) if page.is_file() else None)
+            return render_markdown(run, report_path=None if page is None else str(page))
         case "csv":
             return to_csv(run)
+        case "bencher":
+            return _json(to_bencher(run))
+        case "pytest-benchmark":
+            return _json(to_pytest_benchmark(run))
+        case "slack":
+            return _json(to_slack(run, baseline))
+        case "teams":
+            return _json(to_teams(run, baseline))
         case _:
-            export = {"bencher": to_bencher, "pytest-benchmark": to_pytest_benchmark}[name]
-            return json.dumps(export(run), indent=1, allow_nan=False) + "\n"
+            say = {
+                "status": status_line,
+                "github-summary": to_github_summary,
+                "pr-comment": to_pr_comment,
+            }[name]
+            return say(run, baseline)
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"

@@ -222,7 +222,7 @@ def compare_sides(
         noise=noise_for(run, profile, references.chosen, references.noise),
         plane=profile.plane,
         kind="side-by-side",
-        reference_label=reference[0].version or "reference",
+        reference_label=run.against_label or reference[0].version or "reference",
         reference_version=reference[0].version,
         provenance="suite",
         alpha=alpha,
@@ -245,7 +245,7 @@ def compare_stored(
     `role` is how the reference was chosen; `alpha` its part of the run's false-alarm rate, by
     default the whole; `site` the noise of this identity, for a reference that stored none.
     """
-    label = baseline.version or "baseline"
+    label = baseline.label or baseline.version or "baseline"
     of_role = {
         "role": role,
         "only_candidate": planned_alone(run, baseline),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from append_prefill.analysis.summary import as_candidate, usable
 from append_prefill.probe.plan import plan_of
 from append_prefill.records.grounds import RunWarning
-from append_prefill.records.run import Run
+from append_prefill.records.identity import arguments
+from append_prefill.records.run import Run, Start
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
 from append_prefill.workload.profile import Profile
@@ -20,8 +23,9 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
     starts = [as_candidate(start) for start in usable(run.starts, "reference")]
     if not starts:
         return None
-    own = run.model_copy(
+    own = run.labelled(run.against_label).model_copy(
         update={
+            "identity": _identity(run, starts[0]),
             "subject": starts[0].subject,
             "starts": starts,
             "warnings": [
@@ -39,3 +43,19 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
         kv_bytes_per_token=run.kv_bytes_per_token,
         replicable=True,  # a running server has no reference beside it
     )
+
+
+def _identity(run: Run, reference: Start) -> dict[str, Any]:
+    """The identity of `run` with the reference's server arguments, where it had some of its own.
+
+    The identity has the profile's and the user's alone; what the engine adds is the same for both.
+    A simulated server's say what it is, and are in no identity.
+    """
+    pinned = run.identity.get("server_args")
+    if pinned is None or run.simulated:
+        return run.identity
+    candidate = next(start for start in run.starts if start.side == "candidate")
+    ours, theirs = arguments(candidate.server_args), arguments(reference.server_args)
+    shared = {k: value for k, value in pinned.items() if k in theirs or k not in ours}
+    own = {k: value for k, value in theirs.items() if ours.get(k) != value}
+    return run.identity | {"server_args": shared | own}

@@ -128,10 +128,15 @@ def _rolling(
         return None
     # Sessions of several versions scatter by what the versions differ: that is no noise.
     one_version = len({run.version for run in runs}) == 1
-    return runs[-1].model_copy(
-        update={
-            "starts": [start for night in nights for start in night],
-            "noise": noise_of(nights, profile.plane) if one_version else None,
-            "comparison": None,
-        }
+    # Every session's candidate may have been called the same.
+    return (
+        runs[-1]
+        .labelled()
+        .model_copy(
+            update={
+                "starts": [start for night in nights for start in night],
+                "noise": noise_of(nights, profile.plane) if one_version else None,
+                "comparison": None,
+            }
+        )
     )

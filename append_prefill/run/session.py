@@ -28,8 +28,9 @@ from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
+from append_prefill.records.contrast import COMMIT_KEY, told_once
 from append_prefill.records.definition import definition_of, protocol_of
-from append_prefill.records.grounds import RunWarning
+from append_prefill.records.grounds import RunWarning, Side
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run, Start
 from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
@@ -94,7 +95,7 @@ class Session:
 
     def record(self) -> Run:
         """What was measured so far by all workers, not judged."""
-        starts = read_starts(self.folder)
+        starts = told_once(read_starts(self.folder))
         candidate = usable(starts, "candidate")
         subject = candidate[0].subject if candidate else {"sglang": self.settings.candidate.version}
         return Run(
@@ -103,6 +104,7 @@ class Session:
                 "version": append_prefill.__version__,
                 "python": platform.python_version(),
                 "options": self.settings.options.command(),
+                **self.settings.options.labels(),
             },
             definition=definition_of(self.settings.profile),
             profile=self.settings.profile.name,
@@ -366,11 +368,28 @@ class Session:
             )
             for start in slow_to_start(starts)
         ]
+        warnings += commits_moved(starts)
         if self.settings.profile.placement.policy != "off":
             placements = [block.readings.get("placement") for s in starts for block in s.state]
             why = {placement for placement in placements if isinstance(placement, str)}
             warnings += [RunWarning(code="not-placed", text=text) for text in sorted(why)]
         return warnings
+
+
+def commits_moved(starts: Sequence[Start]) -> list[RunWarning]:
+    """A warning for each side whose launches were not all of one commit."""
+    sides: tuple[Side, ...] = ("candidate", "reference")
+    seen = {
+        side: dict.fromkeys(
+            s.subject.get(COMMIT_KEY) for s in starts if s.side == side and s.subject
+        )
+        for side in sides
+    }
+    return [
+        RunWarning(code="commit-moved", side=side, text=", ".join(map(str, commits)))
+        for side, commits in seen.items()
+        if len(commits) > 1
+    ]
 
 
 def identity_for(settings: Settings) -> dict[str, Any]:

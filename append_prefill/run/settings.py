@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments, without_secrets
+from append_prefill.run.labels import refuse_labels
 from append_prefill.workload.profile import Profile, load_profile
 
 
@@ -36,6 +37,9 @@ class Options:
     control: str | None = None
     sglang_url: str | None = None
     server_arg: Sequence[str] = ()
+    against_server_arg: Sequence[str] = ()
+    label: str | None = None
+    against_label: str | None = None
     profile: str | None = None
     model: str | None = None
     dummy_weights: bool = False
@@ -69,12 +73,27 @@ class Options:
         ):
             if value is not None:
                 words += [option, str(value)]
-        words += [f"--server-arg={arg}" for arg in without_secrets(self.server_arg)]
+        for option, arguments_given in self.reference_args().items():
+            words += [f"{option}={argument}" for argument in without_secrets(arguments_given)]
+        words += [f"--{key.replace('_', '-')}={label}" for key, label in self.labels().items()]
         if self.dummy_weights:
             words.append("--dummy-weights")
         if self.lock_clocks:
             words.append("--lock-clocks")
         return shlex.join(words)
+
+    def labels(self) -> dict[str, str]:
+        """What the user calls the sides, by the record's key, where that was said."""
+        given = {"label": self.label, "against_label": self.against_label}
+        return {key: label for key, label in given.items() if label is not None}
+
+    def candidate_args(self) -> dict[str, Sequence[str]]:
+        """The candidate's server arguments, by the option that brought them."""
+        return {"--server-arg": self.server_arg}
+
+    def reference_args(self) -> dict[str, Sequence[str]]:
+        """The same for the reference, whose own come last, so that they count."""
+        return self.candidate_args() | {"--against-server-arg": self.against_server_arg}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +183,14 @@ class Settings:
         if version == self.candidate.version:
             return None
         try:
-            return _engine("--baseline", version, self.options, self.profile, self.root)
+            return _engine(
+                "--baseline",
+                version,
+                self.options,
+                self.profile,
+                self.root,
+                server_args=self.options.candidate_args(),
+            )
         except UsageError:
             return None
 
@@ -172,12 +198,16 @@ class Settings:
         """Raise UsageError if the plan's longest request is beyond the model or the KV pool."""
         longest = max(plan.all_points, key=lambda p: p.total_tokens)
         need = longest.total_tokens + self.profile.plan.share_output_tokens
-        given = arguments([*self.profile.server.args, *self.options.server_arg])
-        for option, limit in (
-            ("--model", self.model.max_position_tokens),
-            ("--server-arg --context-length", given.get("context-length")),
-            ("--server-arg --max-total-tokens", given.get("max-total-tokens")),
-        ):
+        limits: list[tuple[str, Any]] = [("--model", self.model.max_position_tokens)]
+        before = list(self.profile.server.args)
+        for option, more in self.options.reference_args().items():
+            before += more
+            given = arguments(before)
+            limits += [
+                (f"{option} --{name}", given.get(name))
+                for name in ("context-length", "max-total-tokens")
+            ]
+        for option, limit in limits:
             if limit is not None and str(limit).isdigit() and need > int(limit):
                 raise UsageError(
                     option,
@@ -197,9 +227,17 @@ def resolve(options: Options, root: Path) -> Settings:
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
     candidate = (
-        resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE))
+        resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE), options.label)
         if options.sglang_url
-        else _engine("--sglang", options.sglang, options, profile, root)
+        else _engine(
+            "--sglang",
+            options.sglang,
+            options,
+            profile,
+            root,
+            server_args=options.candidate_args(),
+            label=options.label,
+        )
     )
     devices = _devices(candidate, profile, root)
     if not devices:
@@ -211,7 +249,15 @@ def resolve(options: Options, root: Path) -> Settings:
         )
     reference = None
     if options.against:
-        reference = _engine("--against", options.against, options, profile, root)
+        reference = _engine(
+            "--against",
+            options.against,
+            options,
+            profile,
+            root,
+            server_args=options.reference_args(),
+            label=options.against_label,
+        )
     elif options.control:
         reference = _control(options, profile, root)
     for engine in (candidate, reference):
@@ -226,7 +272,14 @@ def resolve(options: Options, root: Path) -> Settings:
 
 def _control(options: Options, profile: Profile, root: Path) -> Engine:
     """The control's engine. Raises UsageError where it could not be told again on another night."""
-    engine = _engine("--control", options.control, options, profile, root)
+    engine = _engine(
+        "--control",
+        options.control,
+        options,
+        profile,
+        root,
+        server_args=options.candidate_args(),
+    )
     remedy = None
     if engine.version is None:
         problem, remedy = "does not tell its version.", "Give a released version's environment."
@@ -239,16 +292,24 @@ def _control(options: Options, profile: Profile, root: Path) -> Engine:
 
 
 def _engine(
-    option: str, value: str | None, options: Options, profile: Profile, root: Path
+    option: str,
+    value: str | None,
+    options: Options,
+    profile: Profile,
+    root: Path,
+    *,
+    server_args: Mapping[str, Sequence[str]],
+    label: str | None = None,
 ) -> Engine:
     return resolve_engine(
         option,
         value,
         profile=profile,
-        server_args=options.server_arg,
+        server_args=server_args,
         model=options.model,
         dummy_weights=options.dummy_weights or None,
         root=root,
+        label=label,
     )
 
 
@@ -275,7 +336,7 @@ def _refuse_contradictions(options: Options) -> None:
             ("--sglang", options.sglang),
             ("--against", options.against),
             ("--control", options.control),
-            ("--server-arg", " ".join(options.server_arg)),
+            ("--server-arg", " ".join(without_secrets(options.server_arg))),
             ("--model", options.model),
             ("--dummy-weights", options.dummy_weights),
             ("--save-baseline", options.save_baseline),
@@ -296,6 +357,19 @@ def _refuse_contradictions(options: Options) -> None:
             "no control.",
             "Drop one of them.",
         )
+    if not options.against:
+        for name, given in (
+            ("--against-server-arg", " ".join(without_secrets(options.against_server_arg))),
+            ("--against-label", options.against_label),
+        ):
+            if given:
+                raise UsageError(
+                    name,
+                    given,
+                    "is about a reference that this run does not measure.",
+                    "Name one with --against, the candidate's own version if need be.",
+                )
+    refuse_labels(options.label, options.against_label)
     for name, count in (("--starts", options.starts), ("--samples", options.samples)):
         if count is not None and count < 1:
             raise UsageError(name, count, "is not a number of repeats.", "Give 1 or more.")

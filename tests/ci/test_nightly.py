@@ -10,12 +10,18 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "ci" / "nightly.sh"
 
-# Speaks for `python -m pip|tox|pytest`: logs its arguments, writes a report, ends as told.
+# Speaks for `python -m pip|tox|pytest|append_prefill.cli.main`: logs its arguments, writes a report
+# and what is made of it, ends as told.
 STAND_IN = """#!/usr/bin/env bash
 echo "$* index=${PIP_EXTRA_INDEX_URL:-}" >>"$LOG"
 case "$2" in
   pip) printf 'sglang (%s)\\nAvailable versions: 1, 2\\n' "$FAKE_NEWEST" ;;
   tox) exit "${FAKE_TOX:-0}" ;;
+  append_prefill.cli.main)
+    if [[ -n ${FAKE_UNREPORTABLE:-} ]]; then exit 4; fi
+    echo "# For GitHub" >"$4/github-summary.md"
+    echo "PASS: All 100 % well [launches 5]" >"$4/status.txt"
+    ;;
   pytest)
     if [[ -n ${FAKE_REPORT:-} ]]; then
       mkdir -p "$NIGHTLY_REPORT_DIR/run-2"
@@ -85,9 +91,26 @@ def test_the_newest_release_is_measured(night):
         "-m tox -e sglang-0.5.21 index=",  # what a suspicion is confirmed with
         f"-m pytest -m append_prefill --sglang 0.5.23 --baseline 0.5.21 "
         f"--report-dir={night.reports} --strict-verdicts --profile cpu-nano index=",
+        f"-m append_prefill.cli.main report {night.reports}/run-2 --format github-summary "
+        "--format status --format pr-comment --format slack --format teams index=",
     ]
     run = str((night.reports / "run-2").resolve())
-    assert night.told == {"outcome": "pass", "version": "0.5.23", "report": run}
+    assert night.told == {
+        "outcome": "pass",
+        "version": "0.5.23",
+        "report": run,
+        "status": "PASS: All 100 % well [launches 5]",
+    }
+    assert night.summary.read_text() == "# For GitHub\n"
+    # A percent sign begins an escape in what GitHub reads off the log.
+    assert "::SGLang 0.5.23: pass. PASS: All 100 %25 well [launches 5]" in done.stdout
+
+
+def test_a_report_that_no_message_can_be_made_of_changes_nothing(night):
+    done = night.run(FAKE_UNREPORTABLE="yes", FAKE_STATUS="1")
+    assert done.returncode == 1
+    assert "the messages could not be written" in done.stderr
+    assert (night.told["outcome"], night.told["status"]) == ("regression", "")
     assert night.summary.read_text() == "# All well\n"
 
 
@@ -167,7 +190,7 @@ def test_a_run_that_takes_too_long_is_interrupted(night):
     done = night.run(FAKE_SLOW="yes", NIGHTLY_LIMIT_MINUTES="0.005")
     assert done.returncode == 7
     assert "not done after 0.005 minutes" in done.stderr
-    assert night.log.read_text().endswith("interrupted\n")
+    assert night.log.read_text().splitlines()[-2] == "interrupted"  # the messages come last
 
 
 def default_sigint():
@@ -193,7 +216,7 @@ def test_a_cancelled_job_interrupts_the_suite_and_waits_for_it(night, sent):
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 7
     assert "cancelled" in errors
-    assert night.log.read_text().endswith("interrupted\n")
+    assert night.log.read_text().splitlines()[-2] == "interrupted"  # the messages come last
 
 
 def test_outside_github_nothing_of_githubs_is_written(night):

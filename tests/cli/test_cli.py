@@ -19,6 +19,7 @@ from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
 from append_prefill.report.html import render_html
+from append_prefill.report.write import FILES
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
@@ -180,6 +181,30 @@ def test_report_in_another_tools_format_writes_that_alone(tmp_path: Path, capsys
         main(["report", path, "--format", "pdf"])
     assert caught.value.code == 4
     assert "pytest-benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["status", "github-summary", "pr-comment", "slack", "teams"])
+def test_a_message_is_written_beside_the_run_or_printed(
+    name: str, tmp_path: Path, capsys: Captured
+) -> None:
+    path = stored(tmp_path, "a", builders.run())
+    status, data = call_json(capsys, "report", path, "--format", name)
+    assert status == 0
+    ((file, written),) = data[path].items()
+    assert file == FILES[name]
+    assert main(["report", path, "--format", name, "--out", "-"]) == 0
+    assert capsys.readouterr().out == Path(written).read_text(encoding="utf-8")
+    if name in ("slack", "teams"):
+        assert json.loads(Path(written).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--format", "slack", "--format", "teams"], ["--format", "slack", "--json"]],
+)
+def test_only_one_document_is_printed(options: list[str], tmp_path: Path, capsys: Captured) -> None:
+    path = stored(tmp_path, "a", builders.run())
+    assert "--out -: prints one document" in refused(capsys, "report", path, "--out", "-", *options)
 
 
 def test_report_draws_the_stored_run_it_was_compared_with(tmp_path: Path, capsys: Captured) -> None:

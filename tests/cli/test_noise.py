@@ -127,6 +127,18 @@ def test_another_version_and_the_study_are_no_nights_either(
         assert what in error
 
 
+def test_sides_of_other_arguments_are_no_noise(
+    root: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    run = night()
+    for start in run.starts:
+        if start.side == "reference":
+            start.server_args = ["--chunked-prefill-size", "4096"]
+    path = stored(tmp_path, "other-arguments", run)
+    text = refused(capsys, "noise", "--runs", path, "--baselines", str(root))
+    assert "server_args.chunked-prefill-size 8192 and 4096" in text
+
+
 def test_the_free_memory_of_two_servers_may_differ(
     root: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from append_prefill.engines.attach import AttachedEngine
-from append_prefill.engines.describe import describe_server, parse_server_info
+from append_prefill.engines.describe import describe_server, parse_server_info, resolved_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.planted.faults import Faults
 from tests.planted.client import quick_server
@@ -104,3 +104,48 @@ def test_a_version_that_is_none_is_one_line(version):
 def test_a_version_that_is_no_text_is_none(version):
     with pytest.raises(InfrastructureError, match="says a version that is none"):
         parse_server_info(COMMON | {"version": version}, {})
+
+
+def test_what_a_server_resolved_is_flat_small_and_without_secrets_and_places():
+    said = parse_server_info(
+        COMMON
+        | {
+            "version": "0.5.23",
+            "schedule_policy": "lpm",
+            "enable_x": None,
+            "cuda_graph_config": {"prefill": {"backend": "breakable"}, "bs": [1, 2]},
+            "lone": "\ud800",
+            "share": float("nan"),
+            "long": ["a" * 400],
+            "port": 1,
+            "host": "0.0.0.0",
+            "model_path": "/m",
+            "random_seed": 7,
+            "startup_time": {"load_weight": 0.31},
+            "hf_token": "hunter2",
+            "api_key": "hunter2",
+            "extra": {"password": "hunter2", "url": "http://u:hunter2@h/"},
+            "internal_states": [{"a": 1}],
+        },
+        {},
+    )
+    told = resolved_in(said.raw)
+    long = told.pop("long")
+    assert told == {
+        "schedule_policy": "lpm",
+        "enable_x": None,
+        "cuda_graph_config.prefill.backend": "breakable",
+        "cuda_graph_config.bs": "[1, 2]",
+        "lone": "?",
+        "share": "NaN",
+        "extra.url": "http://***@h/",
+    }
+    assert len(long) < 200
+    other = resolved_in({"long": ["a" * 399 + "b"]})["long"]
+    assert other != long  # what is cut off is told apart all the same
+
+
+def test_a_server_that_says_too_much_does_not_fill_the_record():
+    told = resolved_in({f"key_{n}": "x" * 10_000 for n in range(5000)} | {"k" * 10**6: 1})
+    assert len(told) == 2000
+    assert len(str(told)) < 500_000

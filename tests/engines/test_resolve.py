@@ -24,7 +24,7 @@ def _no_ambient_sglang(monkeypatch, tmp_path):
 @pytest.fixture
 def resolve(profile, tmp_path):
     def call(value, option="--sglang", **more):
-        arguments = {"server_args": [], "model": None, "dummy_weights": None} | more
+        arguments = {"server_args": {}, "model": None, "dummy_weights": None} | more
         return resolve_engine(option, value, profile=profile, root=tmp_path, **arguments)
 
     return call
@@ -138,7 +138,7 @@ def test_half_of_a_pair_is_asked_as_such(resolve, environment, monkeypatch, serv
     told = {}
     monkeypatch.setattr(local, "launch_server", lambda argv, env, **more: told.update(more))
     cpu = Device("cpu", "cpu", "test", 2**30)
-    resolve("0.5.15", server_args=server_args).start(cpu, Path("log"))
+    resolve("0.5.15", server_args={"--server-arg": server_args}).start(cpu, Path("log"))
     assert told["probe_fields"] == fields
 
 
@@ -157,13 +157,13 @@ def test_a_simulated_servers_options_are_handed_on(resolve, name):
     with pytest.raises(UsageError, match="'floor' is not key=value"):
         resolve(f"{name}:floor")
     with pytest.raises(UsageError, match="simulated:key=value"):
-        resolve(name, server_args=["--page-size", "16"]).check()
+        resolve(name, server_args={"--server-arg": ["--page-size", "16"]}).check()
 
 
 def test_arguments_the_suite_sets_itself_are_refused(resolve, environment):
     environment("0.5.23")
     with pytest.raises(UsageError, match="--port"):
-        resolve("0.5.23", server_args=["--port=80"]).check()
+        resolve("0.5.23", server_args={"--server-arg": ["--port=80"]}).check()
 
 
 def test_a_python_too_old_for_its_sglang_is_refused(resolve, environment):

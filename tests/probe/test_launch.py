@@ -19,6 +19,7 @@ from append_prefill.records.store import read_starts
 from append_prefill.workload.profile import load_profile
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
+BUILD = {"commit": "a" * 40, "environment": {"SGLANG_X": "1"}}
 NOWHERE = Topology(())
 TIMES = {"idle_ms": 3.0, "output_tokens": 2, "share_output_tokens": 32, "warmup_rounds_max": 1}
 
@@ -39,7 +40,7 @@ class FakeServer:
             attention_backend=None,
             prefill_graph=None,
             radix_cache=True,
-            raw={},
+            raw={"schedule_policy": "lpm", "page_size": 16, "port": 1},
         )
 
     def check_alive(self):
@@ -93,7 +94,7 @@ def live(tmp_path, monkeypatch):
     profile = PROFILE.model_copy(update={"plan": PROFILE.plan.model_copy(update=TIMES)})
     plan = make_plan(profile, seed=1, sides=("candidate",), samples=4)
     server, gauge = FakeServer(), Gauge(told)
-    engine = SimpleNamespace(label="fake", start=lambda device, log: server)
+    engine = SimpleNamespace(label="fake", build=lambda: BUILD, start=lambda device, log: server)
     device, guard = Device("cpu", "cpu", "x", 1), Guard([gauge])
     bench = launch.Bench(profile, plan, device, guard, tmp_path, 32000, lambda _: None, NOWHERE)
     made = launch.Launch(bench, "candidate", engine, 0)
@@ -126,6 +127,15 @@ def test_a_block_is_a_flush_a_discarded_request_and_each_point_after_a_pause(liv
     order = live.plan.order(0, 1)
     samples = [step for point in order for step in ("sleep 0.003", (point, 2))]
     assert second == ["flush", (order[-1], 2), "watch", *samples, "watched"]
+
+
+def test_a_launch_knows_what_it_is_of(live):
+    """Asked when it is launched, since a checkout can move from one launch to the next."""
+    blocks(live, 1)
+    start = live.launch.start
+    assert {key: start.subject[key] for key in BUILD} == BUILD
+    assert start.subject["sglang"] == "0.5.23"
+    assert start.resolved == {"schedule_policy": "lpm"}
 
 
 def test_the_discarded_request_is_in_no_series(live):

@@ -72,3 +72,25 @@ def test_flatten_and_scalar() -> None:
     assert [fmt.scalar(v) for v in (None, True, [], 700.0, [1, "x"])] == [
         "–", "yes", "none", "700", "1 x",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0.5.23", "0.5.23"),
+        ("two\nlines\tand  more ", "two lines and more"),
+        ("\x1b[31mred\x1b[0m", "\ufffd[31mred\ufffd[0m"),
+        ("a\u202eb\ud800", "a\ufffdb\ufffd"),
+        ("5\u00a0% of 10\u202f000", "5\u00a0% of 10\u202f000"),
+        ("größer", "größer"),
+    ],
+)
+def test_one_line_holds_nothing_that_a_terminal_obeys(text: str, shown: str) -> None:
+    assert fmt.one_line(text, 40) == shown
+
+
+@pytest.mark.parametrize("text", ["x" * 10**6, "a\n" * 10**6, "\x1b" * 10**6, "ab"])
+def test_one_line_has_a_limit(text: str) -> None:
+    shown = fmt.one_line(text, 20)
+    assert len(shown) <= 20
+    assert shown.isprintable()

@@ -59,6 +59,53 @@ def test_its_reference_is_simulated_unless_it_is_the_studys_or_another_devices()
     assert reference_name(same, run) == f"simulated server {label} (reference)"
 
 
+def labelled(run: Run, **labels: str) -> Run:
+    comparison = compared(run)
+    if "against_label" in labels:
+        comparison = comparison.model_copy(update={"reference": labels["against_label"]})
+    return run.model_copy(update={"suite": run.suite | labels, "comparison": comparison})
+
+
+def test_a_side_is_called_as_the_user_does() -> None:
+    run = labelled(samples.regression(), label="main", against_label="before")
+    assert candidate_name(run) == "main"
+    assert reference_name(compared(run), run) == "before"
+    assert baseline_name(run) == "main"
+    # A version among labels is still the product's.
+    assert sglang("0.5.23-patched") == "SGLang 0.5.23-patched"
+    of_simulated = simulated(run)
+    assert candidate_name(of_simulated) == "simulated server main"
+    assert reference_name(compared(of_simulated), of_simulated) == "simulated server before"
+
+
+def test_sides_of_one_version_are_told_apart_by_their_labels() -> None:
+    run = samples.regression()
+    same = compared(run).model_copy(update={"reference_version": run.version})
+    run = run.model_copy(update={"comparison": same})
+    assert reference_name(same, run).endswith(" (reference)")
+    one = labelled(run, label="with chunks of 4096")
+    assert not reference_name(compared(one), one).endswith(" (reference)")
+    # What a label is not, a record can hold all the same.
+    both = labelled(run, label="main", against_label="main")
+    assert reference_name(compared(both), both) == "main (reference)"
+
+
+def test_names_of_a_record_are_one_line_whatever_they_hold(tmp_path: Path) -> None:
+    evil = "\x1b[2J\nnext " * 100_000
+    run = labelled(samples.regression(), label=evil, against_label=f"{evil}!")
+    for name in (candidate_name(run), reference_name(compared(run), run), baseline_name(run)):
+        assert len(name) <= 1100
+        assert name.isprintable()
+    for text in (
+        headline_of(run).sentence,
+        render_html(run),
+        render_markdown(run),
+        "\n".join(summary_lines(run, tmp_path, None)),
+    ):
+        assert "\x1b" not in text
+        assert len(text) < 1_000_000
+
+
 def test_report_summary_and_terminal_do_not_call_it_sglang(tmp_path: Path) -> None:
     run = simulated(samples.regression())
     claim = f"SGLang {run.version}"

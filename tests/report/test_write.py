@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 
-from append_prefill.report.write import FILES, write_reports
+from append_prefill.report.headline import headline_of
+from append_prefill.report.write import FILES, rendered, write_reports
 from tests.report import parts, samples
 
 
@@ -29,8 +32,19 @@ def test_every_format_has_its_file(tmp_path: Path) -> None:
     assert sorted(written) == sorted(FILES.values())
     assert str(written["report.html"]) in written["summary.md"].read_text(encoding="utf-8")
     assert written["samples.csv"].read_text(encoding="utf-8").startswith("side,launch,")
-    for name in ("bencher.json", "pytest-benchmark.json"):
+    for name in ("bencher.json", "pytest-benchmark.json", "slack.json", "teams.json"):
         assert json.loads(written[name].read_text(encoding="utf-8"))
+
+
+def test_every_message_says_the_headlines_sentence() -> None:
+    run = samples.regression()
+    sentence = headline_of(run).sentence
+    for name in ("html", "md", "status", "github-summary", "pr-comment", "slack", "teams"):
+        text = html.unescape(rendered(name, run, None, None))
+        if name in ("slack", "teams"):
+            text = json.dumps(json.loads(text), ensure_ascii=False)
+        plain = re.sub(r"<[^>]*>|\*\*|\\(?=[^\w])", "", text)
+        assert " ".join(sentence.split()) in " ".join(plain.split()), name
 
 
 def test_the_summary_alone_names_no_page_that_is_not_there(tmp_path: Path) -> None:

@@ -253,6 +253,22 @@ def test_the_reference_is_judged_as_if_measured_alone():
     assert own.warnings == [RunWarning(code="measured-as-reference", version="0.5.23")]
 
 
+def test_the_reference_has_the_identity_of_its_own_arguments():
+    run = both_sides()
+    run = run.model_copy(
+        update={
+            "identity": run.identity | {"server_args": {"a": "1", "b": "1", "kept": "1"}},
+            "suite": run.suite | {"label": "after", "against_label": "before"},
+        }
+    )
+    for start in run.starts:
+        own = ["--b=1"] if start.side == "candidate" else ["--c"]
+        start.server_args = ["--added-by-the-engine", "--a=1", *own]
+    own = reference_record(run, PROFILE)
+    assert own.identity == run.identity | {"server_args": {"a": "1", "c": True, "kept": "1"}}
+    assert (own.label, own.against_label) == ("before", None)
+
+
 def test_the_reference_answers_for_the_points_that_were_planned():
     run = both_sides()
     run.plan.points = [(p.context_tokens, p.append_tokens) for p in POINTS if p.append_tokens < 513]

@@ -1,0 +1,45 @@
+"""Records that a message must not break on, beside the report's samples."""
+
+from __future__ import annotations
+
+from append_prefill.records.run import Run
+from tests.report import samples
+
+HOSTILE = "\x1b[31m<script>alert(1)</script> @team #1 `tick` *star* [a](http://b) <!-- x -->\nnext"
+MEGABYTE = f"{HOSTILE} " * (1_000_000 // len(HOSTILE))
+
+
+def relabelled(run: Run, label: str, against: str) -> Run:
+    assert run.comparison is not None
+    return run.model_copy(
+        update={
+            "suite": run.suite | {"label": label, "against_label": against},
+            "comparison": run.comparison.model_copy(update={"reference": against}),
+        }
+    )
+
+
+def hostile(text: str) -> Run:
+    """Names, arguments, variables, warnings and claims that all hold `text`."""
+    run = relabelled(samples.regression(), text, f"{text}!")
+    for start in run.starts:
+        if start.side == "candidate":
+            start.subject |= {"commit": text, "environment": {text: text, "SGLANG_X": text}}
+            start.server_args = [f"--{text}", text]
+    found = run.findings[0].model_copy(update={"claim": text, "reason": text})
+    return run.model_copy(update={"warnings": [text] * 20, "findings": [found, *run.findings[1:]]})
+
+
+def of_too_many_points() -> Run:
+    """Enough findings and warnings to fill a comment."""
+    run = samples.many_points()
+    finding = run.findings[0]
+    many = [finding.model_copy(update={"id": f"mine_{n}"}) for n in range(3000)]
+    return run.model_copy(update={"findings": [*run.findings, *many]})
+
+
+RUNS = {name: make()[0] for name, make in samples.SAMPLES.items()} | {
+    "hostile": hostile(HOSTILE),
+    "megabyte": hostile(MEGABYTE),
+    "full": of_too_many_points(),
+}
