@@ -69,6 +69,11 @@ def change(value: float | None) -> str:
     return f"{_change_digits(value)}{_NBSP}%"
 
 
+def plain_change(value: float | None) -> str:
+    """As `change`, with a plain space: it stands in sentences, terminals too."""
+    return change(value).replace(_NBSP, " ")
+
+
 def _change_digits(value: float) -> str:
     percent = (value - 1) * 100
     decimals = 1 if abs(percent) < 99.95 else 0
@@ -83,6 +88,47 @@ def change_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return MISSING
     return f"{_change_digits(low)} to {_change_digits(high)}{_NBSP}%"
+
+
+def _brief_decimals(*ratios: float) -> int:
+    return 0 if max(abs(ratio - 1) for ratio in ratios) >= 0.0995 else 1
+
+
+def _signed(percent: float, decimals: int) -> str:
+    text = f"{percent:+.{decimals}f}"
+    return (text if float(text) else f"{0:.{decimals}f}").replace("-", _MINUS)
+
+
+def brief(ratio: float) -> str:
+    """A ratio as a change to be repeated: 1.203 → "+20 %", 1.042 → "+4.2 %"."""
+    return f"{_signed((ratio - 1) * 100, _brief_decimals(ratio))}{_NBSP}%"
+
+
+def brief_size(ratio: float) -> str:
+    """As `brief`, without its sign, for a sentence that says which way."""
+    return brief(ratio).lstrip(f"+{_MINUS}")
+
+
+def brief_interval(low: float, high: float, ratio: float | None = None) -> str:
+    """Two ratios as an interval of changes beside `ratio`, whose digits it keeps.
+
+    (1.17, 1.23) → "17 to 23"; (0.989, 1.007) → "−1.1 to +0.7": signs where they differ. Under a
+    sentence that says "faster" the smaller saving comes first: (0.73, 0.79) → "21 to 27".
+    """
+    decimals = _brief_decimals(*((low, high) if ratio is None else (ratio,)))
+    ends = [(end - 1) * 100 for end in (low, high)]
+    if ends[0] > 0 or ends[1] < 0:
+        ends = sorted(abs(end) for end in ends)
+        return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}"
+    return f"{_signed(ends[0], decimals)} to {_signed(ends[1], decimals)}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign: 2.23 → "+2.2", −0.0451 → "−0.045"."""
+    if value is None:
+        return MISSING
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and text != "0" else text
 
 
 def share(value: float | None) -> str:
@@ -180,7 +226,7 @@ FORMATTERS: dict[str, Formatter] = {
     "ratio": ratio,
     "change": change,
     "share": share,
+    "signed": signed,
     "seconds": seconds,
     "moment": moment,
-    "scalar": scalar,
 }

@@ -1,0 +1,95 @@
+"""Where on the (L, m) plane something moved, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from append_prefill.records.grounds import Region
+from append_prefill.records.run import Change, ChangeIn, Comparison
+from append_prefill.report import format as fmt
+from append_prefill.workload.points import Point
+
+NAMED_POINTS = 3
+"""As many points are named one by one: a sentence that lists more is not read."""
+
+
+def part_words(part: ChangeIn, change: Change) -> str:
+    """The part as a place: "everywhere", "at m ≤ 512", "at L512-m32", "at 7 of 25 points"."""
+    if part.region == "level":
+        return "everywhere"
+    spans = [
+        _span("m", part.append_tokens, [at.append_tokens for at in change.points]),
+        _span("L", part.context_tokens, [at.context_tokens for at in change.points]),
+    ]
+    if any(spans):
+        return "at " + ", ".join(span for span in spans if span)
+    if len(part.points) <= NAMED_POINTS:
+        return "at " + fmt.listed([Point(*pair).label for pair in part.points])
+    return f"at {len(part.points)} of {fmt.plural(len(change.points), 'point')}"
+
+
+def _span(letter: str, span: tuple[int, int] | None, measured: Sequence[int]) -> str:
+    """A range as the side of it that is open: "m ≤ 512", "L ≥ 1024"; "m = 8", "m from 8 to 64"."""
+    if span is None:
+        return ""
+    least, most = span
+    if least == most:
+        return f"{letter} = {fmt.count(least)}"
+    if least <= min(measured):
+        return f"{letter} ≤ {fmt.count(most)}"
+    if most >= max(measured):
+        return f"{letter} ≥ {fmt.count(least)}"
+    return f"{letter} from {fmt.count(least)} to {fmt.count(most)}"
+
+
+def where_words(comparison: Comparison) -> str:
+    """Which part of the (L, m) plane moved; "nowhere" or "cannot tell" where none is named."""
+    if comparison.change is not None:
+        return " and ".join(
+            f"{part_words(part, comparison.change)} ({fmt.plain_change(part.ratio)})"
+            for part in comparison.change.parts
+        )
+    if isinstance(comparison.where, str):
+        return comparison.where
+    if comparison.verdict not in ("regression", "improvement"):
+        return "nowhere" if comparison.verdict == "pass" else "cannot tell"
+    whole = region_words(comparison.where)
+    if not comparison.slower_points:
+        return whole
+    ratios = {p.point: p.ratio for p in comparison.points}
+    places = [Point(*pair) for pair in comparison.slower_points]
+    slower = ", ".join(f"{p.label} ({fmt.plain_change(ratios.get(p))})" for p in places)
+    return f"slower at {slower}; as a whole: {whole}"
+
+
+def region_words(regions: Sequence[Region]) -> str:
+    """`everywhere (+3.1 %)`, `grows with m: +8.0 % at m = 1024`, `only at L512-m128 (+5.0 %)`."""
+    if not regions:
+        return "nowhere"
+    rank = {"everywhere": 0, "floor": 1, "append": 2, "context": 3, "point": 4}
+    ordered = sorted(regions, key=lambda region: rank[region.kind])
+    base = next((region.own for region in ordered if region.kind == "everywhere"), None)
+    words = [_region(region, base, len(ordered) == 1) for region in ordered]
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
+
+
+def _region(region: Region, base: float | None, alone: bool) -> str:
+    """One region in words; `base` is the share of the region "everywhere", if that is named."""
+    size = fmt.plain_change(1 + region.size)
+    if region.kind == "everywhere":
+        return f"everywhere ({size})"
+    if region.kind == "point":
+        label = f"L{region.context_tokens}-m{region.append_tokens}"
+        return f"{'only ' if alone else ''}at {label} ({size})"
+    more = "" if base is None else "more " if (region.own > 0) == (base > 0) else "less "
+    if region.kind == "floor":
+        return f"{more}at the floor ({size} at m <= {region.append_tokens})"
+    if region.kind == "append":
+        at = f"{size} at m = {region.append_tokens}"
+        if base is not None:
+            return f"{more}at large m ({at})"
+        return f"{'grows' if region.own > 0 else 'shrinks'} with m: {at}"
+    at = f"{size} at L = {region.context_tokens}"
+    if base is not None:
+        return f"{more}at long contexts ({at})"
+    return f"long contexts (L >= {region.from_tokens}): {at}"
