@@ -185,7 +185,7 @@ def _chart(
     x = _x_scale(values, axis)
     y, y_ticks = _y_scale(values)
     panel = panel_of(run.comparison, [(_along(axis, p), p) for p in points], x, must_catch)
-    lines = [_line(run, role, side_name, side, x, y) for role, side_name, side in sides]
+    lines = [_line(run, role, side_name, side, x=x, y=y) for role, side_name, side in sides]
     ticks = [Tick(x(v), _tick_text(v, axis)) for v in sorted({v.at for v in values})]
     bottom = PANEL_BOTTOM if panel else BOTTOM
     return Chart(
@@ -205,7 +205,7 @@ def _chart(
 
 
 def _line(
-    run: Run, role: Role, name: str, values: Sequence[_Value], x: Scale, y: Scale
+    run: Run, role: Role, name: str, values: Sequence[_Value], *, x: Scale, y: Scale
 ) -> Line:
     spreads = {} if role == "baseline" else spreads_of(run, role)
     aside = ASIDE if role == "reference" else -ASIDE

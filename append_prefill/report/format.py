@@ -90,8 +90,8 @@ def change_interval(low: float | None, high: float | None) -> str:
     return f"{_change_digits(low)} to {_change_digits(high)}{_NBSP}%"
 
 
-def _brief_decimals(*ratios: float) -> int:
-    return 0 if max(abs(ratio - 1) for ratio in ratios) >= 0.0995 else 1
+def _brief_decimals(ratio: float) -> int:
+    return 0 if abs(ratio - 1) >= 0.0995 else 1
 
 
 def _signed(percent: float, decimals: int) -> str:
@@ -109,18 +109,24 @@ def brief_size(ratio: float) -> str:
     return brief(ratio).lstrip(f"+{_MINUS}")
 
 
-def brief_interval(low: float, high: float, ratio: float | None = None) -> str:
+def brief_interval(low: float, high: float, ratio: float) -> str:
     """Two ratios as an interval of changes beside `ratio`, whose digits it keeps.
 
-    (1.17, 1.23) → "17 to 23"; (0.989, 1.007) → "−1.1 to +0.7": signs where they differ. Under a
-    sentence that says "faster" the smaller saving comes first: (0.73, 0.79) → "21 to 27".
+    (1.17, 1.23) → "17 to 23", (0.73, 0.79) → "−27 to −21", (0.989, 1.007) → "−1.1 to +0.7".
     """
-    decimals = _brief_decimals(*((low, high) if ratio is None else (ratio,)))
-    ends = [(end - 1) * 100 for end in (low, high)]
-    if ends[0] > 0 or ends[1] < 0:
-        ends = sorted(abs(end) for end in ends)
-        return f"{ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}"
-    return f"{_signed(ends[0], decimals)} to {_signed(ends[1], decimals)}"
+    if low > 1:
+        return size_interval(low, high, ratio)
+    decimals = _brief_decimals(ratio)
+    return " to ".join(_signed((end - 1) * 100, decimals) for end in (low, high))
+
+
+def size_interval(low: float, high: float, ratio: float) -> str:
+    """As `brief_interval`, under words that say which way: (0.73, 0.79) → "21 to 27"."""
+    if low <= 1 <= high:
+        return brief_interval(low, high, ratio)
+    decimals = _brief_decimals(ratio)
+    near, far = sorted(abs(end - 1) * 100 for end in (low, high))
+    return f"{near:.{decimals}f} to {far:.{decimals}f}"
 
 
 def signed(value: float | None, digits: int = 2) -> str:

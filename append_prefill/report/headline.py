@@ -148,7 +148,7 @@ def _facts(run: Run) -> list[Fact]:
     elif comparison.verdict == "not-comparable":
         facts.append(Fact("Why not", comparison_reason(comparison)))
     else:
-        facts.append(_certainty_fact(run, comparison))
+        facts.append(_certainty_fact(comparison))
     facts.append(_findings_fact(run))
     return facts
 
@@ -165,13 +165,11 @@ def _certainty(run: Run) -> str:
     return "; ".join(words)
 
 
-def _certainty_fact(run: Run, comparison: Comparison) -> Fact:
-    if comparison.verdict in ("regression", "improvement"):
-        text = "confirmed" if comparison.confirmed else "suspected only"
-    else:
-        text = {"pass": "no slow-down hides"}.get(comparison.verdict, "not decided")
-    told = f"changes from {fmt.share(comparison.mde)} can be told; " if comparison.mde else ""
-    return Fact("How sure", text, f"{told}{fmt.plural(len(comparison.points), 'point')} compared")
+def _certainty_fact(comparison: Comparison) -> Fact:
+    points = f"over {fmt.plural(len(comparison.points), 'point')}"
+    if comparison.mde is None:
+        return Fact("Can tell", "no change for certain", points)
+    return Fact("Can tell", f"changes from {fmt.share(comparison.mde)}", points)
 
 
 def _findings_fact(run: Run) -> Fact:

@@ -19,8 +19,12 @@ from append_prefill.report.names import candidate_name, pytest_command, referenc
 from append_prefill.report.places import where_words
 from append_prefill.report.routing import PEERS, computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
+from append_prefill.report.spreads import P99_SAMPLES
 from append_prefill.report.words import WORDS, change_note, label_of, word_of
 from append_prefill.workload.profile import Profile
+
+SHOWN_DIFFERENCES = 5
+"""More would push the verdict's own words off the first screen; the others are linked."""
 
 TRANSFER = "kv_transfer_time"
 _MISSING = Markup('<span class="missing">–</span>')
@@ -46,6 +50,8 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         panel_size=panel,
         planes=[drawn for drawn in planes if drawn is not None],
         differences=differences_of(run, baseline),
+        shown_differences=SHOWN_DIFFERENCES,
+        p99_samples=P99_SAMPLES,
         points=points,
         csv=csv,
         forest=forest,

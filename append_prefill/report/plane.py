@@ -20,8 +20,11 @@ FULL_CHANGE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A drawing's size in px. `char` and `line` are a label's: the widest of the fonts a browser
-    may choose (DejaVu Sans bold), so that no label touches another."""
+    """A drawing's size in px.
+
+    `char` and `line` are a label's, in the widest of the fonts a browser may choose (DejaVu Sans
+    bold), so that no label touches another.
+    """
 
     name: str
     width: float
@@ -37,7 +40,7 @@ class Frame:
 
 
 WIDE = Frame("wide", 680, 452, 56, 668, 10, 406, radius=6.5, halo=13, char=8.9, line=16)
-NARROW = Frame("narrow", 370, 400, 40, 362, 8, 356, radius=5, halo=10, char=8.2, line=14)
+NARROW = Frame("narrow", 370, 400, 50, 364, 8, 356, radius=5, halo=10, char=8.2, line=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """The plane, ready to be drawn. `compares` is False where cells show ms, not change."""
+    """The plane, ready to be drawn. `compares` is False where cells show ms, not change.
+
+    `legend`: each shape that is drawn, with the words it stands for.
+    """
 
     frame: Frame
     cells: list[Cell]
@@ -73,7 +79,7 @@ class Plane:
     y_ticks: list[Tick]
     compares: bool
     fitted: bool
-    legend: list[Word]
+    legend: list[tuple[str, str]]
     description: str
     unlabelled: int
 
@@ -100,6 +106,11 @@ def plane_of(run: Run, frame: Frame = WIDE) -> Plane | None:
     y = _scale([e.point.append_tokens for e in entries], frame.bottom, frame.top)
     cells = _cells(entries, x, y, frame)
     shown = {e.word.word for e in entries if e.word is not None}
+    legend: dict[str, str] = {}
+    for word in WORDS.values():
+        if word.word in shown:
+            before = legend.get(word.shape)
+            legend[word.shape] = f"{before} / {word.word}" if before else word.word
     return Plane(
         frame=frame,
         cells=cells,
@@ -107,7 +118,7 @@ def plane_of(run: Run, frame: Frame = WIDE) -> Plane | None:
         y_ticks=_ticks(y, 22),
         compares=compares,
         fitted=any(e.fitted is not None for e in entries),
-        legend=[word for word in WORDS.values() if word.word in shown],
+        legend=list(legend.items()),
         description="; ".join(e.tip for e in entries),
         unlabelled=sum(c.label_x is None for c in cells),
     )

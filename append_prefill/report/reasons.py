@@ -168,10 +168,10 @@ def _undecided(comparison: Comparison) -> str:
     needed = comparison.starts_needed
     effort = "more launches than a run holds" if needed is None else f"{needed} launches per side"
     mde = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
+    shown = fmt.plain_change(level.ratio if level else None)
     return (
-        f"Neither a regression nor a slow-down below {catch} is shown (level "
-        f"{fmt.plain_change(level.ratio if level else None)}); detectable is {mde}, and {catch} would "
-        f"take {effort}."
+        f"Neither a regression nor a slow-down below {catch} is shown (level {shown}); detectable "
+        f"is {mde}, and {catch} would take {effort}."
     )
 
 

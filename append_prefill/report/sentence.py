@@ -91,7 +91,7 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
     part = change.parts[0]
     leading = _leading(part, change)
     place = part_words(part, change)
-    percent = f"{fmt.brief(part.ratio)}, {_ends(part)}"
+    percent = f"{fmt.brief(part.ratio)}, {fmt.brief_interval(part.low, part.high, part.ratio)}"
     how = _how(run, comparison, other)
     if leading is not None and leading.kind in ADDITIVE:
         verb, to = ("adds", "to") if part.delta_ms > 0 else ("saves", "on")
@@ -105,7 +105,8 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
         size = f"{fmt.number(abs(leading.value), 2)} µs {more}"
         text = f"{name} costs {_strong(size)} per {PER_TOKEN[leading.kind]} token"
         where = "on average over all points" if place == "everywhere" else place
-        text += f": {fmt.brief(part.ratio)} {where}" + _bracket(_ends(part), how)
+        text += f": {fmt.brief(part.ratio)} {where}"
+        text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
     else:
         text = f"{name} is {_strong(_way(part))} than {other} {place}"
         text += _bracket(_ends(part), _average(part), _how(run, comparison))
@@ -140,7 +141,8 @@ def _way(part: ChangeIn) -> str:
 
 
 def _ends(part: ChangeIn) -> str:
-    return fmt.brief_interval(part.low, part.high, part.ratio)
+    """The part's interval, under words that say which way."""
+    return fmt.size_interval(part.low, part.high, part.ratio)
 
 
 def _ms(delta: float) -> str:
@@ -171,17 +173,18 @@ def _misfit(change: Change) -> str:
 
 def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:
     """Of records without a fitted change: the level, and the parts that were named then."""
-    level, where = comparison.level, where_words(comparison)
+    level, where = comparison.level, where_words(comparison).partition("; as a whole")[0]
     how = _how(run, comparison)
     slower = comparison.verdict == "regression"
     if level is None or level.ratio is None or level.low is None or level.high is None:
         return f"{name} is {'slower' if slower else 'faster'} than {other}: {where}."
-    span = fmt.brief_interval(level.low, level.high, level.ratio)
     if (level.ratio > 1) != slower:
+        span = fmt.brief_interval(level.low, level.high, level.ratio)
         return (
             f"{name} is {'slower' if slower else 'faster'} than {other} in a part, though the "
             f"level is {_strong(fmt.brief(level.ratio))}{_bracket(span, how)}: {where}."
         )
+    span = fmt.size_interval(level.low, level.high, level.ratio)
     way = f"{fmt.brief_size(level.ratio)} {'slower' if slower else 'faster'}"
     return f"{name} is {_strong(way)} than {other} on the level{_bracket(span, how)}: {where}."
 
@@ -223,7 +226,7 @@ def level_words(level: Effect | None) -> str:
 
 def _caught(comparison: Comparison) -> str:
     method = comparison.method
-    return fmt.share(method.must_catch) if isinstance(method, Method) else "the size to catch"
+    return f"{100 * method.must_catch:g} %" if isinstance(method, Method) else "the size to catch"
 
 
 def _bracket(*items: str) -> str:

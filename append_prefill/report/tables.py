@@ -184,13 +184,18 @@ def _forest(effect: PointEffect | None, scale: Scale | None) -> Forest | None:
 
 @dataclass(frozen=True, slots=True)
 class JointRow:
-    """One quantity that the two sides were compared by as a whole, and what its row says."""
+    """One quantity that the two sides were compared by as a whole, and what its row says.
+
+    `word` is None for growth that was not rejected: less of it is neither faster nor a pass.
+    """
 
     name: str
     effect: Effect
-    word: Word
+    word: Word | None
 
 
+GROWTH = ("append_growth", "context_growth")
+MOVED = ("regression", "improvement")
 SECOND_FIT = ("floor", "new_token", "cached_token")
 """In records of suites before 0.2 these are of a fit to each side, beside the candidate's own and
 the change: three answers to one question. The change is the one that is shown."""
@@ -200,7 +205,11 @@ def joint_rows(comparison: Comparison | None) -> list[JointRow]:
     """What was compared jointly, the level first."""
     effects = comparison.surface if comparison else []
     return [
-        JointRow(_capital(quantity_name(e)), e, label_of(e))
+        JointRow(
+            _capital(quantity_name(e)),
+            e,
+            None if e.name in GROWTH and e.verdict not in MOVED else label_of(e),
+        )
         for e in effects
         if e.name not in SECOND_FIT
     ]
