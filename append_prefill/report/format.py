@@ -124,8 +124,9 @@ def size_interval(low: float, high: float, ratio: float) -> str:
     """As `brief_interval`, under words that say which way: (0.73, 0.79) → "21 to 27"."""
     if low <= 1 <= high:
         return brief_interval(low, high, ratio)
-    decimals = _brief_decimals(ratio)
     near, far = sorted(abs(end - 1) * 100 for end in (low, high))
+    # An end that is not 0 must not be read as 0.
+    decimals = _brief_decimals(ratio) if near >= 1 else 1
     return f"{near:.{decimals}f} to {far:.{decimals}f}"
 
 

@@ -13,10 +13,26 @@ NAMED_POINTS = 3
 """As many points are named one by one: a sentence that lists more is not read."""
 
 
+def spoken_parts(comparison: Comparison, change: Change) -> list[ChangeIn]:
+    """The parts that a sentence speaks of: not a half of a mixed change that may be none at all.
+
+    All of them where the rest would not have the verdict's direction.
+    """
+    sure = [part for part in change.parts if part.low > 1 or part.high < 1]
+    wanted = comparison.verdict == "regression"
+    return sure if any((part.ratio > 1) == wanted for part in sure) else list(change.parts)
+
+
 def part_words(part: ChangeIn, change: Change) -> str:
-    """The part as a place: "everywhere", "at m ≤ 512", "at L512-m32", "at 7 of 25 points"."""
+    """The part as a place: "everywhere", "at m ≤ 512", "at L512-m32", "at 7 of 25 points".
+
+    Where several shapes make up the change of the whole plane, no point has the mean: so it says.
+    """
     if part.region == "level":
-        return "everywhere"
+        alike = len(change.terms) < 2
+        return "everywhere" if alike else "on average over all points"
+    if len(part.points) == 1:
+        return f"at {Point(*part.points[0]).label}"
     spans = [
         _span("m", part.append_tokens, [at.append_tokens for at in change.points]),
         _span("L", part.context_tokens, [at.context_tokens for at in change.points]),
@@ -47,7 +63,7 @@ def where_words(comparison: Comparison) -> str:
     if comparison.change is not None:
         return " and ".join(
             f"{part_words(part, comparison.change)} ({fmt.plain_change(part.ratio)})"
-            for part in comparison.change.parts
+            for part in spoken_parts(comparison, comparison.change)
         )
     if isinstance(comparison.where, str):
         return comparison.where

@@ -141,12 +141,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
 
 
 def _rejected(ground: Ground, comparison: Comparison) -> str:
-    names = {
-        "level": "the level",
-        "append_growth": "growth with m",
-        "context_growth": "growth with L",
-    }
-    parts = [names[quantity] for quantity in ground.quantities]
+    parts = [_QUANTITIES[quantity] for quantity in ground.quantities]
     parts += ["single points"] if ground.single_points else []
     words = f"the joint test rejects by {', '.join(parts)}."
     if comparison.kind == "side-by-side":

@@ -12,7 +12,7 @@ from append_prefill.records.grounds import Method
 from append_prefill.records.run import Change, ChangeIn, ChangeTerm, Comparison, Effect, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
-from append_prefill.report.places import part_words, where_words
+from append_prefill.report.places import part_words, spoken_parts, where_words
 
 ADDITIVE = ("everywhere", "floor", "compute", "point")
 PER_TOKEN = {"append": "new", "context": "cached"}
@@ -86,30 +86,28 @@ def _text(run: Run, comparison: Comparison, name: str, other: str) -> str:
 
 
 def _changed(run: Run, comparison: Comparison, change: Change, name: str, other: str) -> str:
-    if len(change.parts) == 2:
+    parts = spoken_parts(comparison, change)
+    if len(parts) == 2:
         return _mixed(run, comparison, change, name, other)
-    part = change.parts[0]
+    part = parts[0]
     leading = _leading(part, change)
     place = part_words(part, change)
     percent = f"{fmt.brief(part.ratio)}, {fmt.brief_interval(part.low, part.high, part.ratio)}"
     how = _how(run, comparison, other)
     if leading is not None and leading.kind in ADDITIVE:
         verb, to = ("adds", "to") if part.delta_ms > 0 else ("saves", "on")
-        alone = all(term.kind in ("everywhere", "point") for term in change.terms)
-        where = f"{to} every append-prefill" if place == "everywhere" and alone else place
-        where = "on average over all points" if where == "everywhere" else where
+        where = f"{to} every append-prefill" if place == "everywhere" else place
         text = f"{name} {verb} {_strong(_ms(part.delta_ms))} {where}{_stratum(part)}"
         text += _bracket(percent, how)
     elif leading is not None and leading.kind in PER_TOKEN:
         more = "more" if leading.value > 0 else "less"
         size = f"{fmt.number(abs(leading.value), 2)} µs {more}"
         text = f"{name} costs {_strong(size)} per {PER_TOKEN[leading.kind]} token"
-        where = "on average over all points" if place == "everywhere" else place
-        text += f": {fmt.brief(part.ratio)} {where}"
+        text += f": {fmt.brief(part.ratio)} {place}"
         text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
     else:
         text = f"{name} is {_strong(_way(part))} than {other} {place}"
-        text += _bracket(_ends(part), _average(part), _how(run, comparison))
+        text += _bracket(_ends(part), _average(part, place), _how(run, comparison))
     return f"{text}{_unchanged(change)}{_misfit(change)}."
 
 
@@ -149,10 +147,11 @@ def _ms(delta: float) -> str:
     return f"{fmt.number(abs(delta), 2)} ms"
 
 
-def _average(part: ChangeIn) -> str:
+def _average(part: ChangeIn, place: str) -> str:
     if (part.delta_ms > 0) != (part.ratio > 1):
         return ""
-    return f"{fmt.signed(part.delta_ms)} ms on average"
+    size = f"{fmt.signed(part.delta_ms)} ms"
+    return size if "average" in place else f"{size} on average"
 
 
 def _stratum(part: ChangeIn) -> str:

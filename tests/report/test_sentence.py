@@ -158,14 +158,14 @@ HOW = "side by side with 0.5.22, 5 launches each"
             # Milliseconds and per cent may go two ways: what is said is then one of them.
             "regression",
             change([part(1.04, -0.4)], term("everywhere", -0.4), term("append", 3.0)),
-            "SGLang 0.5.23 is 4.0 % slower than 0.5.22 everywhere "
+            "SGLang 0.5.23 is 4.0 % slower than 0.5.22 on average over all points "
             "(1.0 to 7.0; side by side, 5 launches each).",
         ),
         (
             "regression",
             change(
                 [
-                    part(1.12, 3.0, "points", points=[(512, 1024)], append_tokens=(820, 1024)),
+                    part(1.12, 3.0, "points", points=POINTS[2:4], append_tokens=(820, 1024)),
                     part(0.76, -4.0, "points", points=POINTS[:3], append_tokens=(32, 512)),
                 ],
                 term("floor", -4.0),
@@ -226,6 +226,20 @@ def test_without_a_fitted_change_the_level_is_said(
     verdict: Any, level_: Effect, text: str
 ) -> None:
     assert said(verdict, surface=[level_]) == text
+
+
+def test_a_half_that_may_be_nothing_is_not_spoken_of() -> None:
+    halves = [
+        part(1.2, 2.2, "points", points=POINTS[:5]),
+        part(0.99, -0.1, "points", points=[(2048, 128)]),
+    ]
+    fitted = change(halves, term("everywhere", 3.5), term("proportional", -0.16))
+    text = f"SGLang 0.5.23 adds 2.2 ms at 5 of 6 points (+20 %, 17 to 23; {HOW})."
+    assert said("regression", change=fitted) == text
+    _, comparison = compared("regression", change=fitted)
+    assert where_words(comparison) == "at 5 of 6 points (+20.0 %)"
+    # Where it is the half that the verdict is about, it stays.
+    assert "1.0 % faster" in said("improvement", change=fitted)
 
 
 def test_a_stored_reference_is_named_as_such() -> None:
