@@ -116,7 +116,7 @@ def brief_interval(low: float, high: float, ratio: float) -> str:
     """
     if low > 1:
         return size_interval(low, high, ratio)
-    decimals = _brief_decimals(ratio)
+    decimals = _interval_decimals(low, high, ratio)
     return " to ".join(_signed((end - 1) * 100, decimals) for end in (low, high))
 
 
@@ -124,10 +124,15 @@ def size_interval(low: float, high: float, ratio: float) -> str:
     """As `brief_interval`, under words that say which way: (0.73, 0.79) → "21 to 27"."""
     if low <= 1 <= high:
         return brief_interval(low, high, ratio)
+    decimals = _interval_decimals(low, high, ratio)
     near, far = sorted(abs(end - 1) * 100 for end in (low, high))
-    # An end that is not 0 must not be read as 0.
-    decimals = _brief_decimals(ratio) if near >= 1 else 1
     return f"{near:.{decimals}f} to {far:.{decimals}f}"
+
+
+def _interval_decimals(low: float, high: float, ratio: float) -> int:
+    """Those of `ratio`, but one where an end would be read as 0, or both as the same."""
+    ends = {round((end - 1) * 100) for end in (low, high)}
+    return 1 if 0 in ends or len(ends) == 1 else _brief_decimals(ratio)
 
 
 def signed(value: float | None, digits: int = 2) -> str:

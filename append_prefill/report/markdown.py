@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
 
 def escape(text: str) -> str:
     """`text` so that no character of it is Markdown, HTML, a mention or a cell's end."""
-    return _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
+    return _SPECIAL.sub(r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
 
 
 def render_markdown(run: Run, *, report_path: str | None = None) -> str:

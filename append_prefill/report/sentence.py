@@ -108,7 +108,7 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
     else:
         text = f"{name} is {_strong(_way(part))} than {other} {place}"
         text += _bracket(_ends(part), _average(part, place), _how(run, comparison))
-    return f"{text}{_unchanged(change)}{_misfit(change)}."
+    return f"{text}{_unchanged(change)}.{_misfit(change)}"
 
 
 def _leading(part: ChangeIn, change: Change) -> ChangeTerm | None:
@@ -167,7 +167,7 @@ def _unchanged(change: Change) -> str:
 
 
 def _misfit(change: Change) -> str:
-    return "" if change.fits else "; no simple form fits all of it, so see the single points"
+    return "" if change.fits else " No simple form fits all of it: see the single points."
 
 
 def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:

@@ -137,8 +137,8 @@ HOW = "side by side with 0.5.22, 5 launches each"
             change(
                 [part(1.1, 1.5)], term("everywhere", 0.9), term("append", 1.2), fits=False
             ),
-            f"SGLang 0.5.23 adds 1.5 ms on average over all points (+10 %, 7 to 13; {HOW}); "
-            "no simple form fits all of it, so see the single points.",
+            f"SGLang 0.5.23 adds 1.5 ms on average over all points (+10 %, 7 to 13; {HOW}). "
+            "No simple form fits all of it: see the single points.",
         ),
         (
             "regression",
