@@ -131,7 +131,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
                     row.name,
                     fmt.change(row.effect.ratio),
                     fmt.change_interval(row.effect.low, row.effect.high),
-                    row.word.word if row.word else fmt.MISSING,
+                    row.word.word,
                 ]
                 for row in rows
             ],

@@ -204,9 +204,7 @@ def _chart(
     )
 
 
-def _line(
-    run: Run, role: Role, name: str, values: Sequence[_Value], *, x: Scale, y: Scale
-) -> Line:
+def _line(run: Run, role: Role, name: str, values: Sequence[_Value], *, x: Scale, y: Scale) -> Line:
     spreads = {} if role == "baseline" else spreads_of(run, role)
     aside = ASIDE if role == "reference" else -ASIDE
     dots = [

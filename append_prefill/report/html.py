@@ -37,6 +37,7 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     points, forest = tables.point_rows(run, baseline, must_catch)
     subject, two_sided = tables.subject_rows(run, baseline)
     floors = [s.client_floor_ms for s in run.starts if s.client_floor_ms is not None]
+    starts = tables.start_rows(run)
     csv = base64.b64encode(points_csv(points).encode()).decode()
     planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -60,7 +61,8 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         surface=tables.surface_rows(run),
         void_reasons=tables.void_reasons(run),
         void_blocks=tables.void_blocks(run),
-        starts=tables.start_rows(run),
+        starts=starts,
+        launches_telling=any(tables.is_telling(row) for row in starts),
         spent=spent_words(run),
         subject=subject,
         two_sided=two_sided,

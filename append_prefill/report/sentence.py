@@ -130,7 +130,7 @@ def _mixed(run: Run, comparison: Comparison, change: Change, name: str, other: s
     )
     return (
         f"{name} is {_strong(halves[0])} and {_strong(halves[1])} than {other}"
-        f"{_bracket(spans, _how(run, comparison))}. {why}{_misfit(change)}."
+        f"{_bracket(spans, _how(run, comparison))}. {why}.{_misfit(change)}"
     )
 
 
@@ -181,7 +181,7 @@ def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:
         span = fmt.brief_interval(level.low, level.high, level.ratio)
         return (
             f"{name} is {'slower' if slower else 'faster'} than {other} in a part, though the "
-            f"level is {_strong(fmt.brief(level.ratio))}{_bracket(span, how)}: {where}."
+            f"level is {fmt.brief(level.ratio)}{_bracket(span, how)}: {where}."
         )
     span = fmt.size_interval(level.low, level.high, level.ratio)
     way = f"{fmt.brief_size(level.ratio)} {'slower' if slower else 'faster'}"

@@ -184,14 +184,11 @@ def _forest(effect: PointEffect | None, scale: Scale | None) -> Forest | None:
 
 @dataclass(frozen=True, slots=True)
 class JointRow:
-    """One quantity that the two sides were compared by as a whole, and what its row says.
-
-    `word` is None for growth that was not rejected: less of it is neither faster nor a pass.
-    """
+    """One quantity that the two sides were compared by as a whole, and what its row says."""
 
     name: str
     effect: Effect
-    word: Word | None
+    word: Word
 
 
 GROWTH = ("append_growth", "context_growth")
@@ -202,16 +199,14 @@ the change: three answers to one question. The change is the one that is shown."
 
 
 def joint_rows(comparison: Comparison | None) -> list[JointRow]:
-    """What was compared jointly, the level first."""
-    effects = comparison.surface if comparison else []
+    """What was compared jointly, the level first.
+
+    Without growth that was not rejected: less of it is neither faster nor a pass.
+    """
     return [
-        JointRow(
-            _capital(quantity_name(e)),
-            e,
-            None if e.name in GROWTH and e.verdict not in MOVED else label_of(e),
-        )
-        for e in effects
-        if e.name not in SECOND_FIT
+        JointRow(_capital(quantity_name(e)), e, label_of(e))
+        for e in (comparison.surface if comparison else [])
+        if e.name not in SECOND_FIT and (e.name not in GROWTH or e.verdict in MOVED)
     ]
 
 
@@ -293,6 +288,12 @@ def start_rows(run: Run) -> list[StartRow]:
             )
         )
     return rows
+
+
+def is_telling(row: StartRow) -> bool:
+    """Whether something of a launch is to be seen: it failed, drifted, or lost samples."""
+    drifted = row.start.warmup is not None and not row.start.warmup.stationary
+    return bool(row.start.failure or drifted or row.void or row.void_blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,10 +85,16 @@ def passing() -> Run:
     )
 
 
-def everywhere() -> Run:
+def everywhere(points: int = 20) -> Run:
     """The same milliseconds added to every point, with the model of change that says so."""
+    drawn = [Point(300 + 10 * i, 40 + i) for i in range(points - len(study_points()))]
     run = side_by_side(
-        lambda p: 1 + 2.2 / Model()(p), "regression", "unused", reason="Rejected.", sd=0.004
+        lambda p: 1 + 2.2 / Model()(p),
+        "regression",
+        "unused",
+        reason="Rejected.",
+        sd=0.004,
+        points=[*study_points(), *drawn],
     )
     comparison = run.comparison
     assert comparison is not None

@@ -1,7 +1,7 @@
 """One account: over simulated runs, all that a report says of one thing is one and the same.
 
-Runs are simulated pairs of servers that differ by a change of any kind, judged by the real judge and
-rendered to the page, the summary, the terminal and the CSV, which are then read as a reader would.
+Runs are simulated pairs of servers that differ by a change of any kind, judged by the real judge
+and rendered to page, summary, terminal and CSV, which are then read as a reader would.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.plugin.hooks import exit_status
 from append_prefill.records.run import Comparison, Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
 from append_prefill.report.places import spoken_parts, where_words
 from append_prefill.report.terminal import summary_lines
-from append_prefill.plugin.hooks import exit_status
 from tests.analysis.factory import NOISE, POINTS, POLICY
 from tests.report import parts
 
@@ -127,7 +127,9 @@ def table_rows(page: str) -> dict[tuple[int, int], tuple[str, list[str], str | N
     for row in table.split("<tr")[1:]:
         place = [int(v) for v in re.findall(r'data-sort="(\d+)"', row)[:2]]
         label = re.search(r'<span class="w">([^<]*)<', row)
-        change = re.search(r'num change"[^>]*><b>(\S+)\u00a0%</b> <span class="sub">(\S+) to (\S+)\u00a0%', row)
+        change = re.search(
+            r'num change"[^>]*><b>(\S+)\u00a0%</b> <span class="sub">(\S+) to (\S+)\u00a0%', row
+        )
         fitted = re.search(r'num fit"[^>]*>([^<]*)<', row)
         assert label
         assert change
@@ -143,7 +145,9 @@ def tips(page: str, holder: str) -> dict[tuple[int, int], str]:
     for tip in re.findall(r'data-tip="([^"]*)"', drawing):
         place = re.match(r"L\u00a0=\u00a0([\d\u202f]+), m\u00a0=\u00a0([\d\u202f]+): (.*)", tip)
         if place:
-            found[int(place[1].replace("\u202f", "")), int(place[2].replace("\u202f", ""))] = place[3]
+            found[int(place[1].replace("\u202f", "")), int(place[2].replace("\u202f", ""))] = place[
+                3
+            ]
     return found
 
 
@@ -178,7 +182,9 @@ def every_point_is_said_once(report: Told) -> None:
     effects = {(e.context_tokens, e.append_tokens): e for e in report.comparison.points}
     assert rows.keys() == effects.keys()
     change = report.comparison.change
-    fitted = {} if change is None else {(a.context_tokens, a.append_tokens): a for a in change.points}
+    fitted = (
+        {} if change is None else {(a.context_tokens, a.append_tokens): a for a in change.points}
+    )
     encoded = re.search(r"data:text/csv;base64,([^\"]*)", report.page)
     assert encoded
     saved = {
@@ -217,7 +223,8 @@ def the_headline_is_what_was_measured(report: Told) -> None:
     assert level is not None
     assert level.ratio is not None
     joint = re.search(
-        r'<th scope="row">Overall level</th>.*?<b>(\S+)\u00a0%</b> <span class="sub">(\S+) to (\S+)\u00a0%',
+        r'<th scope="row">Overall level</th>.*?<b>(\S+)\u00a0%</b> '
+        r'<span class="sub">(\S+) to (\S+)\u00a0%',
         report.page,
         re.DOTALL,
     )
@@ -237,13 +244,17 @@ def the_headline_is_what_was_measured(report: Told) -> None:
     ways = {part.ratio > 1 for part in spoken}
     assert (comparison.verdict == "regression") in ways
     assert bool(re.search(r"adds|slower|more per", text)) == (True in ways)
-    assert bool(re.search(r"saves|faster than|faster at|faster on|less per", text)) == (False in ways)
+    assert bool(re.search(r"saves|faster than|faster at|faster on|less per", text)) == (
+        False in ways
+    )
     if size := re.search(r"(?:adds|saves) ([\d.]+)\u00a0?ms|(?:adds|saves) ([\d.]+) ms", text):
         shown = size[1] or size[2]
         assert number(shown) == pytest.approx(
             abs(spoken[0].delta_ms), abs=0.5000001 * 10 ** -decimals(shown)
         )
-        level_said = spoken[0].region == "level" and {t.kind for t in change.terms} == {"everywhere"}
+        level_said = spoken[0].region == "level" and {t.kind for t in change.terms} == {
+            "everywhere"
+        }
         if level_said:
             # The table's fitted milliseconds are the headline's.
             fitted = {row[2] for row in table_rows(report.page).values()}

@@ -176,7 +176,7 @@ def test_the_table_is_sorted_and_saved(opened: Open) -> None:
     heading.click()
     assert (largest, first.text_content()) == ("2048", "64")
     with page.expect_download() as download:
-        page.get_by_role("link", name="This table as CSV").click()
+        page.get_by_role("link", name="Save as CSV").click()
     assert download.value.suggested_filename == "append-prefill-points.csv"
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("context_tokens,append_tokens,reference_ms")

@@ -93,9 +93,7 @@ def test_records_without_points_have_neither_charts_nor_plane() -> None:
 
 @pytest.mark.parametrize("frame", [plane.WIDE, plane.NARROW], ids=lambda frame: frame.name)
 @pytest.mark.parametrize("name", ["regression", "many-points", "study"])
-def test_plane_labels_touch_neither_each_other_nor_the_edge(
-    name: str, frame: plane.Frame
-) -> None:
+def test_plane_labels_touch_neither_each_other_nor_the_edge(name: str, frame: plane.Frame) -> None:
     made = plane.plane_of(samples.SAMPLES[name]()[0], frame)
     assert made is not None
     boxes = []

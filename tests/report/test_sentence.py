@@ -134,9 +134,7 @@ HOW = "side by side with 0.5.22, 5 launches each"
         ),
         (
             "regression",
-            change(
-                [part(1.1, 1.5)], term("everywhere", 0.9), term("append", 1.2), fits=False
-            ),
+            change([part(1.1, 1.5)], term("everywhere", 0.9), term("append", 1.2), fits=False),
             f"SGLang 0.5.23 adds 1.5 ms on average over all points (+10 %, 7 to 13; {HOW}). "
             "No simple form fits all of it: see the single points.",
         ),
@@ -222,10 +220,16 @@ def test_a_change_is_said_in_its_own_unit(verdict: Any, fitted: Change, text: st
         ),
     ],
 )
-def test_without_a_fitted_change_the_level_is_said(
-    verdict: Any, level_: Effect, text: str
-) -> None:
+def test_without_a_fitted_change_the_level_is_said(verdict: Any, level_: Effect, text: str) -> None:
     assert said(verdict, surface=[level_]) == text
+
+
+def test_a_mixed_change_of_no_simple_form_says_so() -> None:
+    halves = [part(1.12, 3.0, "points", points=POINTS[2:4]), part(0.76, -4.0, points=POINTS[:2])]
+    text = said("regression", change=change(halves, term("floor", -4.0), fits=False))
+    assert text.endswith(
+        "where it is slower. No simple form fits all of it: see the single points."
+    )
 
 
 def test_a_half_that_may_be_nothing_is_not_spoken_of() -> None:
