@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from append_prefill.records.grounds import Region
-from append_prefill.records.run import Change, ChangeIn, Comparison
+from append_prefill.records.run import Change, ChangeIn, Comparison, PointEffect
 from append_prefill.report import format as fmt
 from append_prefill.workload.points import Point
 
@@ -21,6 +21,26 @@ def spoken_parts(comparison: Comparison, change: Change) -> list[ChangeIn]:
     sure = [part for part in change.parts if part.low > 1 or part.high < 1]
     wanted = comparison.verdict == "regression"
     return sure if any((part.ratio > 1) == wanted for part in sure) else list(change.parts)
+
+
+def named_points(comparison: Comparison) -> list[PointEffect]:
+    """The points that the verdict is about, slowest first, where no part goes the verdict's way.
+
+    One point may be proven slower while the plane's fitted change has no room for it.
+    """
+    change, slower = comparison.change, comparison.verdict == "regression"
+    if change is None or any(
+        (part.ratio > 1) == slower for part in spoken_parts(comparison, change)
+    ):
+        return []
+    named = [e for e in comparison.points if e.verdict == comparison.verdict and e.ratio]
+    return sorted(named, key=lambda e: -(e.ratio or 0) if slower else e.ratio or 0)
+
+
+def named_words(points: Sequence[PointEffect]) -> str:
+    """Points with their changes: "at L204-m820 (+12.2 %) and L64-m8 (+4.0 %)"."""
+    named = [f"{e.point.label} ({fmt.plain_change(e.ratio)})" for e in points]
+    return "at " + fmt.listed(named, NAMED_POINTS)
 
 
 def part_words(part: ChangeIn, change: Change) -> str:
@@ -61,10 +81,12 @@ def _span(letter: str, span: tuple[int, int] | None, measured: Sequence[int]) ->
 def where_words(comparison: Comparison) -> str:
     """Which part of the (L, m) plane moved; "nowhere" or "cannot tell" where none is named."""
     if comparison.change is not None:
-        return " and ".join(
+        parts = " and ".join(
             f"{part_words(part, comparison.change)} ({fmt.plain_change(part.ratio)})"
             for part in spoken_parts(comparison, comparison.change)
         )
+        named = named_points(comparison)
+        return f"{named_words(named)}; as a whole: {parts}" if named else parts
     if isinstance(comparison.where, str):
         return comparison.where
     if comparison.verdict not in ("regression", "improvement"):

@@ -5,14 +5,28 @@ One function makes it, as pieces of which some are strong; every format shows th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from append_prefill.records.grounds import Method
-from append_prefill.records.run import Change, ChangeIn, ChangeTerm, Comparison, Effect, Run
+from append_prefill.records.run import (
+    Change,
+    ChangeIn,
+    ChangeTerm,
+    Comparison,
+    Effect,
+    PointEffect,
+    Run,
+)
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
-from append_prefill.report.places import part_words, spoken_parts, where_words
+from append_prefill.report.places import (
+    named_points,
+    named_words,
+    part_words,
+    spoken_parts,
+    where_words,
+)
 
 ADDITIVE = ("everywhere", "floor", "compute", "point")
 PER_TOKEN = {"append": "new", "context": "cached"}
@@ -87,6 +101,8 @@ def _text(run: Run, comparison: Comparison, name: str, other: str) -> str:
 
 def _changed(run: Run, comparison: Comparison, change: Change, name: str, other: str) -> str:
     parts = spoken_parts(comparison, change)
+    if named := named_points(comparison):
+        return _named(run, comparison, name=name, other=other, named=named)
     if len(parts) == 2:
         return _mixed(run, comparison, change, name, other)
     part = parts[0]
@@ -111,6 +127,28 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
     return f"{text}{_unchanged(change)}.{_misfit(change)}"
 
 
+def _named(
+    run: Run, comparison: Comparison, *, name: str, other: str, named: Sequence[PointEffect]
+) -> str:
+    """Points were proven to go the verdict's way, the plane as a whole goes the other."""
+    change = comparison.change
+    assert change is not None
+    way = "slower" if comparison.verdict == "regression" else "faster"
+    part = spoken_parts(comparison, change)[0]
+    return (
+        f"{name} is {_strong(way)} than {other} {named_words(named)}, though "
+        f"{_way(part)} {part_words(part, change)}{_bracket(_ends(part), _how(run, comparison))}. "
+        f"{_why(comparison)}.{_misfit(change)}"
+    )
+
+
+def _why(comparison: Comparison) -> str:
+    """What a change both ways makes of the verdict."""
+    if comparison.verdict == "regression":
+        return "A regression: what is faster makes up for nothing where it is slower"
+    return f"Counted as {comparison.verdict}"
+
+
 def _leading(part: ChangeIn, change: Change) -> ChangeTerm | None:
     """The strongest shape, if what is said of it and of the part goes one way."""
     leading = change.terms[0] if change.terms else None
@@ -123,14 +161,9 @@ def _leading(part: ChangeIn, change: Change) -> ChangeTerm | None:
 def _mixed(run: Run, comparison: Comparison, change: Change, name: str, other: str) -> str:
     halves = [f"{_way(part)} {part_words(part, change)}" for part in change.parts]
     spans = " and ".join(_ends(part) for part in change.parts)
-    why = (
-        "A regression: what is faster makes up for nothing where it is slower"
-        if comparison.verdict == "regression"
-        else f"Counted as {comparison.verdict}"
-    )
     return (
         f"{name} is {_strong(halves[0])} and {_strong(halves[1])} than {other}"
-        f"{_bracket(spans, _how(run, comparison))}. {why}.{_misfit(change)}"
+        f"{_bracket(spans, _how(run, comparison))}. {_why(comparison)}.{_misfit(change)}"
     )
 
 

@@ -26,7 +26,7 @@ from append_prefill.records.run import Comparison, Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
-from append_prefill.report.places import spoken_parts, where_words
+from append_prefill.report.places import named_points, spoken_parts, where_words
 from append_prefill.report.terminal import summary_lines
 from tests.analysis.factory import NOISE, POINTS, POLICY
 from tests.report import parts
@@ -43,6 +43,7 @@ KINDS = {
     "context": L / 700,
     "point": (np.arange(len(M)) == 7) * 4.0,
     "mixed": np.where(M >= 512, 2.0, -2.0),
+    "against": np.where((np.arange(len(M)) == 2), -2.5, 2.0),
 }
 
 
@@ -242,6 +243,10 @@ def the_headline_is_what_was_measured(report: Told) -> None:
         return
     spoken = spoken_parts(comparison, change)
     ways = {part.ratio > 1 for part in spoken}
+    if named := named_points(comparison):
+        ways.add(comparison.verdict == "regression")
+        for effect in named[:3]:
+            assert f"{effect.point.label} (" in text
     assert (comparison.verdict == "regression") in ways
     assert bool(re.search(r"adds|slower|more per", text)) == (True in ways)
     assert bool(re.search(r"saves|faster than|faster at|faster on|less per", text)) == (

@@ -246,6 +246,25 @@ def test_a_half_that_may_be_nothing_is_not_spoken_of() -> None:
     assert "1.0 % faster" in said("improvement", change=fitted)
 
 
+def test_a_point_that_the_plane_has_no_room_for_is_named() -> None:
+    fitted = change([part(0.75, -4.0)], term("floor", -4.0), term("append", 1.0))
+    _, comparison = compared("regression", change=fitted)
+    points = [
+        e.model_copy(update={"verdict": "regression" if at == 3 else "pass", "ratio": 1.122})
+        for at, e in enumerate(comparison.points)
+    ]
+    label = points[3].point.label
+    assert said("regression", change=fitted, points=points) == (
+        f"SGLang 0.5.23 is slower than 0.5.22 at {label} (+12.2 %), though 25 % faster on average "
+        "over all points (22 to 28; side by side, 5 launches each). A regression: what is faster "
+        "makes up for nothing where it is slower."
+    )
+    moved = comparison.model_copy(update={"points": points})
+    assert where_words(moved) == (
+        f"at {label} (+12.2 %); as a whole: on average over all points (−25.0 %)"
+    )
+
+
 def test_a_stored_reference_is_named_as_such() -> None:
     run, comparison = compared(
         "regression",
