@@ -270,11 +270,14 @@ def _how(run: Run, comparison: Comparison, other: str = "") -> str:
     """How the sides were measured: "side by side, 5 launches each"; `other`: and with whom."""
     if comparison.provenance == "study":
         return "against the study's table"
-    candidate = sum(s.side == "candidate" and s.usable for s in run.starts)
-    reference = sum(s.side == "reference" and s.usable for s in run.starts)
+    candidate, reference = len(run.beside("candidate")), len(run.beside("reference"))
     if comparison.kind == "baseline":
+        usable = sum(s.side == "candidate" and s.usable for s in run.starts)
+        method = comparison.method
         whom = f"against the stored {other}" if other else "against a stored run"
-        return f"{whom}, {fmt.plural(candidate, 'launch')}"
+        if isinstance(method, Method) and method.control is not None:
+            whom += f" by way of {method.control}"
+        return f"{whom}, {fmt.plural(usable, 'launch')}"
     whom = f"side by side with {other}" if other else "side by side"
     if candidate == reference:
         return f"{whom}, {fmt.plural(candidate, 'launch')} each"
