@@ -19,13 +19,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "pictures"
 LARGEST_BYTES = 200_000  # of one picture: a page with five of them still loads at once
-WIDTH_PX = 1180
+WIDTH_PX = 1280
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`sections`: ids that stay visible. `height_px` is the window's: what is below is cut."""
+    """`sections`: ids that stay visible, or `first`, the first screen. What is below `height_px`,
+    the window's height, is cut.
+    """
 
     name: str
     report: str
@@ -35,25 +37,25 @@ class Picture:
 
 
 PICTURES = (
-    Picture("report-sample", "sample", ("verdict", "plane"), 1165),
-    Picture("report-verdict-dark", "sample", ("verdict",), 445, dark=True),
-    Picture("report-findings", "sample", ("findings",), 910),
-    Picture("report-charts", "sample", ("charts",), 595),
-    Picture("report-plane", "sample", ("plane",), 735),
-    Picture("report-points", "sample", ("points",), 617),
-    Picture("report-surface", "sample", ("surface",), 660),
-    Picture("report-h200", "sample-h200-versions", ("verdict", "plane"), 1140),
+    Picture("report-sample", "sample", ("first",), 620),
+    Picture("report-verdict-dark", "sample", ("first",), 620, dark=True),
+    Picture("report-findings", "sample", ("findings",), 390),
+    Picture("report-charts", "sample", ("charts",), 925),
+    Picture("report-points", "sample", ("points",), 560),
+    Picture("report-joint", "sample", ("joint",), 290),
+    Picture("report-h200", "sample-h200-graphs", ("first",), 680),
 )
 
 
 def page_of(picture: Picture) -> str:
     """The report's HTML with one more style: only the picture's sections are shown."""
     page = (ROOT / "reports" / picture.report / "report.html").read_text(encoding="utf-8")
-    hidden = "main > section, main > nav, main > ul, main > .notes, footer"
-    if "verdict" not in picture.sections:
-        hidden += ", header.page"
+    hidden = "main > section, main > .notes, footer"
+    if "first" not in picture.sections:
+        hidden += ", header.page, main > .first"
     shown = ", ".join(f"main > #{name}" for name in picture.sections)
-    style = f"<style>{hidden} {{display: none}} {shown} {{display: block}}</style></head>"
+    style = f"<style>{hidden} {{display: none}} {shown} {{display: block}}"
+    style += "main > section {margin-top: 14px}</style></head>"
     if "</head>" not in page:
         raise SystemExit(f"{picture.report}: the report has no </head> to put a style before")
     return page.replace("</head>", style, 1)

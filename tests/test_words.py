@@ -58,7 +58,6 @@ ALLOWED = {
     r"--nights|--across-nights|--starts|--shares": "options",
     r"every night|last night's|from night to night|a night or an afternoon": "real nights",
     r"</?figure|figcaption|\bfigure \{": "HTML's element",
-    r"<[^>]*?(?:id|href|class)=\"[^\"]*\"": "ids and classes",
     r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}": "Jinja",
     r"`[^`]*`|>>> [^\n]*": "code",
 }

@@ -15,10 +15,10 @@ from append_prefill.report.names import candidate_name, reference_name
 from append_prefill.report.reasons import (
     comparison_reason,
     method_words,
-    quantity_name,
-    where_words,
 )
-from append_prefill.report.words import change_note, shared_note, word_of
+from append_prefill.report.sentence import comparison_sentence
+from append_prefill.report.tables import joint_rows
+from append_prefill.report.words import change_note, label_of, shared_note, word_of
 from append_prefill.run.judge import compare_stored
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -101,7 +101,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
     if comparison.points:
         print_table(
             f"TTFT of {label} against {other}",
-            ["L", "m", other, label, "change", "95 % interval", "p", "", "verdict"],
+            ["L", "m", other, label, "change", "95 % interval", "p", "", "label"],
             [
                 [
                     fmt.count(effect.context_tokens),
@@ -111,33 +111,31 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
                     fmt.change(effect.ratio),
                     fmt.change_interval(effect.low, effect.high),
                     fmt.number(effect.p, 2),
-                    word_of(effect.verdict).sign,
-                    effect.verdict,
+                    label_of(effect).sign,
+                    label_of(effect).word,
                 ]
                 for effect in comparison.points
             ],
-            left=["", "verdict"],
+            left=["", "label"],
         )
         if note := change_note(comparison):
             say(note)
     if note := shared_note(comparison):
         say(note)
-    if comparison.surface:
+    if rows := joint_rows(comparison):
         print_table(
-            "The surface as one",
-            ["quantity", other, label, "change", "95 % interval", "verdict"],
+            "All points together",
+            ["quantity", "change", "95 % interval", "label"],
             [
                 [
-                    quantity_name(effect),
-                    fmt.number(effect.reference),
-                    fmt.number(effect.candidate),
-                    fmt.change(effect.ratio),
-                    fmt.change_interval(effect.low, effect.high),
-                    effect.verdict,
+                    row.name,
+                    fmt.change(row.effect.ratio),
+                    fmt.change_interval(row.effect.low, row.effect.high),
+                    row.word.word,
                 ]
-                for effect in comparison.surface
+                for row in rows
             ],
-            left=["quantity", "verdict"],
+            left=["quantity", "label"],
         )
     if comparison.differing:
         print_table(
@@ -151,7 +149,7 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
         )
     word = word_of(comparison.verdict)
     say(f"{word.sign} {comparison.verdict.upper()}: {word.meaning}.")
-    say(f"Where: {where_words(comparison)}.")
+    say(comparison_sentence(candidate, comparison).plain)
     say(comparison_reason(comparison))
     if comparison.mde is not None:
         needed = (

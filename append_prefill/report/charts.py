@@ -18,16 +18,19 @@ from append_prefill.report.scales import (
     Tick,
     round_values,
     round_values_log,
-    spread_out,
     thinned,
 )
+from append_prefill.report.spreads import Spread, spreads_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
-WIDTH, LEFT, RIGHT, TOP = 560.0, 54.0, 452.0, 14.0
-BOTTOM = 194.0
+# As wide as a phone: three stand side by side on a laptop, and no label is ever scaled below 11 px.
+WIDTH, LEFT, RIGHT, TOP = 380.0, 46.0, 370.0, 12.0
+BOTTOM = 170.0
 # From here on a linear axis squeezes the low points into one line.
 LOG_SPREAD = 6.0
+# Dots of single launches stand this far beside their point, the sides on different sides.
+ASIDE = 4.0
 
 Axis = Literal["append", "context", "total", "rate"]
 Role = Literal["candidate", "reference", "baseline"]
@@ -41,14 +44,12 @@ AXIS_LABELS: dict[Axis, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One side's values along the axis, with its direct label."""
+    """One side's values along the axis; `dots` are the medians of single launches, (x, y)."""
 
     role: Role
     name: str
     marks: list[Mark]
-    label: str
-    last: str
-    label_y: float
+    dots: list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +102,14 @@ def experiments_of(run: Run, profile: Profile | None) -> list[tuple[str, str, li
     return [entry for entry in found if len(entry[2]) > 1]
 
 
-_ORDER: dict[Axis, int] = {"append": 0, "context": 1, "rate": 2, "total": 3}
-
-
 def charts_of(run: Run, profile: Profile | None, baseline: Run | None) -> list[Chart]:
-    """One chart an experiment: over m and over L first, then the others."""
+    """One chart an experiment, in the profile's order."""
     must_catch = profile.policy.must_catch if profile else None
-    charts = []
-    for name, title, points in experiments_of(run, profile):
-        axis, fixed = axis_of(points)
-        chart = _chart(
-            run,
-            baseline,
-            name=name,
-            title=title,
-            points=points,
-            axis=axis,
-            fixed=fixed,
-            must_catch=must_catch,
-        )
-        if chart is not None:
-            charts.append((_ORDER[axis], chart))
-    return [chart for _, chart in sorted(charts, key=lambda entry: entry[0])]
+    charts = [
+        _chart(run, baseline, name=name, title=title, points=points, must_catch=must_catch)
+        for name, title, points in experiments_of(run, profile)
+    ]
+    return [chart for chart in charts if chart is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,30 +175,17 @@ def _chart(
     name: str,
     title: str,
     points: Sequence[Point],
-    axis: Axis,
-    fixed: str,
     must_catch: float | None,
 ) -> Chart | None:
+    axis, fixed = axis_of(points)
     sides = _sides(run, baseline, points, axis)
     values = [v for _, _, side in sides for v in side]
     if not values:
         return None
     x = _x_scale(values, axis)
     y, y_ticks = _y_scale(values)
-    effects = {e.point: e for e in run.comparison.points} if run.comparison else {}
-    panel = panel_of([(_along(axis, p), effects[p]) for p in points if p in effects], x, must_catch)
-    label_ys = spread_out([y(side[-1].median) for _, _, side in sides], 28, TOP + 6, BOTTOM - 16)
-    lines = [
-        Line(
-            role,
-            side_name,
-            [_mark(v, x, y, role) for v in side],
-            _direct(role, side_name, [other for _, other, _ in sides]),
-            f"{fmt.number(side[-1].median)} ms",
-            at,
-        )
-        for (role, side_name, side), at in zip(sides, label_ys, strict=True)
-    ]
+    panel = panel_of(run.comparison, [(_along(axis, p), p) for p in points], x, must_catch)
+    lines = [_line(run, role, side_name, side, x=x, y=y) for role, side_name, side in sides]
     ticks = [Tick(x(v), _tick_text(v, axis)) for v in sorted({v.at for v in values})]
     bottom = PANEL_BOTTOM if panel else BOTTOM
     return Chart(
@@ -221,13 +195,25 @@ def _chart(
         fixed=fixed,
         x_label=AXIS_LABELS[axis],
         y_label="TTFT, ms (log)" if y.logarithmic else "TTFT, ms",
-        x_ticks=thinned(ticks, 36),
+        x_ticks=thinned(ticks, 34),
         y_ticks=y_ticks,
         lines=lines,
         panel=panel,
-        height=bottom + 44,
+        height=bottom + 40,
         plot_bottom=bottom,
     )
+
+
+def _line(run: Run, role: Role, name: str, values: Sequence[_Value], *, x: Scale, y: Scale) -> Line:
+    spreads = {} if role == "baseline" else spreads_of(run, role)
+    aside = ASIDE if role == "reference" else -ASIDE
+    dots = [
+        (round(x(v.at) + aside, 2), y(median))
+        for v in values
+        if v.point in spreads
+        for median in spreads[v.point].launches
+    ]
+    return Line(role, name, [_mark(v, x, y, role, spreads.get(v.point)) for v in values], dots)
 
 
 def _x_scale(values: Sequence[_Value], axis: Axis) -> Scale:
@@ -257,24 +243,22 @@ def _tick_text(value: float, axis: Axis) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if axis == "rate" else fmt.count(round(value))
 
 
-def _mark(value: _Value, x: Scale, y: Scale, role: Role) -> Mark:
+def _mark(value: _Value, x: Scale, y: Scale, role: Role, spread: Spread | None) -> Mark:
     known = value.low is not None and value.high is not None
-    around = f" (95 % interval {fmt.interval(value.low, value.high)})" if known else ""
+    around = f" ({fmt.interval(value.low, value.high)})" if known else ""
+    if spread is not None:
+        around += f"; p50 {fmt.number(spread.p50)}, p90 {fmt.number(spread.p90)}"
+        around += f", p99 {fmt.number(spread.p99)}"
     point = value.point
     return Mark(
         x=x(value.at),
         y=y(value.median),
         low_y=None if value.low is None else y(value.low),
         high_y=None if value.high is None else y(value.high),
-        title=f"{role}, {fmt.place(point.context_tokens, point.append_tokens)}: "
+        tip=f"{role}, {fmt.place(point.context_tokens, point.append_tokens)}: "
         f"{fmt.number(value.median)} ms{around}",
         shape={"candidate": "disc", "reference": "square", "baseline": "diamond"}[role],
     )
-
-
-def _direct(role: Role, name: str, names: Sequence[str]) -> str:
-    """Names beside the lines while they fit and differ; else a line is told by its role."""
-    return name if len(name) <= 13 and names.count(name) == 1 else role
 
 
 def _describe(sides: Sequence[tuple[Role, str, list[_Value]]], axis: Axis) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 import csv
 import io
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from append_prefill.analysis.summary import samples_of, usable
 from append_prefill.records.run import Run
+from append_prefill.report.tables import PointRow
 from append_prefill.workload.points import Point
 
 CSV_COLUMNS = (
@@ -59,6 +61,34 @@ def to_csv(run: Run) -> str:
                 place = (start.side, start.index, start.pair, block)
                 point = (series.context_tokens, series.append_tokens)
                 table.writerow((*place, *point, *values, int(start.usable)))
+    return text.getvalue()
+
+
+POINT_COLUMNS = (
+    *("context_tokens", "append_tokens", "reference_ms", "candidate_ms", "ratio", "low", "high"),
+    *("label", "fitted_change_ms", "mde"),
+    *("candidate_p50_ms", "candidate_p90_ms", "candidate_p99_ms", "candidate_samples"),
+    *("reference_p50_ms", "reference_p90_ms", "reference_p99_ms", "reference_samples"),
+    *("candidate_launches_ms", "reference_launches_ms"),
+)
+"""What the page's own table holds, and a median per launch, several in a cell by spaces."""
+
+
+def points_csv(rows: Sequence[PointRow]) -> str:
+    """The table of points as CSV, a header first; what is missing is empty."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(POINT_COLUMNS)
+    for row in rows:
+        e, sides = row.effect, (row.candidate_spread, row.reference_spread)
+        compared = (e.reference_ms, e.candidate_ms, e.ratio, e.low, e.high) if e else ()
+        cells: list[object] = [row.point.context_tokens, row.point.append_tokens]
+        cells += compared or (None, row.median_ms, None, None, None)
+        cells += [row.word.word if row.word else None, row.fitted_ms, e.mde if e else None]
+        for side in sides:
+            cells += (side.p50, side.p90, side.p99, side.samples) if side else (None,) * 4
+        cells += [" ".join(f"{v:.6g}" for v in side.launches) if side else None for side in sides]
+        table.writerow(f"{c:.6g}" if isinstance(c, float) else c for c in cells)
     return text.getvalue()
 
 

@@ -72,6 +72,11 @@ def change(value: float | None) -> str:
     return f"{_change_digits(value)}{_NBSP}%"
 
 
+def plain_change(value: float | None) -> str:
+    """As `change`, with a plain space: it stands in sentences, terminals too."""
+    return change(value).replace(_NBSP, " ")
+
+
 def _change_digits(value: float) -> str:
     percent = (value - 1) * 100
     decimals = 1 if abs(percent) < 99.95 else 0
@@ -86,6 +91,59 @@ def change_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return MISSING
     return f"{_change_digits(low)} to {_change_digits(high)}{_NBSP}%"
+
+
+def _brief_decimals(ratio: float) -> int:
+    return 0 if abs(ratio - 1) >= 0.0995 else 1
+
+
+def _signed(percent: float, decimals: int) -> str:
+    text = f"{percent:+.{decimals}f}"
+    return (text if float(text) else f"{0:.{decimals}f}").replace("-", _MINUS)
+
+
+def brief(ratio: float) -> str:
+    """A ratio as a change to be repeated: 1.203 → "+20 %", 1.042 → "+4.2 %"."""
+    return f"{_signed((ratio - 1) * 100, _brief_decimals(ratio))}{_NBSP}%"
+
+
+def brief_size(ratio: float) -> str:
+    """As `brief`, without its sign, for a sentence that says which way."""
+    return brief(ratio).lstrip(f"+{_MINUS}")
+
+
+def brief_interval(low: float, high: float, ratio: float) -> str:
+    """Two ratios as an interval of changes beside `ratio`, whose digits it keeps.
+
+    (1.17, 1.23) → "17 to 23", (0.73, 0.79) → "−27 to −21", (0.989, 1.007) → "−1.1 to +0.7".
+    """
+    if low > 1:
+        return size_interval(low, high, ratio)
+    decimals = _interval_decimals(low, high, ratio)
+    return " to ".join(_signed((end - 1) * 100, decimals) for end in (low, high))
+
+
+def size_interval(low: float, high: float, ratio: float) -> str:
+    """As `brief_interval`, under words that say which way: (0.73, 0.79) → "21 to 27"."""
+    if low <= 1 <= high:
+        return brief_interval(low, high, ratio)
+    decimals = _interval_decimals(low, high, ratio)
+    near, far = sorted(abs(end - 1) * 100 for end in (low, high))
+    return f"{near:.{decimals}f} to {far:.{decimals}f}"
+
+
+def _interval_decimals(low: float, high: float, ratio: float) -> int:
+    """Those of `ratio`, but one where an end would be read as 0, or both as the same."""
+    ends = {round((end - 1) * 100) for end in (low, high)}
+    return 1 if 0 in ends or len(ends) == 1 else _brief_decimals(ratio)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign: 2.23 → "+2.2", −0.0451 → "−0.045"."""
+    if value is None:
+        return MISSING
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and text != "0" else text
 
 
 def share(value: float | None) -> str:
@@ -197,7 +255,7 @@ FORMATTERS: dict[str, Formatter] = {
     "ratio": ratio,
     "change": change,
     "share": share,
+    "signed": signed,
     "seconds": seconds,
     "moment": moment,
-    "scalar": scalar,
 }

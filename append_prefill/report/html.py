@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -11,42 +12,57 @@ from markupsafe import Markup
 from append_prefill.records.run import Run
 from append_prefill.report import charts, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
+from append_prefill.report.differs import differences_of
+from append_prefill.report.exports import points_csv
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import candidate_name, pytest_command, reference_name
+from append_prefill.report.places import where_words
 from append_prefill.report.routing import PEERS, computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
-from append_prefill.report.words import WORDS, change_note, word_of
+from append_prefill.report.spreads import P99_SAMPLES
+from append_prefill.report.words import WORDS, change_note, label_of, word_of
 from append_prefill.workload.profile import Profile
 
+SHOWN_DIFFERENCES = 5
+"""More would push the verdict's own words off the first screen; the others are linked."""
+
 TRANSFER = "kv_transfer_time"
-_MISSING = Markup('<span class="missing" title="not measured">–</span>')
+_MISSING = Markup('<span class="missing">–</span>')
 
 
 def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | None = None) -> str:
     """`run` as a page. `profile` adds titles and policy, `baseline` the stored run's intervals."""
+    baseline = baseline if _was_compared(run) else None
     must_catch = profile.policy.must_catch if profile else None
     points, forest = tables.point_rows(run, baseline, must_catch)
     subject, two_sided = tables.subject_rows(run, baseline)
     floors = [s.client_floor_ms for s in run.starts if s.client_floor_ms is not None]
+    starts = tables.start_rows(run)
+    csv = base64.b64encode(points_csv(points).encode()).decode()
+    planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         profile=profile,
-        baseline=baseline,
         name=candidate_name(run),
         headline=headline_of(run),
         words=WORDS,
         charts=charts.charts_of(run, profile, baseline),
         chart_size=charts,
         panel_size=panel,
-        plane=plane.plane_of(run),
-        plane_size=plane,
+        planes=[drawn for drawn in planes if drawn is not None],
+        differences=differences_of(run, baseline),
+        shown_differences=SHOWN_DIFFERENCES,
+        p99_samples=P99_SAMPLES,
         points=points,
+        csv=csv,
         forest=forest,
         forest_width=tables.FOREST_WIDTH,
+        joint=tables.joint_rows(run.comparison),
         surface=tables.surface_rows(run),
         void_reasons=tables.void_reasons(run),
         void_blocks=tables.void_blocks(run),
-        starts=tables.start_rows(run),
+        starts=starts,
+        launches_telling=any(tables.is_telling(row) for row in starts),
         spent=spent_words(run),
         subject=subject,
         two_sided=two_sided,
@@ -60,19 +76,21 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     )
 
 
+def _was_compared(run: Run) -> bool:
+    """Whether a stored run was compared with, so that its curve says something of this run."""
+    comparison = run.comparison
+    held = [] if comparison is None else [comparison, *comparison.others]
+    return any(c.kind == "baseline" and c.verdict != "not-comparable" for c in held)
+
+
 def _shown(formatter: fmt.Formatter) -> Callable[..., Markup | str]:
-    """The formatter as a filter whose missing numbers say so to a pointer."""
+    """The formatter as a filter whose missing numbers are muted."""
 
     def filtered(*args: Any, **kwargs: Any) -> Markup | str:
         text = formatter(*args, **kwargs)
         return _MISSING if text == fmt.MISSING else text
 
     return filtered
-
-
-def _recorded(value: Any) -> Markup | str:
-    text = fmt.scalar(value)
-    return Markup('<span class="missing" title="not recorded">–</span>') if value is None else text
 
 
 def _environment() -> Environment:
@@ -85,7 +103,7 @@ def _environment() -> Environment:
     )
     for name, formatter in fmt.FORMATTERS.items():
         environment.filters[name] = _shown(formatter)
-    environment.filters["recorded"] = _recorded
+    environment.filters["recorded"] = _shown(fmt.scalar)
     environment.filters["plural"] = fmt.plural
     environment.filters["shorten"] = fmt.shorten
     environment.filters["one_line"] = fmt.one_line
@@ -94,6 +112,7 @@ def _environment() -> Environment:
         change_interval=_shown(fmt.change_interval),
         marker_path=panel.marker_path,
         word_of=word_of,
+        label_of=label_of,
         change_note=change_note,
         reference_name=reference_name,
         comparison_reason=reasons.comparison_reason,
@@ -101,7 +120,7 @@ def _environment() -> Environment:
         finding_reason=reasons.finding_reason,
         method_words=reasons.method_words,
         warning_words=reasons.warning_words,
-        where_words=reasons.where_words,
+        where_words=where_words,
         computing_words=computing_words,
         limit_words=limit_words,
     )

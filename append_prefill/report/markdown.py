@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import warning_words
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
-from append_prefill.report.words import change_note, word_of
+from append_prefill.report.words import change_note, label_of, word_of
 
 WORST_POINTS = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@!&])")
@@ -29,7 +30,7 @@ class Part:
 
 def escape(text: str) -> str:
     """`text` so that no character of it is Markdown, HTML, a mention or a cell's end."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
 
 
 def render_markdown(run: Run, *, report_path: str | None = None) -> str:
@@ -60,8 +61,13 @@ def _verdict(run: Run) -> str:
     word = headline.verdict
     certainty = f" – {headline.certainty}" if headline.certainty else ""
     title = f"## {word.sign} append-prefill: {word.word}{certainty}"
-    lines = [title, "", f"**{escape(headline.sentence)}**"]
+    lines = [title, "", headline.said.marked("**", escape)]
+    if headline.next_step:
+        step = headline.next_step
+        lines += ["", f"{escape(step.text)} `{_in_code(step.command)}`"]
     lines.append("")
+    if differing := differences_of(run, None):
+        lines.append(f"- **Differs:** {escape(differing_words(differing))}")
     for fact in headline.facts:
         detail = f" – {escape(fact.detail)}" if fact.detail else ""
         lines.append(f"- **{escape(fact.term)}:** {escape(fact.text)}{detail}")
@@ -118,11 +124,11 @@ def _points(run: Run) -> str:
             fmt.number(e.candidate_ms),
             fmt.change(e.ratio),
             fmt.change_interval(e.low, e.high),
-            f"{word_of(e.verdict).sign} {e.verdict}",
+            f"{label_of(e).sign} {label_of(e).word}",
         ]
         for e in worst
     ]
-    header = ["L", "m", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
+    header = ["L", "m", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Label"]
     n, note = len(comparison.points), change_note(comparison)
     title = f"### Worst {len(worst)} of {fmt.plural(n, 'point')} against "
     return (

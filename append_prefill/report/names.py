@@ -84,8 +84,13 @@ def subject_of(run: Run, side: Side, baseline: Run | None) -> dict[str, Any] | N
     return started or (baseline.subject if baseline else None)
 
 
-def pytest_command(run: Run, against: str | None = None) -> str:
-    """The command of this run again, same seed; `against` adds a reference side by side."""
+def pytest_command(
+    run: Run, *, against: str | None = None, starts: int | None = None, seed: int | None = None
+) -> str:
+    """The command of this run again, same seed unless another is given.
+
+    `against` adds a reference side by side, `starts` launches per side.
+    """
     words = ["pytest", "-m", "append_prefill"]
     options = run.suite.get("options")
     if options is not None:
@@ -96,6 +101,19 @@ def pytest_command(run: Run, against: str | None = None) -> str:
         version = label_in(run.subject)
         environment = "simulated" if run.simulated else _kept(version) if version else "ENV"
         words += ["--sglang", environment, "--seed", str(run.seed)]
-    if against is not None:
-        words += ["--against", against]
+    for option, value in (("--against", against), ("--starts", starts), ("--seed", seed)):
+        if value is not None:
+            words = [*_without(words, option), option, str(value)]
     return shlex.join(words)
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    """`words` less `option` and its value, however they were written."""
+    kept: list[str] = []
+    for at, word in enumerate(words):
+        if word == option or word.startswith(f"{option}="):
+            continue
+        if at and words[at - 1] == option:
+            continue
+        kept.append(word)
+    return kept

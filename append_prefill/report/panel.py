@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from append_prefill.records.run import PointEffect
+from append_prefill.records.run import Change, Comparison
 from append_prefill.report import format as fmt
 from append_prefill.report.scales import Scale, Tick, round_values
-from append_prefill.report.words import word_of
+from append_prefill.report.words import label_of
+from append_prefill.workload.points import Point
 
-PANEL_TOP, PANEL_BOTTOM = 220.0, 342.0
+PANEL_TOP, PANEL_BOTTOM = 192.0, 296.0
 # A panel that zooms in on less than this shows noise as if it were news.
 MIN_CHANGE = 0.05
 
@@ -23,32 +24,47 @@ class Mark:
     y: float
     low_y: float | None
     high_y: float | None
-    title: str
+    tip: str
     shape: str = "disc"
     tone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The lower panel: change from reference to candidate in %, with intervals."""
+    """The lower panel: change from reference to candidate in %, with intervals.
+
+    `fitted` is the model of change along the axis, (x, y) by x; empty where none was fitted.
+    """
 
     y_ticks: list[Tick]
     zero_y: float
     catch_y: float | None
     catch_label: str
     marks: list[Mark]
+    fitted: list[tuple[float, float]]
 
 
 def panel_of(
-    effects: Sequence[tuple[float, PointEffect]], x: Scale, must_catch: float | None
+    comparison: Comparison | None,
+    places: Sequence[tuple[float, Point]],
+    x: Scale,
+    must_catch: float | None,
 ) -> Panel | None:
-    """The panel for effects at their value on the x axis; None if none has a ratio."""
-    known = [(at, e, e.ratio) for at, e in effects if e.ratio is not None]
+    """The panel for points at their value on the x axis; None if none has a ratio."""
+    effects = {e.point: e for e in comparison.points} if comparison else {}
+    known = [
+        (at, effects[p], ratio)
+        for at, p in places
+        if p in effects and (ratio := effects[p].ratio) is not None
+    ]
     if not known:
         return None
+    model = fitted_ratios(comparison.change if comparison else None)
+    fitted = sorted((at, model[p] - 1) for at, p in places if p in model)
     ends = [r - 1 for _, _, r in known] + [
         end - 1 for _, e, _ in known for end in (e.low, e.high) if end is not None
     ]
+    ends += [change for _, change in fitted]
     if must_catch is not None:
         ends.append(must_catch * 1.2)
     high = max(MIN_CHANGE, max(ends) * 1.1)
@@ -56,14 +72,14 @@ def panel_of(
     y = Scale(low, high, PANEL_BOTTOM, PANEL_TOP)
     marks = []
     for at, effect, value in known:
-        word = word_of(effect.verdict)
+        word = label_of(effect)
         marks.append(
             Mark(
                 x=x(at),
                 y=y(value - 1),
                 low_y=None if effect.low is None else y(effect.low - 1),
                 high_y=None if effect.high is None else y(effect.high - 1),
-                title=f"{fmt.place(effect.context_tokens, effect.append_tokens)}: "
+                tip=f"{fmt.place(effect.context_tokens, effect.append_tokens)}: "
                 f"{fmt.change(value)} ({fmt.change_interval(effect.low, effect.high)}), "
                 f"{word.word}",
                 shape=word.shape,
@@ -73,7 +89,12 @@ def panel_of(
     ticks = [Tick(y(v), _percent(v)) for v in round_values(low, high, 4)]
     catch = None if must_catch is None else y(must_catch)
     label = "" if must_catch is None else f"{_percent(must_catch)} % to catch"
-    return Panel(ticks, y(0.0), catch, label, marks)
+    return Panel(ticks, y(0.0), catch, label, marks, [(x(at), y(v)) for at, v in fitted])
+
+
+def fitted_ratios(change: Change | None) -> dict[Point, float]:
+    """Candidate over reference by the model of change, at every point it was fitted to."""
+    return {} if change is None else {at.point: at.ratio for at in change.points}
 
 
 def _percent(value: float) -> str:

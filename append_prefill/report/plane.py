@@ -1,4 +1,6 @@
-"""The (L, m) plane: one marker a point, shape by verdict, colour by change, text where it fits."""
+"""The (L, m) plane of change: the fitted change as a halo of colour at each point, and on it the
+point's own measured change by marker and number. Drawn twice, for wide and for narrow screens.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,44 @@ from dataclasses import dataclass
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.scales import Scale, Tick, thinned
-from append_prefill.report.words import Word, word_of
+from append_prefill.report.words import WORDS, Word, label_of
 from append_prefill.workload.points import Point
 
-WIDTH, HEIGHT = 900.0, 450.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 876.0, 18.0, 398.0
-RADIUS = 7.0
 # At this change the colour is full; the eye tells 3 % from 10 % and needs no more.
 FULL_CHANGE = 0.10
-# Widest of the fonts a browser may choose (DejaVu Sans bold at 13 px), so that no label touches.
-_CHAR, _LINE = 8.9, 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A drawing's size in px.
+
+    `char` and `line` are a label's, in the widest of the fonts a browser may choose (DejaVu Sans
+    bold), so that no label touches another.
+    """
+
+    name: str
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    radius: float
+    halo: float
+    char: float
+    line: float
+
+
+WIDE = Frame("wide", 680, 452, 56, 668, 10, 406, radius=6.5, halo=13, char=8.9, line=16)
+NARROW = Frame("narrow", 370, 400, 50, 364, 8, 356, radius=5, halo=10, char=8.2, line=14)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One point: where, which marker, how strongly coloured, and its label if there was room.
 
-    `strength` is 0 (no change) to 1; `hue` names the direction.
+    `hue` names the direction of the measured change and `strength` is 0 (none) to 1; `fit_hue` and
+    `fit_strength` are those of the fitted change, None where nothing was fitted.
     """
 
     x: float
@@ -34,7 +57,9 @@ class Cell:
     tone: str
     hue: str
     strength: float
-    title: str
+    fit_hue: str
+    fit_strength: float | None
+    tip: str
     label: str
     label_x: float | None
     label_y: float | None
@@ -43,13 +68,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """The plane, ready to be drawn. `compares` is False where cells show ms, not change."""
+    """The plane, ready to be drawn. `compares` is False where cells show ms, not change.
 
+    `legend`: each shape that is drawn, with the words it stands for.
+    """
+
+    frame: Frame
     cells: list[Cell]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     compares: bool
-    legend: list[Word]
+    fitted: bool
+    legend: list[tuple[str, str]]
     description: str
     unlabelled: int
 
@@ -58,12 +88,13 @@ class Plane:
 class _Entry:
     point: Point
     label: str
-    title: str
-    verdict: str | None
+    tip: str
+    word: Word | None
     change: float | None
+    fitted: float | None
 
 
-def plane_of(run: Run) -> Plane | None:
+def plane_of(run: Run, frame: Frame = WIDE) -> Plane | None:
     """The plane of `run`: changes where there is a reference, else TTFT in ms; None if empty."""
     entries = _compared(run)
     compares = any(e.change is not None for e in entries)
@@ -71,17 +102,24 @@ def plane_of(run: Run) -> Plane | None:
         entries = _measured(run)
     if not entries:
         return None
-    x = _scale([e.point.context_tokens for e in entries], LEFT, RIGHT)
-    y = _scale([e.point.append_tokens for e in entries], BOTTOM, TOP)
-    cells = _cells(entries, x, y)
-    verdicts = dict.fromkeys(e.verdict for e in entries if e.verdict is not None)
+    x = _scale([e.point.context_tokens for e in entries], frame.left, frame.right)
+    y = _scale([e.point.append_tokens for e in entries], frame.bottom, frame.top)
+    cells = _cells(entries, x, y, frame)
+    shown = {e.word.word for e in entries if e.word is not None}
+    legend: dict[str, str] = {}
+    for word in WORDS.values():
+        if word.word in shown:
+            before = legend.get(word.shape)
+            legend[word.shape] = f"{before} / {word.word}" if before else word.word
     return Plane(
+        frame=frame,
         cells=cells,
         x_ticks=_ticks(x, 46),
         y_ticks=_ticks(y, 22),
         compares=compares,
-        legend=[word_of(v) for v in verdicts],
-        description="; ".join(e.title for e in entries),
+        fitted=any(e.fitted is not None for e in entries),
+        legend=list(legend.items()),
+        description="; ".join(e.tip for e in entries),
         unlabelled=sum(c.label_x is None for c in cells),
     )
 
@@ -89,17 +127,29 @@ def plane_of(run: Run) -> Plane | None:
 def _compared(run: Run) -> list[_Entry]:
     if run.comparison is None:
         return []
-    return [
-        _Entry(
-            e.point,
-            fmt.change(e.ratio).replace("\u00a0%", ""),
-            f"{fmt.place(e.context_tokens, e.append_tokens)}: {fmt.change(e.ratio)} "
-            f"({fmt.change_interval(e.low, e.high)}), {e.verdict}",
-            e.verdict,
-            None if e.ratio is None else math.log(e.ratio),
+    change = run.comparison.change
+    model = {} if change is None else {at.point: at for at in change.points}
+    entries = []
+    for effect in run.comparison.points:
+        word, at = label_of(effect), model.get(effect.point)
+        tip = (
+            f"{fmt.place(effect.context_tokens, effect.append_tokens)}: "
+            f"{fmt.change(effect.ratio)} ({fmt.change_interval(effect.low, effect.high)}), "
+            f"{word.word}"
         )
-        for e in run.comparison.points
-    ]
+        if at is not None:
+            tip += f"; fitted {fmt.signed(at.delta_ms)} ms ({fmt.change(at.ratio)})"
+        entries.append(
+            _Entry(
+                effect.point,
+                fmt.MISSING if effect.ratio is None else fmt.brief(effect.ratio)[:-2],
+                tip,
+                word,
+                None if effect.ratio is None else math.log(effect.ratio),
+                None if at is None else at.ratio - 1,
+            )
+        )
+    return entries
 
 
 def _measured(run: Run) -> list[_Entry]:
@@ -108,6 +158,7 @@ def _measured(run: Run) -> list[_Entry]:
             s.point,
             fmt.number(s.median_ms),
             f"{fmt.place(s.context_tokens, s.append_tokens)}: {fmt.number(s.median_ms)} ms",
+            None,
             None,
             None,
         )
@@ -133,36 +184,47 @@ def _overlaps(a: _Box, others: Iterable[_Box]) -> bool:
     return any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in others)
 
 
-def _cells(entries: list[_Entry], x: Scale, y: Scale) -> list[Cell]:
+def _hue(change: float | None) -> str:
+    return "none" if not change else "slower" if change > 0 else "faster"
+
+
+def _strength(change: float | None) -> float:
+    return round(min(1.0, abs(change or 0.0) / FULL_CHANGE), 2)
+
+
+def _cells(entries: list[_Entry], x: Scale, y: Scale, frame: Frame) -> list[Cell]:
     """Places labels greedily: what moved most is labelled first, and keeps its label."""
     centres = [(x(e.point.context_tokens), y(e.point.append_tokens)) for e in entries]
-    r = RADIUS + 2
+    r = frame.radius + 2
     taken: list[_Box] = [(cx - r, cy - r, cx + r, cy + r) for cx, cy in centres]
-    loud = {"regression": 0, "improvement": 0, "inconclusive": 1}
+    loud = {"bad": 0, "better": 0, "unsure": 1}
     order = sorted(
         range(len(entries)),
-        key=lambda i: (loud.get(entries[i].verdict or "", 2), -abs(entries[i].change or 0.0)),
+        key=lambda i: (
+            loud.get(word.tone if (word := entries[i].word) else "", 2),
+            -abs(entries[i].change or 0.0),
+        ),
     )
     where: dict[int, tuple[float, float, str]] = {}
     for i in order:
-        spot = _spot(centres[i], len(entries[i].label) * _CHAR, taken)
+        spot = _spot(centres[i], len(entries[i].label) * frame.char, taken, frame)
         if spot is not None:
             where[i], box = spot
             taken.append(box)
     cells = []
     for i, entry in enumerate(entries):
-        word = word_of(entry.verdict) if entry.verdict else None
-        change = entry.change
         label_x, label_y, anchor = where.get(i, (None, None, "start"))
         cells.append(
             Cell(
                 x=centres[i][0],
                 y=centres[i][1],
-                shape=word.shape if word else "disc",
-                tone=word.tone if word else "plain",
-                hue="none" if change is None else "slower" if change > 0 else "faster",
-                strength=round(min(1.0, abs(change or 0.0) / FULL_CHANGE), 2),
-                title=entry.title,
+                shape=entry.word.shape if entry.word else "disc",
+                tone=entry.word.tone if entry.word else "plain",
+                hue=_hue(entry.change),
+                strength=_strength(entry.change),
+                fit_hue=_hue(entry.fitted),
+                fit_strength=None if entry.fitted is None else _strength(entry.fitted),
+                tip=entry.tip,
                 label=entry.label,
                 label_x=label_x,
                 label_y=label_y,
@@ -173,11 +235,11 @@ def _cells(entries: list[_Entry], x: Scale, y: Scale) -> list[Cell]:
 
 
 def _spot(
-    centre: tuple[float, float], width: float, taken: list[_Box]
+    centre: tuple[float, float], width: float, taken: list[_Box], frame: Frame
 ) -> tuple[tuple[float, float, str], _Box] | None:
     cx, cy = centre
-    off = RADIUS + 4
-    half = _LINE / 2
+    off = frame.radius + 4
+    half = frame.line / 2
     tries: list[tuple[float, float, str]] = [
         (cx + off, cy, "start"),
         (cx - off, cy, "end"),
@@ -191,7 +253,12 @@ def _spot(
     for at_x, at_y, anchor in tries:
         left = {"start": at_x, "end": at_x - width, "middle": at_x - width / 2}[anchor]
         box = (left, at_y - half, left + width, at_y + half)
-        inside = box[0] >= LEFT and box[2] <= RIGHT and box[1] >= TOP - 8 and box[3] <= BOTTOM
+        inside = (
+            box[0] >= frame.left
+            and box[2] <= frame.right
+            and box[1] >= frame.top - 8
+            and box[3] <= frame.bottom
+        )
         if inside and not _overlaps(box, taken):
             return (round(at_x, 2), round(at_y + 4.5, 2), anchor), box
     return None

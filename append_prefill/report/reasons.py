@@ -5,20 +5,16 @@ Records of suites before 0.2 hold the sentences themselves; those are shown as t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from append_prefill.records.grounds import (
     Decision,
     FindingGround,
     Ground,
     Method,
     NoiseSource,
-    Region,
     RunWarning,
 )
 from append_prefill.records.run import Comparison, Effect, Finding, Look
 from append_prefill.report import format as fmt
-from append_prefill.workload.points import Point
 
 _QUANTITIES = {
     "level": "overall level",
@@ -26,71 +22,29 @@ _QUANTITIES = {
     "context_growth": "growth with L",
     "append_end": "at the largest m",
     "context_end": "at the largest L",
+    "floor_points": "where TTFT is at its floor",
+    "compute_points": "where computing shows",
     "floor": "floor",
     "new_token": "per new token",
     "cached_token": "per cached token",
 }
 
 
+STATISTICS = {
+    "faster_half": "the mean of the faster half of each launch's samples",
+    "like_samples": "the interquartile mean of the differences of like samples",
+}
+"""What two sides are compared by, by `Method.statistic`."""
+
+
 def quantity_name(effect: Effect) -> str:
-    """What an effect is on: "overall level", "at m = 1024"."""
+    """What an effect is on: "overall level", "at m = 1024", "at m ≥ 512"."""
+    letter = "L" if effect.name == "context_end" else "m"
+    if effect.from_tokens is not None:
+        return f"at {letter} ≥ {effect.from_tokens}"
     if effect.tokens is not None:
-        letter = "m" if effect.name == "append_end" else "L"
         return f"at {letter} = {effect.tokens}"
     return _QUANTITIES[effect.name]
-
-
-def _change(ratio: float | None) -> str:
-    """A ratio as a signed change, with a plain space: it stands in sentences, terminals too."""
-    return fmt.change(ratio).replace("\u00a0", " ")
-
-
-def where_words(comparison: Comparison) -> str:
-    """Which part of the (L, m) plane moved; "nowhere" or "cannot tell" where none is named."""
-    if isinstance(comparison.where, str):
-        return comparison.where
-    if comparison.verdict not in ("regression", "improvement"):
-        return "nowhere" if comparison.verdict == "pass" else "cannot tell"
-    whole = region_words(comparison.where)
-    if not comparison.slower_points:
-        return whole
-    ratios = {p.point: p.ratio for p in comparison.points}
-    places = [Point(*pair) for pair in comparison.slower_points]
-    slower = ", ".join(f"{p.label} ({_change(ratios.get(p))})" for p in places)
-    return f"slower at {slower}; as a whole: {whole}"
-
-
-def region_words(regions: Sequence[Region]) -> str:
-    """`everywhere (+3.1 %)`, `grows with m: +8.0 % at m = 1024`, `only at L512-m128 (+5.0 %)`."""
-    if not regions:
-        return "nowhere"
-    rank = {"everywhere": 0, "floor": 1, "append": 2, "context": 3, "point": 4}
-    ordered = sorted(regions, key=lambda region: rank[region.kind])
-    base = next((region.own for region in ordered if region.kind == "everywhere"), None)
-    words = [_region(region, base, len(ordered) == 1) for region in ordered]
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
-
-
-def _region(region: Region, base: float | None, alone: bool) -> str:
-    """One region in words; `base` is the share of the region "everywhere", if that is named."""
-    size = _change(1 + region.size)
-    if region.kind == "everywhere":
-        return f"everywhere ({size})"
-    if region.kind == "point":
-        label = f"L{region.context_tokens}-m{region.append_tokens}"
-        return f"{'only ' if alone else ''}at {label} ({size})"
-    more = "" if base is None else "more " if (region.own > 0) == (base > 0) else "less "
-    if region.kind == "floor":
-        return f"{more}at the floor ({size} at m <= {region.append_tokens})"
-    if region.kind == "append":
-        at = f"{size} at m = {region.append_tokens}"
-        if base is not None:
-            return f"{more}at large m ({at})"
-        return f"{'grows' if region.own > 0 else 'shrinks'} with m: {at}"
-    at = f"{size} at L = {region.context_tokens}"
-    if base is not None:
-        return f"{more}at long contexts ({at})"
-    return f"long contexts (L >= {region.from_tokens}): {at}"
 
 
 def method_words(method: Method | str | None) -> str:
@@ -105,10 +59,10 @@ def method_words(method: Method | str | None) -> str:
         else "unpaired moderated t over launches"
     )
     return (
-        f"log mean of the faster half of a launch's samples; {how}; joint test of level, growth "
-        f"with m, growth with L and single points at a one-sided false-alarm rate of "
-        f"{method.alpha:.3g}; a pass by the upper ends of {100 * method.pass_confidence:.3g} % "
-        f"intervals; variance from this run and {noise_words(method.noise)}"
+        f"{STATISTICS[method.statistic]}, on the log scale; {how}; joint test at a one-sided "
+        f"false-alarm rate of {method.alpha:.3g}; a pass by the upper ends of "
+        f"{100 * method.pass_confidence:.3g} % intervals; variance from this run and "
+        f"{noise_words(method.noise)}"
     )
 
 
@@ -135,7 +89,7 @@ def comparison_reason(comparison: Comparison) -> str:
         )
     if ground.medians_ratio is not None:
         words += (
-            f" In medians the level is {_change(ground.medians_ratio)}: samples scatter "
+            f" In medians the level is {fmt.plain_change(ground.medians_ratio)}: samples scatter "
             "differently on the two sides."
         )
     if ground.suspected_by is not None:
@@ -188,12 +142,7 @@ def _ground(ground: Ground, comparison: Comparison) -> str:
 
 
 def _rejected(ground: Ground, comparison: Comparison) -> str:
-    names = {
-        "level": "the level",
-        "append_growth": "growth with m",
-        "context_growth": "growth with L",
-    }
-    parts = [names[quantity] for quantity in ground.quantities]
+    parts = [_QUANTITIES[quantity] for quantity in ground.quantities]
     parts += ["single points"] if ground.single_points else []
     words = f"the joint test rejects by {', '.join(parts)}."
     if comparison.kind == "side-by-side":
@@ -215,10 +164,10 @@ def _undecided(comparison: Comparison) -> str:
     needed = comparison.starts_needed
     effort = "more launches than a run holds" if needed is None else f"{needed} launches per side"
     mde = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
+    shown = fmt.plain_change(level.ratio if level else None)
     return (
-        f"Neither a regression nor a slow-down below {catch} is shown (level "
-        f"{_change(level.ratio if level else None)}); detectable is {mde}, and {catch} would "
-        f"take {effort}."
+        f"Neither a regression nor a slow-down below {catch} is shown (level {shown}); detectable "
+        f"is {mde}, and {catch} would take {effort}."
     )
 
 

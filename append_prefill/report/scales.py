@@ -61,21 +61,6 @@ def round_values_log(low: float, high: float) -> list[float]:
     return [v for v in values if low <= v <= high]
 
 
-def spread_out(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """`positions` moved apart to at least `gap`, within [low, high], in their own order."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    placed = [0.0] * len(positions)
-    floor = low
-    for i in order:
-        placed[i] = max(positions[i], floor)
-        floor = placed[i] + gap
-    ceiling = high
-    for i in reversed(order):
-        placed[i] = min(placed[i], ceiling)
-        ceiling = placed[i] - gap
-    return placed
-
-
 def thinned(ticks: Sequence[Tick], gap: float) -> list[Tick]:
     """`ticks` less those closer than `gap` to one already kept; first and last stay."""
     if len(ticks) < 2:

@@ -11,6 +11,7 @@ from typing import Any
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import (
     BlockState,
+    Comparison,
     Effect,
     Estimate,
     PointEffect,
@@ -23,6 +24,8 @@ from append_prefill.report.headline import worst_first
 from append_prefill.report.names import subject_of
 from append_prefill.report.reasons import quantity_name
 from append_prefill.report.scales import Scale
+from append_prefill.report.spreads import Spread, spreads_of
+from append_prefill.report.words import Word, label_of
 from append_prefill.workload.points import Point
 
 
@@ -46,7 +49,10 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
-    """One point: measured on the candidate, and compared where there is a reference."""
+    """One point: measured on the candidate, and compared where there is a reference.
+
+    `word` is what the row says of the point, `fitted_ms` the change that the model has there.
+    """
 
     point: Point
     experiments: str
@@ -54,9 +60,13 @@ class PointRow:
     low_ms: float | None
     high_ms: float | None
     effect: PointEffect | None
+    word: Word | None
+    fitted_ms: float | None
     forest: Forest | None
     candidate: Tally
     reference: Tally | None
+    candidate_spread: Spread | None
+    reference_spread: Spread | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class ForestScale:
     high_text: str
 
 
-FOREST_WIDTH = 150.0
+FOREST_WIDTH = 120.0
 
 
 def tally(starts: Iterable[Start], side: Side) -> dict[Point, Tally]:
@@ -104,6 +114,9 @@ def point_rows(
     scale, marks = _forest_scale(list(effects.values()), must_catch)
     reference = _reference_tally(run, baseline)
     candidate = tally(run.starts, "candidate")
+    ours, theirs = spreads_of(run, "candidate"), spreads_of(run, "reference")
+    change = run.comparison.change if run.comparison else None
+    fitted = {} if change is None else {at.point: at.delta_ms for at in change.points}
     rows = []
     for point in order:
         effect, summary = effects.get(point), summaries.get(point)
@@ -118,9 +131,13 @@ def point_rows(
                 low_ms=summary.low_ms if summary else None,
                 high_ms=summary.high_ms if summary else None,
                 effect=effect,
+                word=label_of(effect) if effect else None,
+                fitted_ms=fitted.get(point),
                 forest=_forest(effect, scale),
                 candidate=measured or Tally(0, 0, 0),
                 reference=reference.get(point),
+                candidate_spread=ours.get(point),
+                reference_spread=theirs.get(point),
             )
         )
     return rows, marks
@@ -166,34 +183,53 @@ def _forest(effect: PointEffect | None, scale: Scale | None) -> Forest | None:
 
 
 @dataclass(frozen=True, slots=True)
+class JointRow:
+    """One quantity that the two sides were compared by as a whole, and what its row says."""
+
+    name: str
+    effect: Effect
+    word: Word
+
+
+GROWTH = ("append_growth", "context_growth")
+MOVED = ("regression", "improvement")
+SECOND_FIT = ("floor", "new_token", "cached_token")
+"""In records of suites before 0.2 these are of a fit to each side, beside the candidate's own and
+the change: three answers to one question. The change is the one that is shown."""
+
+
+def joint_rows(comparison: Comparison | None) -> list[JointRow]:
+    """What was compared jointly, the level first.
+
+    Without growth that was not rejected: less of it is neither faster nor a pass.
+    """
+    return [
+        JointRow(_capital(quantity_name(e)), e, label_of(e))
+        for e in (comparison.surface if comparison else [])
+        if e.name not in SECOND_FIT and (e.name not in GROWTH or e.verdict in MOVED)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class SurfaceRow:
-    """A quantity of the fitted surface: the candidate's fit, and its comparison if any."""
+    """A quantity of the surface fitted to the candidate."""
 
     name: str
     unit: str
-    estimate: Estimate | None
-    effect: Effect | None
+    estimate: Estimate
 
 
 def surface_rows(run: Run) -> list[SurfaceRow]:
-    """The four fitted quantities with their ratio, then what else was compared jointly."""
-    effects = list(run.comparison.surface) if run.comparison else []
+    """The candidate's four fitted quantities; empty without a surface."""
     surface = run.surface
-    rows = []
-    for name, unit, quantity, attribute in (
-        ("Floor T₀", "ms", "floor", "floor_ms"),
-        ("Per new token a", "µs", "new_token", "new_token_us"),
-        ("Per cached token b", "µs", "cached_token", "cached_token_us"),
-        ("Crossover m* = T₀ / a", "tokens", None, "crossover_tokens"),
-    ):
-        effect = next((e for e in effects if e.name == quantity), None)
-        if effect is not None:
-            effects.remove(effect)
-        estimate = getattr(surface, attribute) if surface else None
-        if estimate is not None or effect is not None:
-            rows.append(SurfaceRow(name, unit, estimate, effect))
-    joint = [SurfaceRow(_capital(quantity_name(e)), "", None, e) for e in effects]
-    return joint + rows
+    if surface is None:
+        return []
+    return [
+        SurfaceRow("Floor T₀", "ms", surface.floor_ms),
+        SurfaceRow("Per new token a", "µs", surface.new_token_us),
+        SurfaceRow("Per cached token b", "µs", surface.cached_token_us),
+        SurfaceRow("Crossover m* = T₀ / a", "tokens", surface.crossover_tokens),
+    ]
 
 
 def _capital(text: str) -> str:
@@ -252,6 +288,12 @@ def start_rows(run: Run) -> list[StartRow]:
             )
         )
     return rows
+
+
+def is_telling(row: StartRow) -> bool:
+    """Whether something of a launch is to be seen: it failed, drifted, or lost samples."""
+    drifted = row.start.warmup is not None and not row.start.warmup.stationary
+    return bool(row.start.failure or drifted or row.void or row.void_blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from append_prefill.records.run import Comparison, Finding, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import comparison_reason, warning_words
+from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import shared_note
-
-WORST = 3
 
 
 def header_lines(
@@ -54,7 +53,7 @@ def header_lines(
 
 
 def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
-    """Verdict, what broke, the comparison with its worst points, and where the report is."""
+    """Verdict, what broke, what the comparison found, and where the report is."""
     lines = [f"verdict: {(run.verdict or 'not judged').upper()}"]
     if problem is not None:
         lines.append(problem)
@@ -85,19 +84,14 @@ def _finding_line(finding: Finding) -> str:
 
 
 def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
+    said = comparison_sentence(run, comparison).plain.replace("\u00a0", " ")
     lines = [
         f"against {reference_name(comparison, run)} ({comparison.kind}): {comparison.verdict}. "
-        f"{comparison_reason(comparison)}"
+        f"{said}",
+        f"  {comparison_reason(comparison)}",
     ]
     if note := shared_note(comparison):
         lines.append(f"  {note}")
-    moved = [e for e in comparison.points if e.verdict in ("regression", "improvement")]
-    moved.sort(key=lambda e: e.ratio or 1, reverse=True)
-    for effect in moved[:WORST]:
-        ratio = "–" if effect.ratio is None else f"x {effect.ratio:.3f}"
-        lines.append(f"  {effect.verdict:<15} {effect.point.label}: {ratio}")
-    if len(moved) > WORST:
-        lines.append(f"  and {len(moved) - WORST} more points, see the report")
     return lines
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
-from append_prefill.records.run import Comparison
+from append_prefill.records.grounds import Method
+from append_prefill.records.run import Comparison, Effect, PointEffect
 from append_prefill.report import format as fmt
+from append_prefill.report.reasons import STATISTICS
 from append_prefill.workload.points import Point
 
 Tone = Literal["bad", "good", "better", "unsure", "plain", "infra"]
@@ -49,8 +51,30 @@ WORDS: dict[str, Word] = {
     "not-applicable": Word(
         "not-applicable", "–", "plain", "square", "has no meaning under this profile, or no gate"
     ),
+    "faster": Word("faster", "▽", "better", "down", "its whole interval is below no change"),
+    "slower with others": Word(
+        "slower with others",
+        "△",
+        "bad",
+        "up",
+        "its own interval holds no change; together with others it is proven",
+    ),
+    "faster with others": Word(
+        "faster with others",
+        "▽",
+        "better",
+        "down",
+        "its own interval holds no change; together with others it is proven",
+    ),
+    "suspect": Word(
+        "suspect",
+        "△",
+        "unsure",
+        "up",
+        "its interval is above no change, as one of so many points may be by chance: not proven",
+    ),
     "infrastructure": Word(
-        "infrastructure", "!", "infra", "cross", "nothing valid was measured; no word on speed"
+        "infrastructure", "!", "infra", "cross", "the measuring failed; no word on speed"
     ),
 }
 UNJUDGED = Word("not judged", "–", "plain", "cross", "the record was written but not judged")
@@ -61,8 +85,8 @@ def change_note(comparison: Comparison) -> str:
     if all(point.p is None for point in comparison.points):
         return ""
     return (
-        "Times are medians. A change compares the mean of the faster half of each launch's "
-        "samples, which scatters less, so it is not quite the times' quotient."
+        "Times are medians, what a user waits. A change is not quite their quotient: it is of "
+        f"{statistic_words(comparison)}, which scatters less."
     )
 
 
@@ -85,6 +109,35 @@ def shared_note(comparison: Comparison) -> str:
 def word_of(verdict: str | None) -> Word:
     """The word for a verdict of any kind; None is a record that was never judged."""
     return UNJUDGED if verdict is None else WORDS[verdict]
+
+
+def label_of(effect: PointEffect | Effect) -> Word:
+    """What an effect's cell says: its verdict and its 95 % interval, which must not contradict.
+
+    A verdict is joint; an interval is the effect's own. Where only the joint evidence tells the
+    direction, the word says so, and where the interval tells it against the verdict, the interval
+    is believed.
+    """
+    verdict, low, high = effect.verdict, effect.low, effect.high
+    if low is None or high is None:
+        return WORDS["inconclusive" if verdict in ("regression", "improvement") else verdict]
+    if high < 1:
+        return WORDS["improvement" if verdict == "improvement" else "faster"]
+    if low > 1:
+        return WORDS["suspect" if verdict in ("inconclusive", "improvement") else verdict]
+    ratio = effect.ratio or 1.0
+    if verdict == "regression":
+        return WORDS["slower with others" if ratio > 1 else "inconclusive"]
+    if verdict == "improvement":
+        return WORDS["faster with others" if ratio < 1 else "inconclusive"]
+    return WORDS[verdict]
+
+
+def statistic_words(comparison: Comparison) -> str:
+    """What a comparison compares, named; records of suites before 0.2 compared the first."""
+    method = comparison.method
+    name = method.statistic if isinstance(method, Method) else "faster_half"
+    return STATISTICS[name]
 
 
 _EXITS: dict[str, str] = {

@@ -16,6 +16,9 @@ from append_prefill.analysis.findings import STUDY_EXPERIMENTS
 from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Side
 from append_prefill.records.run import (
     BlockState,
+    ChangeAt,
+    ChangeIn,
+    ChangeTerm,
     Comparison,
     Effect,
     Estimate,
@@ -31,6 +34,7 @@ from append_prefill.records.run import (
     Surface,
     Warmup,
 )
+from append_prefill.records.run import Change as FittedChange
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -226,6 +230,44 @@ def point_effect(
         p=0.0004 if verdict in ("regression", "improvement") else 0.31,
         mde=half * 1.6,
         verdict=forced or verdict,
+    )
+
+
+def additive(effects: list[PointEffect], level: Effect, *, fits: bool = True) -> FittedChange:
+    """The model of change that adds the same milliseconds everywhere."""
+    points = [e for e in effects if e.ratio is not None and e.reference_ms is not None]
+    delta = statistics.fmean((e.ratio or 1) * (e.reference_ms or 1) for e in points)
+    delta -= statistics.fmean(e.reference_ms or 1 for e in points)
+    assert level.ratio is not None
+    assert level.low is not None
+    assert level.high is not None
+    scale = delta / (level.ratio - 1)
+    ends = {"low": (level.low - 1) * scale, "high": (level.high - 1) * scale}
+    return FittedChange(
+        parts=[
+            ChangeIn(
+                region="level",
+                ratio=level.ratio,
+                low=level.low,
+                high=level.high,
+                delta_ms=delta,
+                low_ms=ends["low"],
+                high_ms=ends["high"],
+                points=[(e.context_tokens, e.append_tokens) for e in points],
+            )
+        ],
+        terms=[ChangeTerm(kind="everywhere", value=delta, **ends)],
+        points=[
+            ChangeAt(
+                context_tokens=e.context_tokens,
+                append_tokens=e.append_tokens,
+                reference_ms=e.reference_ms or 1,
+                delta_ms=delta,
+            )
+            for e in points
+        ],
+        misfit=0.4,
+        fits=fits,
     )
 
 

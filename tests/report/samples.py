@@ -17,6 +17,7 @@ from append_prefill.records.run import (
 from append_prefill.workload.points import Point
 from tests.report.parts import (
     Model,
+    additive,
     bare,
     findings,
     noise,
@@ -74,8 +75,33 @@ def regression() -> Run:
 
 
 def passing() -> Run:
-    return side_by_side(
+    run = side_by_side(
         lambda _: 1.0, "pass", "nowhere", reason="Every interval ends below +3 %.", sd=0.004
+    )
+    assert run.comparison is not None
+    stored = run.comparison.model_copy(update={"kind": "baseline", "confirmed": False})
+    return run.model_copy(
+        update={"comparison": run.comparison.model_copy(update={"others": [stored]})}
+    )
+
+
+def everywhere(points: int = 20) -> Run:
+    """The same milliseconds added to every point, with the model of change that says so."""
+    drawn = [Point(300 + 10 * i, 40 + i) for i in range(points - len(study_points()))]
+    run = side_by_side(
+        lambda p: 1 + 2.2 / Model()(p),
+        "regression",
+        "unused",
+        reason="Rejected.",
+        sd=0.004,
+        points=[*study_points(), *drawn],
+    )
+    comparison = run.comparison
+    assert comparison is not None
+    assert comparison.level is not None
+    change = additive(comparison.points, comparison.level)
+    return run.model_copy(
+        update={"comparison": comparison.model_copy(update={"change": change, "where": []})}
     )
 
 
@@ -368,6 +394,7 @@ def unjudged() -> Run:
 Sample = tuple[Run, Run | None]
 SAMPLES: dict[str, Callable[[], Sample]] = {
     "regression": lambda: (regression(), None),
+    "everywhere": lambda: (everywhere(), None),
     "suspected": lambda: (suspected(), baseline_run()),
     "pass": lambda: (passing(), baseline_run()),
     "improvement": lambda: (improvement(), None),

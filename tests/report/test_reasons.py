@@ -6,14 +6,13 @@ import pytest
 
 from append_prefill.records.grounds import Decision, FindingGround, Ground, Region, RunWarning
 from append_prefill.records.run import Comparison, Effect, Finding, Look
+from append_prefill.report.places import region_words, where_words
 from append_prefill.report.reasons import (
     comparison_reason,
     decision_words,
     finding_reason,
     quantity_name,
-    region_words,
     warning_words,
-    where_words,
 )
 
 
