@@ -138,10 +138,10 @@ def _launch_sds(
     paired: bool,
 ) -> list[tuple[str, float, float]]:
     """Of each mean the joint test has, side by side: its name, the sd of a launch's (or a pair's)
-    figure, and the degrees of freedom that is known by. Without those whose noise is not known.
+    statistic, and the degrees of freedom that is known by. Without those whose noise is not known.
     """
     if not paired:
-        assert prior.start_sd is not None  # power_of has returned
+        assert prior.start_sd is not None  # side_by_side has returned
         return [("level", math.sqrt(prior.start_sd**2 + error), prior.start_df)]
     recorded = noise.rounds if isinstance(noise, NoiseRecord) else None
     sds = []
@@ -369,7 +369,6 @@ def starts_needed(
     prior_df: float = 0.0,
     night_sd: float = 0.0,
     night_df: float | None = None,
-    night_error: float = 0.0,
     min_effect: float = 0.0,
 ) -> int | None:
     """Fewest launches per side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
@@ -388,7 +387,6 @@ def starts_needed(
             prior_df=prior_df,
             night_sd=night_sd,
             night_df=night_df,
-            night_error=night_error,
             min_effect=min_effect,
         )
         return found is not None and found <= effect

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 
 from append_prefill.analysis import power
 from append_prefill.analysis.design import design_of
@@ -84,15 +84,26 @@ def test_a_power_lies_between_the_level_and_certainty(alpha: float, power: float
 
 
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
-@pytest.mark.parametrize("min_effect", [0.0, 0.03, 0.5])
+@pytest.mark.parametrize("min_effect", [0.0, 0.03, 0.1, 0.5])
 def test_found_is_beyond_the_threshold_and_the_least_effect(power, min_effect) -> None:
-    """The larger of the noncentral t's shift and the normal's above `min_effect`."""
+    """Both at once, which is rarer than either: at 0.1 they bind alike."""
     se, df, alpha = 0.02, 6.0, 0.02
     threshold = stats.t.isf(alpha, df)
-    shift = optimize.brentq(lambda d: stats.nct.sf(threshold, df, d) - power, 0, 50)
-    named = math.log1p(min_effect) + stats.norm.ppf(power) * se
-    found = detectable(se, df, alpha, power=power, min_effect=min_effect)
-    assert found == pytest.approx(math.expm1(max(shift * se, named)), rel=1e-4)
+    found = math.log1p(detectable(se, df, alpha, power=power, min_effect=min_effect))
+
+    def missed(scale):  # the estimate is below what both ask for
+        least = np.maximum(threshold * scale, math.log1p(min_effect) / se)
+        return stats.norm.cdf(least - found / se)
+
+    # Over the distribution of the estimated standard error, scale^2 being a chi-squared over df.
+    scales = np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, df) / df)
+    assert 1 - float(np.mean(missed(scales))) == pytest.approx(power, abs=1e-4)
+
+
+def test_beyond_the_noncentral_t_the_larger_of_both_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(power.special, "nctdtr", lambda *_: math.nan)
+    least = math.log1p(0.03) + stats.norm.ppf(0.95) * 0.002
+    assert detectable(0.002, 6, 0.02, min_effect=0.03) == pytest.approx(math.expm1(least))
 
 
 def test_what_is_known_for_certain_is_found_by_the_least_effect() -> None:
@@ -134,6 +145,18 @@ def test_an_mde_is_what_its_launches_detect(starts, paired, prior_df, own_df, pe
     assert mde(0.04, *starts, 0.007, night_sd=0.0, night_df=3.0, **options) == told(
         of_starts, own_df
     )
+    # What was taken off to get the nights' part makes it less certain, not larger; and what is cut
+    # at 0 is not certain for it.
+    doubted = {"night_df": 3.0, "night_error": 0.01**2}
+    welch = whole**2 / (of_starts**2 / own_df + (of_nights + 2 * 0.01**2) ** 2 / 3.0)
+    found = mde(0.04, *starts, 0.007, night_sd=0.03, **doubted, **options)
+    assert found == pytest.approx(told(whole, welch))
+    welch = of_starts**2 / (of_starts**2 / own_df + (2 * 0.01**2) ** 2 / 3.0)
+    found = mde(0.04, *starts, 0.007, night_sd=0.0, **doubted, **options)
+    assert found == pytest.approx(told(of_starts, welch))
+    # As the comparison does, which never takes less than one degree.
+    doubted = {"night_df": 1.0, "night_error": 1.0}
+    assert mde(0.04, *starts, 0.007, night_sd=0.0, **doubted, **options) == told(of_starts, 1.0)
 
 
 def test_without_noise_the_least_effect_is_found() -> None:
@@ -207,6 +230,8 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
     assert found == pytest.approx(
         {
             "mde_side_by_side": mde(together, 7, 7, ALPHA, **options),
+            "mde_floor": None,
+            "mde_compute": None,
             "mde_baseline": mde(
                 level,
                 7,
@@ -214,6 +239,7 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
                 ALPHA,
                 night_sd=0.04 * scale,
                 night_df=3.0,
+                night_error=(0.02 * scale) ** 2 / 5,
                 prior_df=16.0,
                 min_effect=least,
             ),
@@ -326,6 +352,41 @@ def test_of_a_stratum_whose_noise_is_not_known_no_effect_is_told() -> None:
     assert found["mde_side_by_side"] is not None
 
 
+OF_TEN_ROUNDS = RECORD.model_copy(
+    update={
+        "rounds": 10.0,
+        "components": components(0.02, 0.06),
+        "strata": {"floor": components(0.03, 0.09), "compute": components(0.005, 0.02)},
+    }
+)
+
+
+def at_the_floor(record: NoiseRecord, samples: int) -> float | None:
+    return power.power_of(of_strata(), record, POINTS, starts=6, samples=samples)["mde_floor"]
+
+
+@pytest.mark.parametrize("samples", [5, 10])
+def test_a_record_is_worth_its_pairs_at_no_more_rounds_than_it_has(samples: int) -> None:
+    sd = math.sqrt(0.03**2 + 0.09**2 / samples)
+    options = {"paired": True, "prior_df": 12.0, "min_effect": POLICY.min_effect}
+    alpha = 0.25 * POLICY.false_alarm_rate
+    assert at_the_floor(OF_TEN_ROUNDS, samples) == pytest.approx(mde(sd, 6, 6, alpha, **options))
+
+
+def test_a_record_of_few_rounds_vouches_little_for_many() -> None:
+    """A pair's scatter beyond its rounds is a difference: as uncertain as all of it."""
+    variance, seen = 0.03**2 + 0.09**2 / 90, 0.03**2 + 0.09**2 / 10
+    alpha = 0.25 * POLICY.false_alarm_rate
+    options = {"paired": True, "min_effect": POLICY.min_effect}
+    df = 12 * (variance / seen) ** 2
+    expected = mde(math.sqrt(variance), 6, 6, alpha, prior_df=df, **options)
+    assert at_the_floor(OF_TEN_ROUNDS, 90) == pytest.approx(expected)
+    # Where it was cut at 0 little is known, and the run's own pairs decide.
+    cut = OF_TEN_ROUNDS.model_copy(update={"strata": {"floor": components(0.0, 0.09)}})
+    expected = mde(0.09 / math.sqrt(1000), 6, 6, alpha, prior_df=12 / 100**2, **options)
+    assert at_the_floor(cut, 1000) == pytest.approx(expected)
+
+
 NOTHING = dict.fromkeys(
     ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side", "mde_floor", "mde_compute")
 )
@@ -335,8 +396,8 @@ WITHOUT_STRATA = {"mde_floor", "mde_compute"}
 @pytest.mark.parametrize(
     ("lacking", "interleave", "unknown"),
     [
-        ({"start_sd": None}, False, set(NOTHING)),
-        ({"within_sd": None}, False, set(NOTHING)),
+        ({"start_sd": None}, False, WHOLE),
+        ({"within_sd": None}, False, WHOLE),
         ({"night_sd": None}, False, {"mde_baseline"}),
         ({"pair_sd": None}, True, {"mde_side_by_side", "starts_needed_side_by_side"}),
         ({"pair_sd": None}, False, set()),

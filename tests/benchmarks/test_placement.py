@@ -1,8 +1,7 @@
-"""The measurement of what placing threads is worth: its arms, its slow-down, its statistics."""
+"""The measurement of what placing threads is worth: its arms, its slow-down, its table."""
 
 import argparse
-import gzip
-import json
+import math
 import subprocess
 import sys
 import textwrap
@@ -11,48 +10,72 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import placement_noise
+from append_prefill.analysis.power import detectable
+from append_prefill.records.run import BlockState
+from append_prefill.records.store import write_start
+from benchmarks import packs
 from benchmarks.placement import SLOWED, phases, share_of
-from benchmarks.placement_noise import components_of, detectable, differences, tables
-
-FILES = sorted(placement_noise.DATA.glob("*/placement*.json.gz"))
-
-
-def simulated(pairs=200, *, launch=0.01, block=0.03, request=0.1, shared=False, shift=0.0):
-    """Log samples of A/A pairs, shape (pairs, 2, blocks, points)."""
-    rng = np.random.default_rng(1)
-    blocks, points = 8, 12
-    table = rng.normal(0, request, (pairs, 2, blocks, points))
-    table += rng.normal(0, launch, (pairs, 2, 1, 1))
-    table += rng.normal(0, block, (pairs, 1 if shared else 2, blocks, 1))
-    table[:, 0] += shift
-    return table
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_components_are_found_again(shared):
-    found = components_of(simulated(shared=shared))
-    assert found.request == pytest.approx(0.1, rel=0.03)
-    assert found.block == pytest.approx(0.03, rel=0.15)
-    assert found.launch == pytest.approx(0.01, rel=0.3)
-    assert found.launch_point < 0.01
+from benchmarks.placement_noise import costs, figures, pack, profile_of, rms, row, seen
+from tests.records.builders import start
 
 
 def test_what_both_sides_share_cancels_in_the_differences_of_like_samples():
-    apart, shared = (differences(simulated(shared=s, block=0.2)) for s in (False, True))
-    assert shared.std() < apart.std() / 2
-    assert differences(simulated(shared=True, block=0.2, shift=0.03)).mean() == pytest.approx(
-        0.03, abs=0.005
-    )
+    (data,) = (packs.load(path) for path in packs.committed() if path.name == "placement-2.json.gz")
+    points = packs.points_of(data)
+    pairs = packs.pairs([data], "turns-sample")
+    levels, like = (rms(figures(pairs, points, by)) for by in ("block", "sample"))
+    assert like < levels
+    assert like == pytest.approx(0.0105, abs=0.001)
 
 
-def test_a_detectable_effect_is_found_as_often_as_it_says():
-    rng = np.random.default_rng(2)
-    effect = np.log1p(detectable(0.01, 5))
-    drawn = rng.normal(effect, 0.01, (4000, 5))
-    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / np.sqrt(5))
-    # Student's 99.5 % point with 4 degrees of freedom.
-    assert (t > 4.604).mean() == pytest.approx(0.95, abs=0.015)
+def test_a_detectable_effect_is_that_of_a_two_sided_test():
+    assert seen(0.01, 5) == f"{100 * detectable(0.01 / math.sqrt(5), 4, 0.005):.1f}"
+    assert seen(0.01, 1) == "–"
+
+
+@pytest.mark.parametrize(
+    "path", packs.committed(), ids=lambda path: f"{path.parent.name}-{path.name}"
+)
+def test_every_arm_has_its_line(path):
+    data = packs.load(path)
+    profile, points = profile_of(data), sorted(packs.points_of(data))
+    assert {"cpu-2026-11": "cpu-nano"}.get(path.parent.name, "llama-3.1-8b") == profile.name
+    for arm in packs.arms(data):
+        pairs = packs.pairs([data], arm)
+        line = row(data, arm, pairs, points, np.ones(len(points), bool))
+        assert line.count("|") == 13
+        assert "nan" not in line
+        taken = costs(pairs)
+        assert taken.launch_s > 10 * taken.round_s > 0
+
+
+def test_points_of_no_profile_are_told():
+    with pytest.raises(SystemExit, match="no shipped profile"):
+        profile_of({"points": [[1, 2]]})
+
+
+def test_a_pack_is_read_as_it_was_measured(tmp_path):
+    """What `--pack` writes, `packs` reads: the same samples by round."""
+    launches = [start(0, side, samples=2) for side in ("candidate", "reference")]
+    for launch in launches:
+        readings = {"host": {"wall_s": 1.5}}
+        launch.state = [
+            BlockState(
+                block=block,
+                side=launch.side,
+                void=None,
+                readings=readings
+                | {"placement": {"arm": "off-sample", "turn": block, "cores": "off"}},
+            )
+            for block in range(2)
+        ]
+        write_start(launch, tmp_path)
+    ((candidate, reference),) = packs.pairs([pack(tmp_path)], "off-sample")
+    for read, written in zip((candidate, reference), launches, strict=True):
+        assert [s.point for s in read.series] == sorted(s.point for s in written.series)
+        by_point = {s.point: s.ttft_ms for s in written.series}
+        assert all(s.ttft_ms == pytest.approx(by_point[s.point], abs=1e-4) for s in read.series)
+        assert (read.ready_s, read.measured_s) == (40.0, 12.0)
 
 
 def test_every_arm_has_its_rounds_and_the_phases_change_places():
@@ -68,16 +91,6 @@ def test_every_arm_has_its_rounds_and_the_phases_change_places():
 def test_an_arm_that_is_none_is_refused(text):
     with pytest.raises((argparse.ArgumentTypeError, ValueError)):
         share_of(text)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_committed_pairs_are_whole(path):
-    with gzip.open(path, "rt", encoding="utf-8") as source:
-        data = json.load(source)
-    table = tables(data, "off-block")
-    assert table.shape[1:] in {(2, 10, 18), (2, 7, 18)}
-    assert np.isnan(table).mean() < 0.06
-    assert len({(launch["pair"], launch["side"]) for launch in data["launches"]}) == 2 * len(table)
 
 
 def test_the_slow_down_is_put_in_by_the_switch_and_into_prefills_alone(tmp_path):

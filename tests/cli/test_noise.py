@@ -54,6 +54,7 @@ def test_nights_of_several_days_are_stored_with_the_baseline(
     assert main(command) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"A/A verdicts: {verdicts[0]} (")
+    assert "From 18 launches in 3 sessions." in text
     assert f"stored in {baseline}" in text
 
 
@@ -174,3 +175,55 @@ def test_the_baseline_is_not_written_over_another_identitys_or_a_pinned_one(
     path.unlink()
     pin(save_baseline(builders.run(), root), version="0.5.23", reason="we ship it")
     assert "is the pinned reference" in refused(capsys, *command)
+
+
+def pairs_up_together(number: int) -> Run:
+    """A session whose pairs were up together, blocks taking turns as before there were samples."""
+    run = night(number)
+    return run.model_copy(
+        update={"starts": [s.model_copy(update={"interleaved": True}) for s in run.starts]}
+    )
+
+
+def test_components_are_stored_and_shown_by_stratum(
+    root: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """The profile says where TTFT is at its floor; old runs, whose blocks alternated, tell too."""
+    runs = [stored(tmp_path, str(n), pairs_up_together(n)) for n in range(2)]
+    command = ["noise", "--runs", *runs, "--baselines", str(root)]
+    status, data = call_json(capsys, *command)
+    assert status == 0
+    noise = data["noise"]
+    assert (noise["pairs"], noise["rounds"]) == (6, 5.0)
+    assert noise["components"]["round_sd"] > 0
+    # Of the four points one is beyond the floor: too few for a stratum.
+    assert noise["strata"] == {}
+    assert main(command) == 0
+    text = capsys.readouterr().out.replace("\u00a0", " ")
+    for name in ("request", "block", "point in a launch", "launch", "round", "pair", "session"):
+        assert f"\n{name} " in text
+    assert "6 pairs of 5.0 rounds" in text
+    assert "samples per launch, by" in text
+    minutes = PROFILE.plan.budget_minutes
+    assert f"append-prefill plan --profile llama-3.1-8b --against --minutes {minutes:g}" in text
+
+
+def test_the_strata_are_the_profiles(root: Path, tmp_path: Path, capsys: Captured) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(
+        'extends = "llama-3.1-8b"\nname = "mine"\n[plane]\nfloor_append_tokens = 128\n'
+        'argument = "An argument of at least twenty letters."\n'
+    )
+    run = pairs_up_together(0)
+    points = [(64, 128), (512, 32), (512, 1024), (2048, 1024)]
+    for launch in run.starts:
+        for series, (context, append) in zip(launch.series, points, strict=True):
+            series.context_tokens, series.append_tokens = context, append
+            series.cached_tokens = [context] * len(series.cached_tokens)
+    path = stored(tmp_path, "a", run)
+    command = ["noise", "--runs", path, "--baselines", str(root), "--profile", str(profile)]
+    _, data = call_json(capsys, *command)
+    assert set(data["noise"]["strata"]) == {"floor", "compute"}
+    assert main(command) == 0
+    header = next(line for line in capsys.readouterr().out.splitlines() if "component" in line)
+    assert [name.strip() for name in header.split("┃")[1:4]] == ["all points", "floor", "compute"]

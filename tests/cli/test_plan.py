@@ -160,3 +160,121 @@ def test_the_profile_is_by_default_the_devices(
     monkeypatch.setattr(settings, "list_devices", lambda: [Device(kind, "one", "one", 1)])
     assert main(["plan", "--json", "--baselines", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["profile"] == profile
+
+
+def planned(capsys: Captured, tmp_path: Path, *options: str) -> dict[str, Any]:
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path), "--json"]
+    assert main([*base, *options]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def test_minutes_are_split_into_launches_and_samples(tmp_path: Path, capsys: Captured) -> None:
+    found = planned(capsys, tmp_path, "--against", "--minutes", "12")
+    assert found["asked"] == {"minutes": 12}
+    assert found["minutes"] <= 12
+    (best,) = (s for s in found["splits"] if s["starts"] == found["starts"])
+    # What is planned is the split, and what is said of the plan is what is said of the split.
+    for key in ("samples", "minutes", "mde_side_by_side", "mde_floor", "mde_compute"):
+        assert best[key] == pytest.approx(found[key])
+    # To a tenth of a per cent, by which splits are told apart.
+    least = min(s["mde_side_by_side"] for s in found["splits"])
+    assert best["mde_side_by_side"] == pytest.approx(least, abs=0.001)
+    assert len(found["splits"]) > 2
+    more = planned(capsys, tmp_path, "--against", "--minutes", "30")
+    assert more["mde_side_by_side"] < found["mde_side_by_side"]
+
+
+def test_the_shipped_profile_is_planned_by_its_own_optimum(capsys: Captured) -> None:
+    """The launches and samples of the profiles are what ten minutes are best split into."""
+    for name in ("llama-3.1-8b", "cpu-nano"):
+        profile = load_profile(name)
+        command = ["plan", "--profile", name, "--against", "--minutes", "10", "--json"]
+        assert main([*command, "--baselines", "none-there"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["starts"], found["samples"]) == (profile.plan.starts, profile.plan.samples)
+
+
+def test_an_effect_takes_the_fewest_minutes(tmp_path: Path, capsys: Captured) -> None:
+    found = planned(capsys, tmp_path, "--against", "--effect", "4%")
+    assert found["asked"] == {"effect": 0.04}
+    assert found["mde_side_by_side"] <= 0.04
+    assert found["minutes"] == pytest.approx(min(s["minutes"] for s in found["splits"]))
+    assert planned(capsys, tmp_path, "--against", "--effect", "0.04")["splits"] == found["splits"]
+    # In those minutes nothing sees less, and in fewer nothing sees as much.
+    for minutes, at_least in ((found["minutes"] + 1e-6, True), (0.97 * found["minutes"], False)):
+        again = planned(capsys, tmp_path, "--against", "--minutes", str(minutes))
+        assert (again["mde_side_by_side"] <= 0.04) is at_least
+    by_default = planned(capsys, tmp_path, "--against", "--effect")
+    assert by_default["asked"] == {"effect": PROFILE.policy.must_catch}
+    neither = planned(capsys, tmp_path, "--against")
+    assert (neither["asked"], neither["splits"]) == (None, [])
+
+
+def test_what_is_chosen_is_shown_among_its_neighbours(tmp_path: Path, capsys: Captured) -> None:
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path), "--against"]
+    assert main([*base, "--minutes", "12"]) == 0
+    text = capsys.readouterr().out
+    assert "The split of 12 minutes that sees most" in text
+    assert text.count("planned above") == 1
+    assert "floor alone" in text
+    assert main([*base, "--effect"]) == 0
+    assert "The fewest minutes that detect +3 %" in capsys.readouterr().out
+    assert main(base) == 0
+    text = capsys.readouterr().out
+    assert "up to m = 308 alone: +" in text
+    assert "beyond m = 308 alone: +" in text
+    assert "In the fewest minutes, about" in text
+    # A profile that does not tell its points apart has one column, and no such lines.
+    cpu = ["plan", "--profile", "cpu-nano", "--baselines", str(tmp_path), "--against"]
+    assert main([*cpu, "--minutes", "9"]) == 0
+    text = capsys.readouterr().out
+    assert "alone" not in text
+    assert "planned above" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--minutes", "10"], "--minutes 10.0: chooses the launches and samples of a run of two"),
+        (["--effect"], "--effect (of the profile): chooses"),
+        (["--against", "--minutes", "10", "--starts", "4"], "--starts 4: is what --minutes"),
+        (["--against", "--effect", "--samples", "4"], "--samples 4: is what --effect chooses"),
+        (["--against", "--minutes", "0"], "--minutes 0.0: plans nothing"),
+        (["--against", "--minutes", "nan"], "--minutes nan: plans nothing"),
+        (["--against", "--minutes", "inf"], "--minutes inf: plans nothing"),
+        (["--budget", "nan"], "--budget nan: plans nothing"),
+        (["--against", "--minutes", "1"], "--minutes 1: are too few for two launches per side"),
+        (["--against", "--effect", "3"], "--effect 3: is no slow-down"),
+        (["--against", "--effect", "much"], "--effect much: is no slow-down"),
+        (["--against", "--effect", "0%"], "--effect 0%: is no slow-down"),
+        (["--against", "--effect", "nan%"], "--effect nan%: is no slow-down"),
+        (["--against", "--effect", "1.5%"], "--effect 1.5%: is not above 1.5 %, below which"),
+        (["--against", "--effect", "1.5001%"], "takes more launches than a session holds"),
+    ],
+)
+def test_what_cannot_be_chosen_for_is_refused(
+    options: list[str], what: str, tmp_path: Path, capsys: Captured
+) -> None:
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path)]
+    assert main([*base, *options]) == 4
+    assert what in capsys.readouterr().err.replace("\u00a0", " ")
+
+
+def test_minutes_and_an_effect_are_two_questions(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--against", "--minutes", "10", "--effect", "3%"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--minutes=10", "--effect"])
+def test_a_noise_that_does_not_tell_of_pairs_chooses_nothing(
+    option: str, tmp_path: Path, capsys: Captured
+) -> None:
+    noise = NoiseRecord(starts=9, nights=1, start_sd=0.01, within_sd=0.1, night_sd=None, points=[])
+    run = builders.run(definition=definition_of(PROFILE), noise=noise)
+    path = save_baseline(run, tmp_path)
+    assert (
+        main(["plan", "--profile", "llama-3.1-8b", "--like", str(path), "--against", option]) == 4
+    )
+    assert "does not say how pairs scatter" in capsys.readouterr().err

@@ -62,14 +62,17 @@ def test_the_untold_protocol_is_the_shipped_profiles() -> None:
 
     But for what was added since, and says so.
     """
-    added = {"llama-3.1-8b": {"placement": "turns", "alternate": "sample"}}
+    added = {
+        "llama-3.1-8b": {"placement": "turns", "alternate": "sample"},
+        "cpu-nano": {"alternate": "sample"},
+    }
     for name in shipped_profiles():
         assert protocol_of(load_profile(name)) == UNTOLD | added.get(name, {})
 
 
 def test_the_order_of_points_does_not_define() -> None:
-    points = load_profile("cpu-nano").points
-    assert defined_by(UNTOLD, points[::-1]) == definition_of(load_profile("cpu-nano"))
+    profile = load_profile("cpu-nano")
+    assert defined_by(protocol_of(profile), profile.points[::-1]) == definition_of(profile)
 
 
 def test_protocol_version_defines(monkeypatch: pytest.MonkeyPatch) -> None:
