@@ -64,15 +64,18 @@ class Prior:
         A pair is the launch then.
         """
         night_sd, night_df = self.ratio_night_sd, self.ratio_night_df
+        night_error = self.ratio_night_error
         if night_sd is None and self.pair_sd is not None:
+            # Assumed, and not what is left of a difference.
             night_sd, night_df = RATIO_NIGHT_SHARE * self.pair_sd, ASSUMED_NIGHT_DF
+            night_error = 0.0
         return replace(
             self,
             start_sd=self.pair_sd,
             start_df=self.pair_df,
             night_sd=night_sd,
             night_df=night_df,
-            night_error=self.ratio_night_error,
+            night_error=night_error,
             of_ratios=True,
         )
 

@@ -17,7 +17,7 @@ from append_prefill.analysis.power import (
     rounds_variance,
     starts_needed,
 )
-from append_prefill.analysis.prior import Prior
+from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, RATIO_NIGHT_SHARE, Prior
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.run import NoisePoint, NoiseRecord, PairComponents
@@ -232,6 +232,19 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
             "mde_side_by_side": mde(together, 7, 7, ALPHA, **options),
             "mde_floor": None,
             "mde_compute": None,
+            # A pair is the launch then; how sessions differ is assumed.
+            "mde_control": mde(
+                together,
+                7,
+                7,
+                ALPHA,
+                night_sd=RATIO_NIGHT_SHARE * 0.05 * scale,
+                night_df=ASSUMED_NIGHT_DF,
+                prior_df=12.0,
+                min_effect=least,
+            )
+            if interleave
+            else None,
             "mde_baseline": mde(
                 level,
                 7,
@@ -246,8 +259,6 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
             "starts_needed_side_by_side": starts_needed(
                 POLICY.must_catch, together, ALPHA, **options
             ),
-            "mde_floor": None,
-            "mde_compute": None,
         }
     )
 
@@ -388,7 +399,14 @@ def test_a_record_of_few_rounds_vouches_little_for_many() -> None:
 
 
 NOTHING = dict.fromkeys(
-    ("mde_side_by_side", "mde_baseline", "starts_needed_side_by_side", "mde_floor", "mde_compute")
+    (
+        "mde_side_by_side",
+        "mde_baseline",
+        "mde_control",
+        "starts_needed_side_by_side",
+        "mde_floor",
+        "mde_compute",
+    )
 )
 WITHOUT_STRATA = {"mde_floor", "mde_compute"}
 
@@ -396,11 +414,16 @@ WITHOUT_STRATA = {"mde_floor", "mde_compute"}
 @pytest.mark.parametrize(
     ("lacking", "interleave", "unknown"),
     [
-        ({"start_sd": None}, False, WHOLE),
-        ({"within_sd": None}, False, WHOLE),
-        ({"night_sd": None}, False, {"mde_baseline"}),
-        ({"pair_sd": None}, True, {"mde_side_by_side", "starts_needed_side_by_side"}),
-        ({"pair_sd": None}, False, set()),
+        ({"start_sd": None}, False, set(NOTHING) - WITHOUT_STRATA),
+        ({"within_sd": None}, False, set(NOTHING) - WITHOUT_STRATA),
+        ({"night_sd": None}, False, {"mde_baseline", "mde_control"}),
+        ({"night_sd": None}, True, {"mde_baseline"}),
+        (
+            {"pair_sd": None},
+            True,
+            {"mde_side_by_side", "mde_control", "starts_needed_side_by_side"},
+        ),
+        ({"pair_sd": None}, False, {"mde_control"}),
     ],
 )
 def test_what_is_not_known_of_the_noise_is_not_told_of_the_power(

@@ -91,15 +91,20 @@ def known() -> NoiseRecord:
 
 
 @pytest.mark.simulation
-@pytest.mark.parametrize("where", ["side_by_side", "floor", "compute"])
-@pytest.mark.parametrize(("pairs", "rounds"), [(3, 30), (5, 12), (8, 6)])
-def test_the_promised_effect_is_found(known, pairs: int, rounds: int, where: str) -> None:
-    """Of 400 runs; 94 % is one standard error less than the promised 95."""
-    rng = np.random.default_rng([pairs, rounds])
-    effect = promised(known, pairs, rounds)[where]
-    shift = np.log1p(effect) * DESIGN.strata.get(where, np.ones(len(POINTS)))
-    found = [caught(rng, known, pairs, rounds, shift) for _ in range(400)]
-    assert np.mean(found) >= LEAST
+def test_the_promised_effect_is_found(known) -> None:
+    """Everywhere or in a stratum alone, by few pairs of many rounds or many of few.
+
+    Each of 300 runs: three standard errors less than the promised 95 % are 91.2.
+    """
+    rates = {}
+    for pairs, rounds in ((3, 30), (5, 12), (8, 6)):
+        for where, effect in promised(known, pairs, rounds).items():
+            rng = np.random.default_rng([pairs, rounds])
+            shift = np.log1p(effect) * DESIGN.strata.get(where, np.ones(len(POINTS)))
+            found = [caught(rng, known, pairs, rounds, shift) for _ in range(300)]
+            rates[pairs, where] = np.mean(found)
+    assert np.mean(list(rates.values())) >= LEAST
+    assert min(rates.values()) >= 0.912, rates
 
 
 @pytest.mark.simulation

@@ -185,14 +185,21 @@ def test_minutes_are_split_into_launches_and_samples(tmp_path: Path, capsys: Cap
     assert more["mde_side_by_side"] < found["mde_side_by_side"]
 
 
-def test_the_shipped_profile_is_planned_by_its_own_optimum(capsys: Captured) -> None:
-    """The launches and samples of the profiles are what ten minutes are best split into."""
-    for name in ("llama-3.1-8b", "cpu-nano"):
-        profile = load_profile(name)
-        command = ["plan", "--profile", name, "--against", "--minutes", "10", "--json"]
-        assert main([*command, "--baselines", "none-there"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert (found["starts"], found["samples"]) == (profile.plan.starts, profile.plan.samples)
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "cpu-nano"])
+def test_a_shipped_profile_spends_ten_minutes_as_well_as_can_be(
+    name: str, tmp_path: Path, capsys: Captured
+) -> None:
+    """To two tenths of a per cent; who changes its noise or pace has to plan it anew."""
+
+    def planned(*options: str) -> dict[str, Any]:
+        command = ["plan", "--profile", name, "--baselines", str(tmp_path), "--against", "--json"]
+        assert main([*command, *options]) == 0
+        data: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return data
+
+    own, best = planned(), planned("--minutes", "10")
+    assert own["minutes"] <= 10
+    assert own["mde_side_by_side"] <= best["mde_side_by_side"] + 0.002
 
 
 def test_an_effect_takes_the_fewest_minutes(tmp_path: Path, capsys: Captured) -> None:
