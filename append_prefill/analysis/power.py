@@ -138,7 +138,7 @@ def _launch_sds(
     paired: bool,
 ) -> list[tuple[str, float, float]]:
     """Of each mean the joint test has, side by side: its name, the sd of a launch's (or a pair's)
-    figure, and the degrees of freedom that is known by. Without those whose noise is not known.
+    statistic, and the degrees of freedom that is known by. Without those whose noise is not known.
     """
     if not paired:
         assert prior.start_sd is not None  # power_of has returned
