@@ -19,7 +19,6 @@ import argparse
 import numpy as np
 
 from append_prefill.analysis.prior import prior_of
-from append_prefill.analysis.summary import faster_half
 from append_prefill.records.run import NoiseRecord
 from append_prefill.workload.profile import Profile
 from benchmarks import nights as real_nights
@@ -39,7 +38,7 @@ def as_measured(
     prior = prior_of(record)
     plan = setting.profile.plan.model_copy(update={"starts": len(sessions[0])})
     effect = promised(setting.profile.model_copy(update={"plan": plan}), record)
-    table = faster_half(np.array(sessions))
+    table = np.array(sessions)
     a, b = table[:, :, 0], table[:, :, 1]
     alarms = suite(a, b, prior, setting, across=False)
     caught = suite(a + np.log1p(effect), b, prior, setting, across=False)

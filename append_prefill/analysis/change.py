@@ -6,7 +6,7 @@
 
 What headline, table, plane and curves say is read off the one fit. Its means over the parts that
 are spoken of are those that were measured there: the fit is made under that condition, so that no
-two figures of one thing differ. Where the shapes are not the change (`MISFIT_P`), each point is as
+two numbers of one thing differ. Where the shapes are not the change (`MISFIT_P`), each point is as
 measured. It decides no verdict.
 """
 

@@ -139,8 +139,10 @@ class _Estimator:
         of_points = np.asarray((self.residual * row**2).sum(axis=-1) * self.per_start)
         if self.within is None:
             return of_points
-        of_blocks = np.maximum(float(row @ self.within @ row), VARIANCE_FLOOR)
-        return np.maximum(of_points, of_blocks) if strays else np.full(of_points.shape, of_blocks)
+        of_blocks = np.maximum(self.within @ row @ row, VARIANCE_FLOOR)
+        if strays:
+            return np.maximum(of_points, of_blocks)
+        return np.broadcast_to(of_blocks, of_points.shape)
 
     def values(self, row: FloatArray) -> tuple[FloatArray, FloatArray]:
         return (self.a @ row)[..., None], (self.b @ row)[..., None]
@@ -190,7 +192,7 @@ def estimate(
     level's is, 2 night_sd^2 being added to that (sessions are known by their level only; that they
     scatter the shape as much is assumed). `paired`: row k of `a` and of `b` were measured together,
     so their difference is the statistic and pairs are the replicates. `within`: covariance of the
-    mean difference that the scatter inside launches gives, from their blocks, shape (points,
+    mean difference that the scatter inside launches gives, from their blocks, shape (..., points,
     points); None where it is not known. `times_ms`: the reference's TTFT, for `Joint.timed`. Raises
     ValueError if `nights` and no night_sd is known, or for pairs of unequal number.
     """

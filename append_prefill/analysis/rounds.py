@@ -1,12 +1,12 @@
-"""What a pair of launches says: figures from its rounds, and how sure its own blocks are of them.
+"""What a pair of launches says: ratios from its rounds, and how sure its own blocks are of them.
 
 A *round* is one block of both sides. Where the sides took turns sample by sample, the two samples
 of a point in a round are *like*: on the same cores, milliseconds apart, one after the other. What
 the host did is in both, so their difference is the statistic. Over five pairs on an H100 it makes a
-pair's ratio scatter by 1.0 % where the launches' own figures scatter by 1.5 %, and by 0.5 where the
+pair's ratio scatter by 1.0 % where the launches' own statistics scatter by 1.5 %, and by 0.5 where the
 GPU computes (`python -m benchmarks.placement_noise`).
 
-How far a pair's blocks leave its figures open is told by a jackknife over rounds (Efron & Stein,
+How far a pair's blocks leave its ratios open is told by a jackknife over rounds (Efron & Stein,
 Annals of Statistics 1981): a round is left out whole, at all points, since a block's state is
 common to them (residuals of neighbouring points correlate by 0.7 on an H200, of blocks not at all).
 """
@@ -33,7 +33,7 @@ see it, and unlike the median it has most of a mean's efficiency (84 % for norma
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Log figures of a launch or a pair, shape (points,), NaN where it has no valid sample.
+    """Log statistics of a launch or ratios of a pair, shape (points,), NaN where it has no valid sample.
 
     `covariance`: of their errors, from its own rounds, shape (points, points); None with fewer
     rounds than `ROUNDS_MIN`.

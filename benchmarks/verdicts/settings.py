@@ -82,8 +82,8 @@ def pair_sd_of(ratios: Array) -> float:
     """Sd of a pair's log ratio beyond what its points' own scatter gives to the mean over them.
 
     `ratios` are of one version on both sides, shape (pairs, points), so their mean is known to be 0
-    and costs no freedom. What `noise_of` takes from rounds, from points: a simulated launch has no
-    blocks.
+    and costs no freedom. What a block's points have in common is in it: simulated samples have
+    nothing in common but their launch.
     """
     variance = float((ratios.mean(axis=1) ** 2).mean())
     return math.sqrt(max(0.0, variance - level_error([ratios])))
@@ -183,6 +183,11 @@ def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> 
     total = np.array([row.start_sd or record.start_sd for row in known])
     error = FIGURE_VARIANCE * within**2 / profile.plan.samples * (1 + lag) / (1 - lag)
     cell = np.sqrt(np.maximum(0.0, total**2 - record.start_sd**2 - error))
+    # What rounds scatter by is in a pair's level, but for what the points' own scatter makes again.
+    pair_variance = record.pair_sd**2
+    if record.components is not None and record.components.round_sd and record.rounds:
+        again = 2 * float((error + cell**2).mean()) / len(known)
+        pair_variance += max(0.0, record.components.round_sd**2 / record.rounds - again)
     return Setting(
         name=name,
         profile=profile,
@@ -197,6 +202,6 @@ def setting_of(name: str, record: NoiseRecord, profile: Profile, path: Path) -> 
         drift_per_hour=0.0,
         # Sessions of one day leave it to the profile.
         night_sd=profile.noise.night_sd if record.night_sd is None else record.night_sd,
-        pair_sd=record.pair_sd,
+        pair_sd=math.sqrt(pair_variance),
         promise=promised(profile, record),
     )

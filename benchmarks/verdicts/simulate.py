@@ -12,7 +12,8 @@ from append_prefill.analysis.prior import ASSUMED_DF, ASSUMED_NIGHT_DF, Prior, p
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.run import NoiseRecord
-from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting, pair_sd_of
+from benchmarks.verdicts.rounds import blocks_error
+from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting
 
 SESSIONS_PER_SITE = 20  # sessions that share one stored noise record
 LAUNCH_HOURS = 2 / 60  # one launch with its samples takes about two minutes
@@ -118,11 +119,15 @@ def stored(rng: np.random.Generator, setting: Setting) -> Prior:
     sign = setting.drift_per_hour * rng.choice([-1.0, 1.0], RECORD_SESSIONS)
     pair_sd = None
     if setting.paired:
-        sides = [
-            faster_half(samples(rng, setting, level, hours, sign))
-            for level in pair_levels(rng, setting, shape)
+        logs = [
+            samples(rng, setting, level, hours, sign) for level in pair_levels(rng, setting, shape)
         ]
-        pair_sd = pair_sd_of((sides[0] - sides[1]).reshape(-1, count))
+        sides = [faster_half(log) for log in logs]
+        error = blocks_error(*logs)
+        # Of a mean over a session's launches; a launch's is so many times that.
+        of_rounds = 0.0 if error is None else launches * float(error.mean())
+        variance = float(((sides[0] - sides[1]).mean(axis=-1) ** 2).mean())
+        pair_sd = math.sqrt(max(0.0, variance - of_rounds))
         table = np.concatenate(sides, axis=1)
     else:
         common = levels(rng, setting, shape)

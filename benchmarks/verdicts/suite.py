@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from append_prefill.analysis.joint import estimate
+from append_prefill.analysis.joint import Joint, estimate
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.run.adaptive import SUSPECT_RATE
 from benchmarks.verdicts.peers import Flags
+from benchmarks.verdicts.rounds import blocks_error
 from benchmarks.verdicts.settings import Array, Setting
 from benchmarks.verdicts.simulate import SESSIONS_PER_SITE, Sessions, assumed, draw
 
@@ -36,23 +37,41 @@ def by_site(
     return np.concatenate(parts)
 
 
+def joint_of(a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool = False) -> Joint:
+    """The parts of each session's joint test.
+
+    `a`, `b`: log samples of both sides, shape (sessions, launches, points, samples).
+    """
+    paired = setting.paired and not across
+    errors = [blocks_error(a, b)] if paired else [blocks_error(a), blocks_error(b)]
+    known = [error for error in errors if error is not None]
+    return estimate(
+        faster_half(a),
+        faster_half(b),
+        setting.design,
+        prior,
+        nights=across,
+        paired=paired,
+        within=np.sum(known, axis=0) if known else None,
+    )
+
+
 def suite(
     a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool, rate: float | None = None
 ) -> Flags:
     """Whether the joint test calls each session slower; `rate` is by default the policy's.
 
-    `a`, `b`: log statistics of both sides, shape (sessions, launches, points).
+    `a`, `b` as in `joint_of`.
     """
-    policy, design = setting.profile.policy, setting.design
-    paired = setting.paired and not across
-    joint = estimate(a, b, design, prior, nights=across, paired=paired)
+    policy = setting.profile.policy
+    joint = joint_of(a, b, prior, setting, across=across)
     alpha = policy.false_alarm_rate if rate is None else rate
-    return alarm(joint, design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
+    return alarm(joint, setting.design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
 
 
 def fixed(sessions: Sessions, setting: Setting, *, across: bool) -> dict[str, Flags]:
     """What the rule says of each session after the planned launches."""
-    a, b = faster_half(sessions.candidate), faster_half(sessions.reference)
+    a, b = sessions.candidate, sessions.reference
 
     def judge(x: Array, y: Array, prior: Prior) -> Flags:
         return suite(x, y, prior, setting, across=across)
@@ -75,14 +94,13 @@ def adaptive(
     policy, design = setting.profile.policy, setting.design
     schedule = schedule_of(policy, setting.launches)
     drawn = draw(rng, setting, sessions, schedule.starts[-1], across=False)
-    a = faster_half(drawn.candidate) + shift(sessions)[:, None, :]
-    b = faster_half(drawn.reference)
+    a, b = drawn.candidate + shift(sessions)[:, None, :, None], drawn.reference
     undecided, found = np.ones(sessions, dtype=bool), np.zeros(sessions, dtype=bool)
     used = np.zeros(sessions)
     for launches, alpha in zip(schedule.starts, schedule.alphas, strict=True):
 
         def judge(x: Array, y: Array, prior: Prior, alpha: float = alpha) -> Flags:
-            joint = estimate(x, y, design, prior, nights=False, paired=setting.paired)
+            joint = joint_of(x, y, prior, setting)
             least = policy.min_effect
             slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1).any
             faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1).any

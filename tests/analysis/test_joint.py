@@ -128,13 +128,14 @@ def test_a_batch_judges_as_one_night_does() -> None:
     rng = np.random.default_rng(1)
     a, b = nights(rng, 6) + 0.02, nights(rng, 6)
     times = 20 + M / 100
+    within = np.array([sd**2 * (np.eye(P) + 0.5) for sd in (0, 0.001, 0.002, 0.004, 0.01, 0.02)])
 
-    def judged(a, b):
-        return estimate(a, b, STRATA, KNOWN, nights=False, times_ms=times)
+    def judged(a, b, within):
+        return estimate(a, b, STRATA, KNOWN, nights=False, times_ms=times, within=within)
 
-    batch = judged(a, b)
+    batch = judged(a, b, within)
     for night in range(6):
-        one = judged(a[night], b[night])
+        one = judged(a[night], b[night], within[night])
         np.testing.assert_allclose(one.level.p(1), batch.level.p(1)[night])
         np.testing.assert_allclose(one.excess.p(1), batch.excess.p(1)[night], rtol=1e-5)
         np.testing.assert_allclose(one.absolute.p(-1), batch.absolute.p(-1)[night], rtol=1e-5)

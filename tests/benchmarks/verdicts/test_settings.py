@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.noise import noise_of
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.run import NoiseRecord, PairComponents
 from append_prefill.workload.profile import load_profile
 from benchmarks.verdicts.settings import setting_of
 from benchmarks.verdicts.table import table
@@ -50,6 +50,13 @@ def test_a_record_becomes_a_setting_of_alternating_pairs() -> None:
     assert setting.pair_sd is not None
     assert setting.pair_sd < 0.02
     assert (setting.within_sd == 0.03).all()
+    # What rounds scatter by in common comes back, less what the points' own scatter makes again.
+    known = {"request_sd": 0.1, "block_sd": 0.1, "launch_point_sd": 0.0, "launch_sd": 0.0}
+    parts = PairComponents(**known, round_sd=0.2, pair_sd=record.pair_sd)
+    rounds = record.model_copy(update={"components": parts, "rounds": 16.0})
+    loud = setting_of("cpu", rounds, load_profile("cpu-nano"), Path("nights"))
+    assert record.pair_sd < loud.pair_sd < np.hypot(record.pair_sd, 0.2 / 4)
+    assert loud.pair_sd == pytest.approx(np.hypot(record.pair_sd, 0.2 / 4), rel=0.05)
     # The level's 10 % cancels in the pairs, so the promise is far below it.
     assert setting.promise < 0.05
     rates = table(setting, 100, 1, across=False)
