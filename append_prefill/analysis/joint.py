@@ -142,7 +142,7 @@ class _Estimator:
         of_blocks = np.maximum(self.within @ row @ row, VARIANCE_FLOOR)
         if strays:
             return np.maximum(of_points, of_blocks)
-        return np.broadcast_to(of_blocks, of_points.shape)
+        return np.asarray(np.broadcast_to(of_blocks, of_points.shape))
 
     def values(self, row: FloatArray) -> tuple[FloatArray, FloatArray]:
         return (self.a @ row)[..., None], (self.b @ row)[..., None]

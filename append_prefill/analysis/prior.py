@@ -136,10 +136,19 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
         strata={
             name: known.pair_sd for name, known in noise.strata.items() if known.pair_sd is not None
         },
-        ratio_night_sd=noise.ratio_night_sd,
-        ratio_night_df=max(float(noise.nights - 1), 1.0),
-        ratio_night_error=(noise.pair_sd or 0.0) ** 2 * noise.nights / max(noise.pairs, 1),
+        **_of_ratios(noise),
     )
+
+
+def _of_ratios(noise: NoiseRecord) -> dict[str, float]:
+    """What a record says of how a session's ratio to a control differs; nothing if it does not."""
+    if noise.ratio_night_sd is None:
+        return {}
+    return {
+        "ratio_night_sd": noise.ratio_night_sd,
+        "ratio_night_df": max(float(noise.nights - 1), 1.0),
+        "ratio_night_error": (noise.pair_sd or 0.0) ** 2 * noise.nights / max(noise.pairs, 1),
+    }
 
 
 def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:

@@ -357,6 +357,7 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, ali
             alpha=rate,
             min_effect=POLICY.min_effect,
             must_catch=POLICY.must_catch,
+            pass_confidence=0.9,
             noise=prior.source,
         ),
         points=[bare_point(FEW[0], 20.0, 22.0)],

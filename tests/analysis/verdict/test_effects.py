@@ -395,7 +395,7 @@ class Rows:
     def __init__(self, estimate, p, half, wider=0.0):
         self.estimate, self._p = np.array(estimate, dtype=float), np.array(p, dtype=float)
         self.spread = SimpleNamespace(
-            half_width=lambda confidence=0.95: np.array(half) * confidence / 0.95,
+            half_width=lambda of=0.95: np.array(half) + wider * (of - 0.95),
             se=np.ones(3),
             df=np.ones(3),
         )
@@ -457,7 +457,7 @@ def test_a_point_passes_if_its_interval_ends_below_what_must_be_caught(monkeypat
     found = point_effects(bare, judged, POLICY, own_df=OWN_DF)
     assert [effect.verdict for effect in found] == ["inconclusive", "pass", "pass"]
     # At the confidence that the whole's pass rests on; the interval beside it is of 95 %.
-    surer = point_effects(bare, replace(judged, pass_confidence=0.96), POLICY, own_df=OWN_DF)
+    surer = point_effects(bare, replace(judged, pass_confidence=0.99), POLICY, own_df=OWN_DF)
     assert [effect.verdict for effect in surer] == ["inconclusive", "inconclusive", "pass"]
     assert [e.model_dump(exclude={"verdict"}) for e in surer] == [
         e.model_dump(exclude={"verdict"}) for e in found
