@@ -139,9 +139,9 @@ class _Estimator:
         of_points = np.asarray((self.residual * row**2).sum(axis=-1) * self.per_start)
         if self.within is None:
             return of_points
-        of_blocks = np.maximum(self.within @ row @ row, VARIANCE_FLOOR)
+        of_blocks = np.asarray(np.maximum(self.within @ row @ row, VARIANCE_FLOOR))
         if strays:
-            return np.maximum(of_points, of_blocks)
+            return np.asarray(np.maximum(of_points, of_blocks))
         return np.asarray(np.broadcast_to(of_blocks, of_points.shape))
 
     def values(self, row: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -226,7 +226,7 @@ def estimate(
     joint = Joint(level, strata, slopes, ends, excess, absolute, residual)
     if times_ms is not None:
         joint = replace(joint, timed=_timed(of, design, prior, joint, times_ms))
-    return _across_nights(joint, prior) if nights else joint
+    return _across_sessions(joint, prior) if nights else joint
 
 
 def _points(of: _Estimator, design: Design, means: Sequence[Part]) -> tuple[Part, Part]:
@@ -281,7 +281,7 @@ def _timed(
     return parts
 
 
-def _across_nights(joint: Joint, prior: Prior) -> Joint:
+def _across_sessions(joint: Joint, prior: Prior) -> Joint:
     """Every spread with the sessions' part added, degrees of freedom after Satterthwaite, or 1.
 
     The between-session variance is a difference of mean squares, cut at 0, from few sessions. Taken

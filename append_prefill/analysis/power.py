@@ -86,7 +86,7 @@ def power_of(
             math.sqrt(prior.start_sd**2 + error),
             starts,
             starts,
-            policy.false_alarm_rate * design.shares["level"],
+            policy.false_alarm_rate * design_of(points).shares["level"],
             night_sd=prior.night_sd,
             night_df=prior.night_df,
             night_error=prior.night_error,

@@ -17,17 +17,18 @@ false alarms in 100 at 2, 3 and 5 pairs; with four degrees 4.2, 2.6 and 1.4. Wha
 assumption is right: +3 % at a pair's sd of 0.8 % is found by three pairs 75 times in 100 and not
 93; by five always (the table of `benchmarks.assumption`)."""
 
-ASSUMED_NIGHT_DF = 2.0
-"""Degrees of freedom of an assumed scatter of sessions. Nothing that a run measures can correct it,
-so it needs the margin itself: at a third of the truth and one alarm in 100, two degrees give 0.4
-false alarms in 100 and four give 9 (a t quantile of 8.1 or 4.0 over three)."""
+ASSUMED_NIGHT_DF = 4.0
+"""Degrees of freedom of an assumed scatter of sessions: an educated guess counts like five. Nothing
+that a run measures can correct it, so where it is a third of the truth, 9 runs in 100 suspect
+falsely (a t quantile of 4.0 over three). A stored run alone only suspects, and a control needs no
+such guess (`Prior.through_control`)."""
 
 
 RATIO_NIGHT_SHARE = 0.3
 """How much a session's ratio to a control differs from another's, beyond its pairs and as a part of
 what pairs differ by, where no stored noise says it. Over twenty sessions of three pairs on a CPU it
 was 0.06 (0.15 % beside 2.7 %, where the sessions' levels differed by 5.3 %; `python -m
-benchmarks.across_nights`); five times that leaves room for a machine that treats versions less
+benchmarks.across_sessions`); five times that leaves room for a machine that treats versions less
 alike."""
 
 
@@ -119,7 +120,7 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
     else:
         night_df = float(noise.nights - 1)
         error = (noise.start_sd or 0.0) ** 2 * noise.nights / max(noise.starts, 1)
-    return Prior(
+    prior = Prior(
         noise.start_sd if df >= 1 else None,
         min(df, PRIOR_DF_MAX),
         noise.night_sd if night_df >= 1 else None,
@@ -136,19 +137,15 @@ def prior_of(noise: Noise | NoiseRecord) -> Prior:
         strata={
             name: known.pair_sd for name, known in noise.strata.items() if known.pair_sd is not None
         },
-        **_of_ratios(noise),
     )
-
-
-def _of_ratios(noise: NoiseRecord) -> dict[str, float]:
-    """What a record says of how a session's ratio to a control differs; nothing if it does not."""
     if noise.ratio_night_sd is None:
-        return {}
-    return {
-        "ratio_night_sd": noise.ratio_night_sd,
-        "ratio_night_df": max(float(noise.nights - 1), 1.0),
-        "ratio_night_error": (noise.pair_sd or 0.0) ** 2 * noise.nights / max(noise.pairs, 1),
-    }
+        return prior
+    return replace(
+        prior,
+        ratio_night_sd=noise.ratio_night_sd,
+        ratio_night_df=max(float(noise.nights - 1), 1.0),
+        ratio_night_error=(noise.pair_sd or 0.0) ** 2 * noise.nights / max(noise.pairs, 1),
+    )
 
 
 def with_nights(record: NoiseRecord, assumed: Noise) -> NoiseRecord:

@@ -225,6 +225,7 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         _say_mde(f"side by side, up to m = {fmt.count(most)} alone", outlook["mde_floor"])
         _say_mde(f"side by side, beyond m = {fmt.count(most)} alone", outlook["mde_compute"])
     _say_mde("against a baseline", outlook["mde_baseline"])
+    _say_mde("against a baseline, by the ratio to a control", outlook["mde_control"])
     needed = outlook["starts_needed_side_by_side"]
     catch = f"{fmt.exact(100 * profile.policy.must_catch)} %"
     say(f"Side by side, +{catch} takes {_needed(needed)} of so many samples.")

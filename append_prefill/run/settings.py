@@ -271,7 +271,7 @@ def resolve(options: Options, root: Path) -> Settings:
 
 
 def _control(options: Options, profile: Profile, root: Path) -> Engine:
-    """The control's engine. Raises UsageError where it could not be told again on another night."""
+    """The control's engine. Raises UsageError where another run could not know it again."""
     engine = _engine(
         "--control",
         options.control,

@@ -52,10 +52,10 @@ def main() -> None:
     setting = SETTINGS[options.setting]()
     began = time.perf_counter()
     tables = [
-        table(setting, options.nights, seed, across=options.across_nights) for seed in options.seeds
+        table(setting, options.nights, seed, across=options.across_sessions) for seed in options.seeds
     ]
-    kind = "against another session" if options.across_nights else "side by side"
-    kind += ", blocks alternating" if setting.paired and not options.across_nights else ""
+    kind = "against another session" if options.across_sessions else "side by side"
+    kind += ", blocks alternating" if setting.paired and not options.across_sessions else ""
     print(
         f"\n{setting.name}, {kind}: alarms in % of {options.nights} sessions, seeds "
         f"{options.seeds}, {setting.launches} launches per side, {setting.samples} samples per "

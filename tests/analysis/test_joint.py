@@ -299,7 +299,7 @@ def test_a_pass_hides_no_three_per_cent() -> None:
 
 @pytest.mark.simulation
 @pytest.mark.parametrize("stored", [2, 4, 10])
-def test_across_nights_the_nights_noise_counts(stored: int) -> None:
+def test_across_sessions_the_nights_noise_counts(stored: int) -> None:
     """1 % between sessions, known from a few stored ones: at most 1 % false alarms in 4000
     sessions.
 
@@ -635,7 +635,7 @@ def test_two_points_have_each_other_to_differ_from() -> None:
     np.testing.assert_allclose(joint.excess.estimate, [apart[0] - apart[1], apart[1] - apart[0]])
 
 
-def test_across_nights_every_spread_widens_by_the_levels_factor() -> None:
+def test_across_sessions_every_spread_widens_by_the_levels_factor() -> None:
     prior = Prior(0.01, 16.0, 0.02, 3.0, "a record", night_error=0.0001)
     a, b = table(1, 3), table(2, 4)
     design = design_of(FEW, Plane(floor_append_tokens=32, argument=WHY))

@@ -47,7 +47,7 @@ def test_a_profiles_assumption_counts_like_two_launches_and_its_sessions_like_th
         ),
         (
             record(night_assumed=True),
-            Prior(0.02, 16.0, 0.01, 2.0, stored(night_assumed=True), 0.0, 0.04, 12.0),
+            Prior(0.02, 16.0, 0.01, 4.0, stored(night_assumed=True), 0.0, 0.04, 12.0),
         ),
         (
             record(starts=5, nights=4),

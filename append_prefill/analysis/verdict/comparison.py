@@ -42,7 +42,7 @@ from append_prefill.workload.profile import Noise, Plane, Policy
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Both sides' pairs with the control `version`, (side, control), measured on two nights."""
+    """Both sides' pairs with the control `version`, (side, control), of one session each."""
 
     version: str
     candidate: Sequence[tuple[Start, Start]]
@@ -114,6 +114,9 @@ def compare(
     if provenance == "study":
         return cannot(Ground(code="one-value-a-point"))
     prior = prior_of(noise) if control is None else prior_of(noise).through_control()
+    if kind == "baseline" and control is None:
+        # What sessions differ by is common to all points, and far more than a stratum could show.
+        plane = plane.model_copy(update={"floor_append_tokens": None})
     nights = kind == "baseline"
     if nights and prior.night_sd is None:
         return cannot(Ground(code="between-nights-unknown"))

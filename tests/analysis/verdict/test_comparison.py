@@ -220,7 +220,7 @@ def test_noiseless_sides_do_not_divide_by_zero() -> None:
     assert judged(starts_of(table + 0.05), starts_of(table), noise=NOISE).verdict == "regression"
 
 
-def test_across_nights_suspects_and_says_what_would_confirm() -> None:
+def test_across_sessions_suspects_and_says_what_would_confirm() -> None:
     found = judged(side(1, effect=0.3), side(2), kind="baseline")
     assert found.verdict == "regression"
     assert found.confirmed is False

@@ -219,7 +219,7 @@ def test_suspects_are_what_may_be_slower_the_slowest_first() -> None:
     assert suspects_of(judged) == (POINTS[5].label, POINTS[1].label, POINTS[2].label)
 
 
-def test_across_nights_more_starts_do_not_help() -> None:
+def test_across_sessions_more_starts_do_not_help() -> None:
     step = step_of(comparison(0.05, kind="baseline"))
     assert (step.goes_on, step.decision.code) == (False, "nights")
 

@@ -1,6 +1,6 @@
 """What a control is worth: tonight against a stored session, alone and by the ratio to a control.
 
-    python -m benchmarks.across_nights
+    python -m benchmarks.across_sessions
 
 The sessions are those of `nights.py`: real SGLang on a shared CPU, three pairs each of one version
 on both sides. The reference side of a session is taken as its control. Every session is held
@@ -34,7 +34,7 @@ EFFECTS = (0.0, 0.03, 0.05, 0.10, 0.20)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One session's log figures, shape (launches, points), and the covariance of their mean."""
+    """One session's log statistics, shape (launches, points), and the covariance of their mean."""
 
     values: FloatArray
     error: FloatArray
