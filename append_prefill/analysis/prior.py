@@ -12,10 +12,10 @@ from append_prefill.workload.profile import Noise, Stratum
 
 ASSUMED_DF = 1.0
 """Degrees of freedom of a profile's assumed scatter of launches and pairs: a guess counts like two
-launches. Simulated at one alarm in 100: with the assumption a third of the truth 0.5, 1.2 and 1.0
-false alarms in 100 at 2, 3 and 5 pairs; with four degrees 4.2, 2.6 and 1.4. What it costs where the
-assumption is right: +3 % at a pair's sd of 0.8 % is found by three pairs 75 times in 100 and not
-93; by five always (the table of `benchmarks.assumption`)."""
+launches. Simulated at one alarm in 100: with the assumption a third of the truth 0.9, 1.5 and 1.0
+false alarms in 100 at 2, 3 and 5 pairs; with four degrees 4.9, 2.8 and 1.5. What it costs where the
+assumption is right: +3 % at a pair's sd of 0.8 % is found by three pairs 80 times in 100 and not
+95; by five always (the table of `benchmarks.assumption`)."""
 
 ASSUMED_NIGHT_DF = 4.0
 """Degrees of freedom of an assumed scatter of sessions: an educated guess counts like five. Nothing
