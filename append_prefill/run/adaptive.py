@@ -151,9 +151,9 @@ class Decider:
         )
         if comparison is None:
             return state.model_copy(update={"closed": "no pair was measured on both sides"})
-        step = next_step(
-            comparison, state.looks, schedule, open_findings=self._a_finding_is_open(run)
-        )
+        # A confirmation comes after all launches that were planned for the findings.
+        open_findings = state.confirm_from is None and self._a_finding_is_open(run)
+        step = next_step(comparison, state.looks, schedule, open_findings=open_findings)
         decision, goes_on = step.decision, step.goes_on
         # What was planned is measured, whatever it takes; the budget holds what is added to it.
         if goes_on and schedule.starts[number + 1] > schedule.planned:

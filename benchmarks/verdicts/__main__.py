@@ -52,7 +52,8 @@ def main() -> None:
     setting = SETTINGS[options.setting]()
     began = time.perf_counter()
     tables = [
-        table(setting, options.nights, seed, across=options.across_sessions) for seed in options.seeds
+        table(setting, options.nights, seed, across=options.across_sessions)
+        for seed in options.seeds
     ]
     kind = "against another session" if options.across_sessions else "side by side"
     kind += ", blocks alternating" if setting.paired and not options.across_sessions else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from append_prefill.analysis.joint import Joint, estimate
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.alarms import alarm, passes
-from append_prefill.analysis.verdict.sequential import schedule_of
+from append_prefill.analysis.verdict.sequential import Schedule, schedule_of
 from append_prefill.run.adaptive import SUSPECT_RATE
 from benchmarks.verdicts.peers import Flags
 from benchmarks.verdicts.rounds import blocks_error
@@ -20,7 +21,8 @@ from benchmarks.verdicts.simulate import SESSIONS_PER_SITE, Sessions, assumed, d
 RULES = {
     "suite": "the joint test, noise taken from a stored A/A record",
     "suite, no record": "the same with assumed noise, as large as the setting's",
-    "suite, adaptive": "up to three interim analyses, launches added while undecided",
+    "suite, adaptive": "interim analyses before, at and after the planned launches, until one of "
+    "them settles it",
     "suite, suspects": "when a stored run has both sides measured side by side",
     "suite, confirmed": "when that then says so",
 }
@@ -87,28 +89,53 @@ def fixed(sessions: Sessions, setting: Setting, *, across: bool) -> dict[str, Fl
     }
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How each session ended, shape (sessions,): launches per side by then, and what was said."""
+
+    starts: Array
+    slower: Flags
+    passed: Flags
+
+
+def ended(a: Array, b: Array, priors: list[Prior], setting: Setting, schedule: Schedule) -> Ended:
+    """Sessions judged side by side at each interim analysis, until one settles it.
+
+    `a`, `b`: log samples of both sides, shape (sessions, launches, points, samples), of as many
+    launches as the last analysis takes.
+    """
+    policy, design = setting.profile.policy, setting.design
+    undecided, starts = np.ones(len(a), dtype=bool), np.zeros(len(a))
+    slower, passed = np.zeros((2, len(a)), dtype=bool)
+    for launches, alpha, confidence in zip(
+        schedule.starts, schedule.alphas, schedule.pass_confidences, strict=True
+    ):
+
+        def judge(
+            x: Array, y: Array, prior: Prior, alpha: float = alpha, confidence: float = confidence
+        ) -> Flags:
+            joint = joint_of(x, y, prior, setting)
+            least = policy.min_effect
+            said = [
+                alarm(joint, design, alpha=alpha, min_effect=least, sign=s).any for s in (1, -1)
+            ]
+            said.append(passes(joint, must_catch=policy.must_catch, confidence=confidence))
+            return np.stack(said, axis=-1)
+
+        said = by_site(a[:, :launches], b[:, :launches], priors, judge)
+        starts[undecided] = launches
+        slower |= undecided & said[:, 0]
+        passed |= undecided & ~said[:, 0] & ~said[:, 1] & said[:, 2]
+        undecided &= ~said.any(axis=-1)
+    return Ended(starts, slower, passed)
+
+
 def adaptive(
     rng: np.random.Generator, setting: Setting, sessions: int, shift: Callable[[int], Array]
 ) -> tuple[Flags, float]:
     """The adaptive rule: alarms, and the mean number of launches per side."""
-    policy, design = setting.profile.policy, setting.design
-    schedule = schedule_of(policy, setting.launches)
+    schedule = schedule_of(setting.profile.policy, setting.launches)
     drawn = draw(rng, setting, sessions, schedule.starts[-1], across=False)
-    a, b = drawn.candidate + shift(sessions)[:, None, :, None], drawn.reference
-    undecided, found = np.ones(sessions, dtype=bool), np.zeros(sessions, dtype=bool)
-    used = np.zeros(sessions)
-    for launches, alpha in zip(schedule.starts, schedule.alphas, strict=True):
-
-        def judge(x: Array, y: Array, prior: Prior, alpha: float = alpha) -> Flags:
-            joint = joint_of(x, y, prior, setting)
-            least = policy.min_effect
-            slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1).any
-            faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1).any
-            settled = slower | faster | passes(joint, must_catch=policy.must_catch)
-            return np.stack([slower, settled], axis=-1)
-
-        said = by_site(a[:, :launches], b[:, :launches], drawn.priors, judge)
-        used += undecided * (launches - used)
-        found |= undecided & said[:, 0]
-        undecided &= ~said[:, 1]
-    return found, float(used.mean())
+    a = drawn.candidate + shift(sessions)[:, None, :, None]
+    said = ended(a, drawn.reference, drawn.priors, setting, schedule)
+    return said.slower, float(said.starts.mean())

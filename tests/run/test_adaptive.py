@@ -270,6 +270,16 @@ def test_a_confirmation_is_judged_early_and_as_planned_too():
     assert [look.candidate_starts for look in state.looks] == [3, 5, 8, 11]
 
 
+def test_a_confirmation_is_not_prolonged_for_findings(findings):
+    """Their launches were measured before it."""
+    findings.append("inconclusive")
+    world = World(Model(), Model(), sd=0.003)
+    world.measured["candidate"] = 5
+    confirming = {"confirm_from": 5, "confirm_with": "0.5.22", "confirm_pairs": 5}
+    state = world.decide(QueueState(planned=8, done=list(range(5)), **confirming))
+    assert state.closed == "Settled: pass."
+
+
 def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
     asked = []
     compare_sides = adaptive.compare_sides

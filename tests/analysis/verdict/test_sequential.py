@@ -132,6 +132,8 @@ def test_the_chance_to_cross_is_the_known_one() -> None:
         rates = [float(stats.norm.sf(constant))] * groups
         assert crossing(range(1, groups + 1), rates) == pytest.approx(0.025, abs=2e-5)
     assert crossing((7,), (0.025,)) == pytest.approx(0.025)
+    with pytest.raises(ValueError, match="shorter"):
+        crossing((3, 5), (one,))
 
 
 @pytest.mark.parametrize("starts", [(3, 5, 8, 11), (2, 3), (40, 41, 42, 43)])
