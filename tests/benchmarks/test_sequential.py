@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from append_prefill.analysis.joint import prior_of
+from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.sequential import schedule_of
@@ -38,8 +38,7 @@ def test_the_batch_ends_where_compare_does() -> None:
     schedule = schedule_of(profile.policy, profile.plan.starts)
     drawn = draw(np.random.default_rng(0), setting, 12, schedule.starts[-1], across=False)
     drawn.candidate[...] += np.linspace(-0.02, 0.06, 12)[:, None, None, None]
-    a, b = faster_half(drawn.candidate), faster_half(drawn.reference)
-    batch = ended(a, b, [prior_of(profile.noise)], setting, schedule)
+    batch = ended(drawn.candidate, drawn.reference, [prior_of(profile.noise)], setting, schedule)
     one_by_one = []
     for x, y in zip(drawn.candidate, drawn.reference, strict=True):
         candidate, reference = launches(x), launches(y)
@@ -51,6 +50,7 @@ def test_the_batch_ends_where_compare_does() -> None:
                 reference[:starts],
                 policy=profile.policy,
                 noise=profile.noise,
+                plane=profile.plane,
                 kind="side-by-side",
                 reference_label="x",
                 provenance="suite",
