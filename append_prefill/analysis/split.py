@@ -89,8 +89,8 @@ def _split(power: Power, costs: Costs, starts: int, samples: int) -> Split:
 def for_minutes(power: Power, costs: Costs, minutes: float) -> Choice:
     """The split of at most `minutes` that detects the least effect everywhere.
 
-    For each number of launches as many samples as there is time for; more never detect less. Where
-    effects are alike, the one that detects less in a stratum, then that of fewer launches.
+    For each number of launches as many samples as there is time for. Where effects are alike, the
+    one that detects less in a stratum, then that of fewer launches.
     """
     splits = []
     for starts in range(2, MAX_STARTS + 1):
@@ -127,11 +127,13 @@ def _fewest_samples(power: Power, starts: int, effect: float) -> int | None:
         found = power(starts, samples)["mde_side_by_side"]
         return found is not None and found <= effect
 
-    if not enough(SAMPLES_MAX):
-        return None
-    if enough(ROUNDS_MIN):
-        return ROUNDS_MIN
-    low, high = ROUNDS_MIN, SAMPLES_MAX
+    # Upwards, and not from the most: what a record of few rounds vouches for sinks as rounds grow,
+    # so that far more of them may be found to show a little less.
+    low, high = ROUNDS_MIN - 1, ROUNDS_MIN
+    while not enough(high):
+        if high == SAMPLES_MAX:
+            return None
+        low, high = high, min(SAMPLES_MAX, high + high // 2)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

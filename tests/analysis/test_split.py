@@ -86,6 +86,21 @@ def test_what_no_session_holds_is_not_chosen() -> None:
     assert max(split.samples for split in slow.splits) == SAMPLES_MAX
 
 
+def test_samples_that_show_less_again_hide_no_fewer_ones() -> None:
+    """A record of few rounds vouches little for many."""
+
+    def doubtful(starts: int, samples: int) -> dict[str, float | None]:
+        doubt = 0.01 if samples > 30 else 0.0
+        return {name: effect + doubt for name, effect in power()(starts, samples).items()
+                if effect is not None} | {"mde_floor": None}  # fmt: skip
+
+    best, plain = for_effect(doubtful, COSTS, 0.015).best, for_effect(power(), COSTS, 0.015).best
+    assert best is not None
+    assert plain is not None
+    assert best == plain
+    assert for_effect(doubtful, COSTS, 0.04 / math.sqrt(3)).best is not None
+
+
 def test_unknown_noise_chooses_nothing() -> None:
     def unknown(*_: int) -> dict[str, float | None]:
         return dict.fromkeys(("mde_side_by_side", "mde_floor", "mde_compute"))
