@@ -3,7 +3,7 @@
 A *round* is one block of both sides. Where the sides took turns sample by sample, the two samples
 of a point in a round are *like*: on the same cores, milliseconds apart, one after the other. What
 the host did is in both, so their difference is the statistic. Over five pairs on an H100 it makes a
-pair's ratio scatter by 1.0 % where the launches' own statistics scatter by 1.5 %, and by 0.5 where the
+pair's ratio scatter by 1.0 % where the launches' own statistics do by 1.5 %, and by 0.5 where the
 GPU computes (`python -m benchmarks.placement_noise`).
 
 How far a pair's blocks leave its ratios open is told by a jackknife over rounds (Efron & Stein,
@@ -33,7 +33,7 @@ see it, and unlike the median it has most of a mean's efficiency (84 % for norma
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Log statistics of a launch or ratios of a pair, shape (points,), NaN where it has no valid sample.
+    """Log statistics of a launch or ratios of a pair, shape (points,), NaN without a valid sample.
 
     `covariance`: of their errors, from its own rounds, shape (points, points); None with fewer
     rounds than `ROUNDS_MIN`.
