@@ -21,7 +21,7 @@ from itertools import product
 
 import numpy as np
 
-from append_prefill.analysis.joint import Prior, prior_of
+from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.sequential import Schedule, schedule_of
 from append_prefill.workload.profile import Profile, load_profile

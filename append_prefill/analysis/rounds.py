@@ -2,9 +2,9 @@
 
 A *round* is one block of both sides. Where the sides took turns sample by sample, the two samples
 of a point in a round are *like*: on the same cores, milliseconds apart, one after the other. What
-the host did is in both, so their difference is the statistic. Over five pairs on an H100 a pair's
-ratio scatters by 1.0 % so, by 1.5 % where each launch has a statistic of its own, and by 0.5 % where
-the GPU computes (`python -m benchmarks.placement_noise`).
+the host did is in both, so their difference is the statistic. Over five pairs on an H100 it makes a
+pair's ratio scatter by 1.0 % where the launches' own statistics do by 1.5 %, and by 0.5 where the
+GPU computes (`python -m benchmarks.placement_noise`).
 
 How far a pair's blocks leave its ratios open is told by a jackknife over rounds (Efron & Stein,
 Annals of Statistics 1981): a round is left out whole, at all points, since a block's state is

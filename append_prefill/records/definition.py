@@ -47,8 +47,10 @@ def protocol_of(profile: Profile) -> Protocol:
     added: Protocol = {}
     if profile.placement.policy != "off":
         added["placement"] = profile.placement.policy
-    if plan.alternate != "block":
-        added["alternate"] = plan.alternate
+        # Where the kernel places the threads, the other server's turn says nothing of a core, and a
+        # run of one side has no turns at all.
+        if plan.alternate != "block":
+            added["alternate"] = plan.alternate
     return {
         **added,
         "version": PROTOCOL_VERSION,

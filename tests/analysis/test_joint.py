@@ -463,6 +463,22 @@ GROUPED = Plane(floor_append_tokens=32, weights=((64, 32, 3.0),), argument=WHY)
 OF_STRATA = {"floor": 0.04, "compute": 0.01}
 
 
+def check_points(joint, sides, group, common, own) -> None:
+    """Each point against the others of its stratum, whose mean's spread is `common`, and alone."""
+    size, (x, y) = int(group.sum()), (side[:, group] for side in sides)
+    others = [np.where(np.arange(size) == p, 1.0, -1 / (size - 1)) for p in range(size)]
+    over_x, over_y = (np.stack([side @ row for row in others], axis=1) for side in (x, y))
+    excess = moderate_family(own(over_x, over_y))
+    share = scaled(excess, ((size - 1) / size) ** 2)
+    terms = add(Spread(np.repeat(common.variance, size), np.repeat(common.df, size)), share)
+    for part, expected, spread in (
+        (joint.excess, over_x.mean(axis=0) - over_y.mean(axis=0), excess),
+        (joint.absolute, x.mean(axis=0) - y.mean(axis=0), moderate(own(x, y), terms)),
+    ):
+        there = Spread(part.spread.variance[group], part.spread.df[group])
+        check(Part(part.estimate[group], there), expected, spread)
+
+
 def known(df: float) -> Prior:
     strata = {} if df == 5.0 else OF_STRATA
     return Prior(0.03, df, None, 0.0, "a record", pair_sd=0.02, pair_df=df, strata=strata)
@@ -556,18 +572,7 @@ def test_every_part_is_its_own_spread_moderated_by_what_is_known_of_it(
             terms = add(level, contrast(row - design.weights))
             check(part, [difference(row)], moderate(alone(row), terms))
     for group, common in zip(groups, means, strict=True):
-        size, x, y = int(group.sum()), a[:, group], b[:, group]
-        others = [np.where(np.arange(size) == p, 1.0, -1 / (size - 1)) for p in range(size)]
-        over_x, over_y = (np.stack([side @ row for row in others], axis=1) for side in (x, y))
-        excess = moderate_family(own(over_x, over_y))
-        share = scaled(excess, ((size - 1) / size) ** 2)
-        terms = add(Spread(np.repeat(common.variance, size), np.repeat(common.df, size)), share)
-        for part, expected, spread in (
-            (joint.excess, over_x.mean(axis=0) - over_y.mean(axis=0), excess),
-            (joint.absolute, x.mean(axis=0) - y.mean(axis=0), moderate(own(x, y), terms)),
-        ):
-            there = Spread(part.spread.variance[group], part.spread.df[group])
-            check(Part(part.estimate[group], there), expected, spread)
+        check_points(joint, (a, b), group, common, own)
 
 
 @pytest.mark.parametrize("paired", [False, True])

@@ -395,7 +395,7 @@ def test_the_study_gives_effects_and_never_a_verdict() -> None:
     assert judged(side(1, effect=0.3), side(2), provenance="study").verdict == "inconclusive"
 
 
-def pairs_of(seed: int, effect=0.0, pairs=5, machine=0.14, ratio=0.02, strata_ratio=(0.0, 0.0)):
+def pairs_of(seed: int, effect=0.0, pairs=5, *, machine=0.14, ratio=0.02, strata_ratio=(0.0, 0.0)):
     """Both sides of interleaved pairs: the machine's level is in both halves.
 
     `strata_ratio`: how the pairs' ratios at the floor and beyond it scatter besides, about 0, so

@@ -42,11 +42,16 @@ NO = np.array(False)
 
 
 def alarm(
-    level=False, floor=False, compute=False, append=False, context=False, points=(False,) * 3
+    *, level=False, floor=False, compute=False, append=False, context=False, points=(False,) * 3
 ) -> Alarm:
     strata = {"floor": np.array(floor), "compute": np.array(compute)}
     slopes = {"append": np.array(append), "context": np.array(context)}
     return Alarm(np.array(level), strata, slopes, np.array(points))
+
+
+EVERYTHING = alarm(
+    level=True, floor=True, compute=True, append=True, context=True, points=[True] * 3
+)
 
 
 def judgement(verdict, slower=None, faster=None, **joint) -> SimpleNamespace:
@@ -80,7 +85,7 @@ def plain_sides(na=3, nb=4, *, paired=False, **left_out) -> Sides:
         (
             "improvement",
             alarm(level=True),
-            alarm(*[True] * 5, points=[True] * 3),
+            EVERYTHING,
             {
                 "quantities": [
                     "level",
@@ -91,7 +96,7 @@ def plain_sides(na=3, nb=4, *, paired=False, **left_out) -> Sides:
                 ],
                 "single_points": True,
             },
-        ),  # fmt: skip
+        ),
     ],
 )
 def test_the_ground_says_what_rejects(verdict, slower, faster, ground) -> None:

@@ -152,8 +152,13 @@ def judge(sides: Sides, prior=None, plane=PLANE):
 
 NOTHING_KNOWN = Prior(None, 0.0, None, 0.0, NoiseSource(kind="profile"))
 JUDGED = judge(SIDES, PRIOR)
-NONE = Alarm(np.array(False), dict.fromkeys(STRATA, np.array(False)), {"append": np.array(False), "context": np.array(False)},
-             np.zeros(len(FEW), dtype=bool))  # fmt: skip
+NO = np.array(False)
+NONE = Alarm(
+    NO,
+    dict.fromkeys(STRATA, NO),
+    {"append": NO, "context": NO},
+    np.zeros(len(FEW), dtype=bool),
+)
 
 
 def said(part, at=0):
