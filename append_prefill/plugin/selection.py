@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from append_prefill.errors import UsageError
+from append_prefill.places import checkout_of
 from append_prefill.plugin.options import MARKER
 from append_prefill.plugin.state import (
     CREATED,
@@ -106,6 +107,18 @@ def _compared(references: References, options: Options, selected: Selection) -> 
     """
     asked = selected.compares or options.baseline != "auto"
     return references if asked else replace(references, compared=False)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the instrument's own tests aside where no path was given: none of them measures.
+
+    Importing them takes seconds, and what they need beside the suite may not be there.
+    """
+    checkout = checkout_of(config.rootpath)
+    if checkout is None or config.args_source is not config.ArgsSource.TESTPATHS:
+        return None
+    # pytest does not ask about the folder itself, being one that its configuration names.
+    return True if collection_path.is_relative_to(checkout / "tests") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

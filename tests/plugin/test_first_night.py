@@ -184,3 +184,18 @@ def test_the_report_line_can_be_typed(suite):
     line = shown(result)[-2]
     assert line.startswith("report: ")
     assert (suite.pytester.path / Path(line.removeprefix("report: "))).is_file()
+
+
+@WORKERS
+def test_the_instruments_own_tests_are_not_collected_unless_they_are_named(suite, workers):
+    """As `tox -e append_prefill` begins: from the checkout, without a path."""
+    (suite.pytester.path / "pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\ntestpaths = ["tests", "perf_tests"]\n'
+    )
+    own = suite.pytester.path / "tests" / "test_own.py"
+    own.parent.mkdir()
+    own.write_text("import nothing_of_that_name\n")
+    result = suite.run("--baseline=none", "-kexp3", *workers, files=None)
+    assert result.ret == 0
+    named = suite.run("--baseline=none", "-kexp3", "tests", files=None)
+    assert "nothing_of_that_name" in named.stdout.str()
