@@ -51,9 +51,10 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _version(entry: HistoryEntry) -> str:
-    """The version, told apart from one that is only simulated."""
-    version = entry.version or fmt.MISSING
+def _named(version: str | None, entry: HistoryEntry) -> str:
+    """A version of either side, told apart from one that is only simulated."""
+    if version is None:
+        return fmt.MISSING
     return f"{SIMULATED} {version}" if entry.identity.get("device_kind") == "planted" else version
 
 
@@ -62,8 +63,8 @@ def _row(entry: HistoryEntry) -> list[str]:
     word = word_of(entry.verdict)
     return [
         fmt.moment(entry.created_at),
-        _version(entry),
-        entry.reference or fmt.MISSING,
+        _named(entry.version, entry),
+        _named(entry.reference, entry),
         f"{word.sign} {word.word}",
         fmt.number(entry.floor_ms),
         fmt.number(max(medians, default=None)),

@@ -20,6 +20,7 @@ from append_prefill.errors import EXIT_USAGE, AppendPrefillError
 # Commands, each the module of that name in this folder.
 _COMMANDS = (
     "run",
+    "demo",
     "env",
     "compare",
     "report",

@@ -46,6 +46,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--against", action="store_true", help="a run of two sides, measured side by side"
     )
+    parser.add_argument("--quick", action="store_true", help="as in pytest: a first answer")
     ask = parser.add_mutually_exclusive_group()
     ask.add_argument(
         "--minutes",
@@ -78,12 +79,15 @@ def _run(args: argparse.Namespace) -> int:
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name}", value, "plans nothing.", "Give more than 0.")
     profile = load_profile(args.profile or default_profile())
+    if args.quick:
+        profile = profile.quickened(both=args.against)
     asked = _asked(args, profile)
     sides: tuple[Side, ...] = ("candidate", "reference") if args.against else ("candidate",)
     plan = make_plan(
         profile,
         seed=args.seed,
         sides=sides,
+        experiments=profile.quick_experiments if args.quick else None,
         starts=args.starts,
         samples=args.samples,
         budget_minutes=args.budget,

@@ -55,10 +55,15 @@ def pytest_arguments(args: argparse.Namespace, names: dict[str, str], folder: Pa
             given.append(flag)
         elif value is not None:
             given += [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
+    return job([*given, *args.passed], folder)
+
+
+def job(options: Sequence[str], folder: Path) -> list[str]:
+    """The arguments of the pytest that measures with these options, called in `folder`."""
     own = [] if checkout_of(folder) else ["-c", str(_CONFIGURATION), f"--rootdir={folder}"]
     # The installed plugin's name too, so that it is loaded once, installed or not.
     own += ["-p", _PLUGIN, "-m", MARKER, "--pyargs"]
-    return [*own, *given, *args.passed, TESTS_PACKAGE]
+    return [*own, *options, TESTS_PACKAGE]
 
 
 def _run(args: argparse.Namespace, names: dict[str, str]) -> NoReturn:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
@@ -88,27 +89,16 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
         raise UsageError(
             option, value, "no such interpreter.", "Give the path of a Python that has SGLang."
         )
-    try:
-        answer = subprocess.run(
-            [str(path), "-c", _QUERY],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_LIMIT_S,
-            cwd=tempfile.gettempdir(),  # not where a folder `torch` or `sglang` may lie
-            env=os.environ,  # and not what C libraries (readline) have set beside it
-        )
-        versions = json.loads(answer.stdout)
-        origin = origin_in(versions.pop("direct_url", None))
-        environment = _given(versions.pop("environment", os.environ))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = getattr(error, "stderr", None) or repr(error)
+    versions = _ask(path)
+    if isinstance(versions, str):
         raise UsageError(
             option,
             value,
-            f"does not run as a Python interpreter ({said.strip().splitlines()[-1]}).",
+            f"does not run as a Python interpreter ({versions}).",
             "Give the path of a Python that has SGLang.",
-        ) from error
+        )
+    origin = origin_in(versions.pop("direct_url", None))
+    environment = _given(versions.pop("environment", os.environ))
     found = Interpreter(path, versions, origin, environment)
     if found.sglang is None:
         raise UsageError(
@@ -119,6 +109,29 @@ def query_interpreter(option: str, value: str, path: Path) -> Interpreter:
             f"{option} 0.5.23.",
         )
     return found
+
+
+def _ask(path: Path) -> dict[str, Any] | str:
+    """What the interpreter says of itself; in a word what is wrong, where it is none."""
+    try:
+        answer = subprocess.run(
+            [str(path), "-c", _QUERY],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_LIMIT_S,
+            cwd=tempfile.gettempdir(),  # not where a folder `torch` or `sglang` may lie
+            env=os.environ,  # and not what C libraries (readline) have set beside it
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or repr(error)).strip()
+        return str(said.splitlines()[-1])
+    try:
+        versions: dict[str, Any] = json.loads(answer.stdout)
+    except ValueError:
+        said = repr(answer.stdout.strip()[:40]) if answer.stdout.strip() else "nothing"
+        return f"asked for its versions it said {said}"
+    return versions
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str | None]:

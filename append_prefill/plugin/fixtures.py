@@ -75,7 +75,14 @@ def hold_against_reference(
     strict = request.config.getoption("--strict-verdicts")
 
     def hold(point: Point | None) -> None:
-        _settle(settle_comparison(measured.comparison, point, strict=strict))
+        made = measured.comparison
+        effect = next((e for e in made.points if e.point == point), None) if made else None
+        if effect is not None:
+            # Where the point is skipped the summary has one line for all like it.
+            request.node.user_properties += [
+                (name, str(getattr(effect, name))) for name in ("verdict", "ratio", "low", "high")
+            ]
+        _settle(settle_comparison(made, point, strict=strict))
 
     return hold
 
@@ -114,11 +121,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "planned_point" in metafunc.fixturenames:
         points: tuple[Point, ...] = ()
         if settings is not None:
-            from append_prefill.probe.plan import make_plan  # noqa: PLC0415 (see `plugin`)
-
-            points = make_plan(
-                settings.profile, seed=settings.options.seed, sides=("candidate",)
-            ).all_points
+            points = settings.plan().all_points
         metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
     if "profile_finding" in metafunc.fixturenames:
         metafunc.parametrize("profile_finding", _claims(settings))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
+from append_prefill.engines.local import PlantedEngine
+from append_prefill.places import make_environment
+from append_prefill.plugin.program import program_of
 from append_prefill.plugin.state import REFERENCES, SETTINGS
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.identity import identity_differences, identity_of
+from append_prefill.report.names import typed
 from append_prefill.report.terminal import header_lines
 from append_prefill.run.outlook import newest_like, outlook_of
 from append_prefill.run.references import References
@@ -27,13 +33,39 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     key = "mde_side_by_side" if settings.reference else "mde_baseline"
     if settings.control is not None:
         key = "mde_control"
+    decides = _decides(settings, references)
     return header_lines(
         outlook,
         candidate=settings.candidate.label,
         reference=_reference(settings, references),
+        nothing=_nothing(settings),
         device=name if devices == 1 else f"{devices} × {name}",
-        detects=outlook[key] if _decides(settings, references) else None,
+        detects=outlook[key] if decides else None,
+        quick=settings.options.quick,
+        beside=_beside(config, settings, references) if decides else None,
     )
+
+
+def _nothing(settings: Settings) -> str:
+    if settings.options.baseline == "none" or not settings.candidate.replicable:
+        return "nothing to compare with"
+    return "nothing stored for this machine yet to compare with"
+
+
+def _beside(config: pytest.Config, settings: Settings, references: References) -> str | None:
+    """The command of this run with its stored reference side by side.
+
+    None where both are measured already, or a control makes the sessions comparable.
+    """
+    if settings.reference is not None or not references.stored:
+        return None
+    program, version = program_of(config), references.stored[0][1].version
+    simulated = isinstance(settings.candidate, PlantedEngine)
+    if version is None or version == settings.candidate.version or simulated:
+        version = program.other or "VERSION"
+    command = typed(program.run, shlex.split(settings.options.command()), against=version)
+    at_hand = simulated or settings.confirming(version) is not None
+    return command if at_hand else f"{make_environment(settings.root, version)} && {command}"
 
 
 def _reference(settings: Settings, references: References) -> str | None:

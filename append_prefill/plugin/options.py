@@ -56,6 +56,12 @@ def declare_options(add: Callable[..., object]) -> None:
     add("--profile", metavar="NAME|FILE", help="llama-3.1-8b, cpu-nano, or a TOML file")
     add("--model", metavar="PATH|NAME", help="the model to load instead of the profile's")
     add("--dummy-weights", action="store_true", help="the model's geometry with random weights")
+    add(
+        "--quick",
+        action="store_true",
+        help="a first answer: few launches, samples and experiments; the header says what it "
+        "can see (--starts, --samples and --budget still count)",
+    )
     add("--starts", type=int, metavar="N", help="server launches per side")
     add("--samples", type=int, metavar="N", help="samples per point and launch")
     add("--budget", type=float, metavar="MINUTES", help="when to stop adding launches")
@@ -107,6 +113,7 @@ def options_of(config: pytest.Config, seed: int) -> Options:
         save_baseline=given("--save-baseline"),
         strict_verdicts=given("--strict-verdicts"),
         lock_clocks=given("--lock-clocks"),
+        quick=given("--quick"),
     )
 
 

@@ -40,6 +40,9 @@ from append_prefill.workload.prompts import PromptSource
 # bad for longer than that is not one to measure on tonight.
 EXTRA_BLOCKS_SHARE = 0.5
 
+INTERRUPTED = "interrupted"
+"""What a launch failed of that the user interrupted (Ctrl-C)."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -186,9 +189,13 @@ class Launch:
         start.state.append(state)
         start.series = [gathered.series(point) for point, gathered in self._points.items()]
         write_start(start, self._bench.folder)
-        void = f" (invalid: {state.void})" if state.void else ""
         of = self._bench.plan.samples
-        self._bench.tell(f"{self._label}: block {self._blocks} of {of}{void}")
+        words = f"{self._label}: block {self._blocks} ({self._good} of {of} valid)"
+        if state.void:
+            words += f", invalid: {state.void}"
+        if self.done and self._good < of:
+            words += "; too many were invalid, so this launch ends here"
+        self._bench.tell(words)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -206,7 +213,8 @@ class Launch:
 
     def fail(self, error: BaseException) -> None:
         """Keep what there is, and what went wrong."""
-        self.start.failure = str(error) or type(error).__name__
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self.start.failure = INTERRUPTED if interrupted else str(error) or type(error).__name__
         write_start(self.start, self._bench.folder)
 
     def begin_close(self) -> None:

@@ -189,12 +189,14 @@ class RunWarning(Record):
     """What the reader of a run must be told beside its verdict; numbers as the code needs them.
 
     `launch` counts from 1, as progress lines do. `text` is somebody else's words: an error's, an
-    engine's, a stored record's. `launches` began and `usable_launches` were measured to their end,
-    in a run that did not get to be judged.
+    engine's, a stored record's. `launches` began (of one that the user `interrupted`: were
+    planned) and `usable_launches` were measured to their end, in a run that ended early.
+    `elsewhere`: the stored run of `version` is of another machine, by these `fields`.
     """
 
     code: Literal[
         "baseline-expired",
+        "elsewhere",
         "engine",
         "launch-failed",
         "still-drifting",
@@ -206,6 +208,7 @@ class RunWarning(Record):
         "infrastructure",
         "judging-failed",
         "not-finished",
+        "interrupted",
     ]
     side: Side | None = None
     launch: int | None = None

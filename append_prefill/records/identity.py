@@ -32,6 +32,22 @@ PLACES = frozenset(
         "tokenizer-path",
     }
 )
+MACHINE = frozenset(
+    {
+        "device_kind",
+        "device",
+        "memory_bytes",
+        "compute_capability",
+        "mig",
+        "host_cpu",
+        "cpu_family",
+        "logical_cores",
+        "physical_cores",
+    }
+)
+"""Fields of an identity that make a machine: the others (driver, power cap, governor, arguments)
+can differ from one run on it to the next."""
+
 # SGLang's options that carry a secret end in one of these (`--api-key`, `--admin-api-key`,
 # `--ssl-keyfile-password`, `--hf-token`); `--max-total-tokens` and its like do not.
 _SECRET_ENDINGS = ("api-key", "password", "-token", "secret")

@@ -625,6 +625,11 @@ class Run(Record):
         return self.identity.get("device_kind") == "planted"
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the user interrupted it (Ctrl-C), so that launches of its plan are missing."""
+        return any(isinstance(w, RunWarning) and w.code == "interrupted" for w in self.warnings)
+
+    @property
     def replicated(self) -> bool:
         """Whether the launches are real ones: those of a running server cannot be repeated."""
         return self.state.get("replicated") is not False

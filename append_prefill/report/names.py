@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from append_prefill.records.grounds import Side
@@ -50,13 +51,27 @@ def reference_label(comparison: Comparison, run: Run) -> str:
 
 
 def reference_name(comparison: Comparison, run: Run) -> str:
-    """The reference's label, told apart from a candidate that would be called the same."""
+    """The reference's label, told apart from a candidate that would be called the same.
+
+    The last runs of a report folder are called so: they are several, and no one stored them.
+    """
     label = reference_label(comparison, run)
+    if comparison.role == "rolling":
+        return f"{label} (the last runs)"
     labelled = run.label is not None or run.against_label is not None
     same = run.version is not None and comparison.reference_version == run.version
     if label == candidate_name(run) or (same and not labelled):
         return f"{label} (reference)"
     return label
+
+
+def kind_words(comparison: Comparison) -> str:
+    """How the reference came to be one, in a word or two."""
+    if comparison.kind == "side-by-side":
+        return "side by side"
+    if comparison.provenance == "study":
+        return "the study's table"
+    return {"chosen": "stored", "pinned": "pinned", "rolling": "earlier runs here"}[comparison.role]
 
 
 def _kept(name: str) -> str:
@@ -84,27 +99,52 @@ def subject_of(run: Run, side: Side, baseline: Run | None) -> dict[str, Any] | N
     return started or (baseline.subject if baseline else None)
 
 
+PYTEST: tuple[str, ...] = ("pytest", "-m", "append_prefill")
+"""What begins a run."""
+
+QUICK = "--quick"
+
+
+def option_words(run: Run) -> list[str]:
+    """The options that would measure the same again."""
+    options = run.suite.get("options")
+    if options is not None:
+        return shlex.split(options)
+    if attached(run):
+        return ["--sglang-url", "URL", "--seed", str(run.seed)]
+    version = label_in(run.subject)
+    environment = "simulated" if run.simulated else _kept(version) if version else "ENV"
+    return ["--sglang", environment, "--seed", str(run.seed)]
+
+
 def pytest_command(
-    run: Run, *, against: str | None = None, starts: int | None = None, seed: int | None = None
+    run: Run,
+    *,
+    against: str | None = None,
+    starts: int | None = None,
+    seed: int | None = None,
+    whole: bool = False,
+    program: Sequence[str] = PYTEST,
 ) -> str:
     """The command of this run again, same seed unless another is given.
 
-    `against` adds a reference side by side, `starts` launches per side.
+    `against` adds a reference side by side, `starts` launches per side; `whole` takes the whole
+    plan where this run was a quick one. `program` is what begins a run.
     """
-    words = ["pytest", "-m", "append_prefill"]
-    options = run.suite.get("options")
-    if options is not None:
-        words += shlex.split(options)
-    elif attached(run):
-        words += ["--sglang-url", "URL", "--seed", str(run.seed)]
-    else:
-        version = label_in(run.subject)
-        environment = "simulated" if run.simulated else _kept(version) if version else "ENV"
-        words += ["--sglang", environment, "--seed", str(run.seed)]
-    for option, value in (("--against", against), ("--starts", starts), ("--seed", seed)):
+    words = option_words(run)
+    if whole:
+        words = [word for word in words if word != QUICK]
+    return typed(program, words, against=against, starts=starts, seed=seed)
+
+
+def typed(program: Sequence[str], words: Sequence[str], **given: object) -> str:
+    """A command with these options, those `given` that are not None in place of theirs."""
+    kept = list(words)
+    for name, value in given.items():
         if value is not None:
-            words = [*_without(words, option), option, str(value)]
-    return shlex.join(words)
+            option = f"--{name}"
+            kept = [*_without(kept, option), option, str(value)]
+    return shlex.join([*program, *kept])
 
 
 def _without(words: list[str], option: str) -> list[str]:

@@ -1,16 +1,29 @@
-"""What to do about a verdict: one line and a command to copy."""
+"""What to do about a verdict: a line and a command to copy, and what else is open."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from append_prefill.records.grounds import Ground
 from append_prefill.records.run import Comparison, Run
 from append_prefill.report import format as fmt
-from append_prefill.report.names import attached, pytest_command
+from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 
-STORE = "append-prefill baselines store reports/latest"
-PROMOTE = "append-prefill baselines promote reports/latest --reason"
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How the suite was called, so that a command can be typed there.
+
+    `run` begins a run, `command` is the console script, `folder` the run's. `other`: a version
+    beside the candidate's whose environment is at hand, None where none is known; `make` makes one.
+    """
+
+    run: tuple[str, ...] = PYTEST
+    command: str = "append-prefill"
+    folder: str = "reports/latest"
+    other: str | None = None
+    make: str = "append-prefill env VERSION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,78 +36,141 @@ class NextStep:
 
 def next_step_of(run: Run) -> NextStep | None:
     """The step that follows from the verdict; None for a record that is no measured run."""
+    return next(iter(next_steps_of(run)), None)
+
+
+def next_steps_of(
+    run: Run, program: Program | None = None, *, keepable: bool = True
+) -> list[NextStep]:
+    """That step, and what else is open; empty for a record that is no measured run.
+
+    `keepable`: the run has what a baseline has to have, and is not stored as one.
+    """
     if run.provenance != "suite":
-        return None
+        return []
+    proposals = _Proposals(run, program or Program())
+    kept = keepable and QUICK not in option_words(run)
+    steps = [proposals.first(kept=kept)]
     comparison = run.comparison
-    if attached(run) and run.verdict == "inconclusive":
-        return NextStep(
-            "Let the suite launch the server, so that launches are replicated:",
-            pytest_command(run.model_copy(update={"suite": {}, "state": {}})),
-        )
-    match run.verdict:
-        case None:
-            return NextStep("Measure again, to the end:", pytest_command(run))
-        case "infrastructure":
-            return NextStep("See what is missing on this machine:", "append-prefill doctor")
-        case "broken":
-            return NextStep("See whether other launches show it too:", _reseeded(run))
-        case "not-comparable":
-            return NextStep("Store this run, so that the next has a reference:", STORE)
-        case "inconclusive":
-            return _undecided(run, comparison)
-        case "regression" | "improvement" if comparison and _suspected(comparison):
-            version = comparison.reference_version or comparison.reference
-            return NextStep(
-                "A stored run only suspects. Confirm it side by side:",
-                pytest_command(run, against=version),
-            )
-        case "regression":
-            return NextStep(
-                "Before it is reported, see whether other launches and points show it too:",
-                _reseeded(run),
-            )
-        case "improvement" if comparison:
-            return NextStep(
-                "Let the next runs be held against this one:", f"{PROMOTE} 'faster, confirmed'"
-            )
-        case _ if comparison is None or comparison.provenance == "study":
-            return NextStep("Nothing of this machine is stored yet. Store this run:", STORE)
-        case _:
-            return NextStep("Keep it as this version's baseline:", STORE)
+    judged = run.verdict not in (None, "infrastructure") and not run.interrupted
+    if judged and not attached(run) and (comparison is None or _refused(comparison)):
+        steps += [proposals.store(_FIRST) if kept else None, proposals.beside()]
+    return list(dict.fromkeys(step for step in steps if step is not None))
+
+
+_FIRST = "Nothing of this machine is stored yet. Store this run (--save-baseline does it at once):"
+
+
+def _refused(comparison: Comparison) -> bool:
+    return comparison.verdict == "not-comparable"
 
 
 def _suspected(comparison: Comparison) -> bool:
     return comparison.kind == "baseline" and not comparison.confirmed
 
 
-def _reseeded(run: Run) -> str:
-    """The same run with other draws."""
-    return pytest_command(run, seed=run.seed + 1)
+@dataclass(frozen=True, slots=True)
+class _Proposals:
+    run: Run
+    program: Program
 
+    def first(self, *, kept: bool) -> NextStep | None:
+        run, comparison = self.run, self.run.comparison
+        if attached(run) and run.verdict == "inconclusive":
+            return NextStep(
+                "Let the suite launch the server, so that launches are replicated:",
+                pytest_command(
+                    run.model_copy(update={"suite": {}, "state": {}}), program=self.program.run
+                ),
+            )
+        if run.interrupted or run.verdict is None:
+            return NextStep("Measure again, to the end:", self._again())
+        match run.verdict:
+            case "infrastructure" if any(start.usable for start in run.starts):
+                return NextStep("Measure again, once that is put right:", self._again())
+            case "infrastructure":
+                return NextStep(
+                    "See what is missing on this machine:", f"{self.program.command} doctor"
+                )
+            case "broken":
+                return NextStep("See whether other launches show it too:", self._reseeded())
+            case "not-comparable":
+                return self.store("Store this run, so that the next has a reference:", kept=kept)
+            case "inconclusive":
+                return self._undecided(comparison)
+            case "regression" | "improvement" if comparison and _suspected(comparison):
+                return NextStep(
+                    "A stored run only suspects. Confirm it side by side:",
+                    self._again(against=comparison.reference_version or comparison.reference),
+                )
+            case "regression":
+                return NextStep(
+                    "Before it is reported, see whether other launches and points show it too:",
+                    self._reseeded(),
+                )
+            case "improvement" if comparison:
+                reason = "--reason 'faster, confirmed'"
+                promote = f"{self.program.command} baselines promote {self._folder} {reason}"
+                return NextStep("Let the next runs be held against this one:", promote)
+            case _ if comparison is None or comparison.provenance == "study":
+                return self.store(_FIRST, kept=kept)
+            case _:
+                return self.store("Keep it as this version's baseline:", kept=kept)
 
-def _undecided(run: Run, comparison: Comparison | None) -> NextStep:
-    launches = sum(s.side == "candidate" for s in run.starts)
-    if comparison is None or comparison.verdict != "inconclusive":
-        # A finding straddles its bound: its interval narrows with the root of the launches.
+    def store(self, text: str, *, kept: bool = True) -> NextStep | None:
+        command = f"{self.program.command} baselines store {self._folder}"
+        return NextStep(text, command) if kept else None
+
+    def beside(self) -> NextStep:
+        made = "" if self.program.other else f" (its environment: {self.program.make})"
         return NextStep(
-            "Four times the launches halve the interval:",
-            pytest_command(run, starts=4 * max(1, launches)),
+            f"Or compare with another version, side by side{made}:",
+            self._again(against=self.program.other or "VERSION"),
         )
-    ground = comparison.reason
-    unknown = isinstance(ground, Ground) and ground.code == "between-nights-unknown"
-    needed = comparison.starts_needed
-    if comparison.kind == "baseline" and (unknown or needed is None):
-        version = comparison.reference_version or comparison.reference
+
+    @property
+    def _folder(self) -> str:
+        return shlex.quote(self.program.folder)
+
+    def _again(
+        self, *, against: str | None = None, starts: int | None = None, seed: int | None = None
+    ) -> str:
+        return pytest_command(
+            self.run, against=against, starts=starts, seed=seed, program=self.program.run
+        )
+
+    def _reseeded(self) -> str:
+        """The same run with other draws."""
+        return self._again(seed=self.run.seed + 1)
+
+    def _undecided(self, comparison: Comparison | None) -> NextStep:
+        run = self.run
+        if QUICK in option_words(run):
+            return NextStep(
+                "Measure the whole plan, of which a quick run is a part:",
+                pytest_command(run, whole=True, program=self.program.run),
+            )
+        launches = sum(s.side == "candidate" for s in run.starts)
+        if comparison is None or comparison.verdict != "inconclusive":
+            # A finding straddles its bound: its interval narrows with the root of the launches.
+            return NextStep(
+                "Four times the launches halve the interval:",
+                self._again(starts=4 * max(1, launches)),
+            )
+        ground = comparison.reason
+        unknown = isinstance(ground, Ground) and ground.code == "between-nights-unknown"
+        needed = comparison.starts_needed
+        if comparison.kind == "baseline" and (unknown or needed is None):
+            return NextStep(
+                "Sessions differ more than launches do. Measure both side by side:",
+                self._again(against=comparison.reference_version or comparison.reference),
+            )
+        if needed is None:
+            return NextStep(
+                "No number of launches was found that would settle it. Measure on a quieter "
+                "machine:",
+                self._reseeded(),
+            )
         return NextStep(
-            "Sessions differ more than launches do. Measure both side by side:",
-            pytest_command(run, against=version),
+            f"{fmt.plural(needed, 'launch')} per side would settle it:", self._again(starts=needed)
         )
-    if needed is None:
-        return NextStep(
-            "No number of launches was found that would settle it. Measure on a quieter machine:",
-            _reseeded(run),
-        )
-    return NextStep(
-        f"{fmt.plural(needed, 'launch')} per side would settle it:",
-        pytest_command(run, starts=needed),
-    )

@@ -323,5 +323,17 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"{fmt.count(warning.launches)} began and {fmt.count(warning.usable_launches)} "
                 "were measured to their end; only these count."
             )
+        case "interrupted":
+            return (
+                f"Interrupted: {fmt.count(warning.usable_launches)} of "
+                f"{fmt.count(warning.launches)} planned server launches were measured to their "
+                "end. Those were judged; so few tell less."
+            )
+        case "elsewhere":
+            return (
+                "Nothing is stored for this machine yet: the baseline of "
+                f"{warning.version or '(unknown version)'} is of another one "
+                f"({fmt.listed(warning.fields)})."
+            )
         case "engine" | "infrastructure" | "judging-failed":
             return warning.text or warning.code

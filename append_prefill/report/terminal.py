@@ -8,11 +8,17 @@ from typing import Any
 
 from append_prefill.records.run import Comparison, Finding, Run
 from append_prefill.report import format as fmt
-from append_prefill.report.names import reference_name
+from append_prefill.report.headline import headline_of
+from append_prefill.report.names import kind_words, reference_name
+from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason, warning_words
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
 from append_prefill.report.words import shared_note
+
+HARDLY_TELLS = 2.0
+"""A stored run hardly tells where it takes twice the effect that the same launches would show side
+by side: to make up for that takes four times the launches, and a second environment takes none."""
 
 
 def header_lines(
@@ -20,20 +26,25 @@ def header_lines(
     *,
     candidate: str,
     reference: str | None,
+    nothing: str = "nothing to compare with",
     device: str,
     detects: float | None,
+    quick: bool = False,
+    beside: str | None = None,
 ) -> list[str]:
-    """What a run will do. `outlook` is `run.outlook.outlook_of`'s; `reference` None: there is none.
+    """What a run will do. `outlook` is `run.outlook.outlook_of`'s.
 
-    `detects` is the relative effect on the overall level that the plan can tell, None if unknown.
+    `reference` None: there is none, in the words of `nothing`. `detects` is the relative effect on
+    the overall level that the plan can tell, None if unknown. `beside`: the command of this run
+    with the reference side by side, where it is a stored one.
     """
-    against = "nothing to compare with" if reference is None else f"against {reference}"
+    against = nothing if reference is None else f"against {reference}"
     per_side = " per side" if len(outlook["sides"]) > 1 else ""
     points = len(outlook["points"])
     launches = fmt.plural(outlook["starts"], "server launch")
     plan = (
         f"{fmt.plural(points, 'point')} × {launches}{per_side} × "
-        f"{fmt.plural(outlook['samples'], 'sample')}, all experiments"
+        f"{fmt.plural(outlook['samples'], 'sample')}, {'quick' if quick else 'all experiments'}"
     )
     minutes = (
         f"about {fmt.number(outlook['minutes'], 2)} minutes ({outlook['minutes_from']}), budget "
@@ -43,20 +54,37 @@ def header_lines(
         f"append-prefill: candidate {candidate}, {against}; {device}; profile {outlook['profile']}",
         f"append-prefill: {plan}; {minutes}",
     ]
-    if reference is not None:
-        effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
+    if reference is None:
+        if quick:
+            lines.append(
+                "append-prefill: what it can see: findings far from their bounds; no change, since "
+                "nothing is compared"
+            )
+        return lines
+    effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
+    lines.append(
+        f"append-prefill: detectable effect on the overall level: {effect} "
+        f"({outlook['noise_from']})"
+    )
+    if beside is not None and hardly_tells(outlook):
+        both = outlook["mde_side_by_side"]
+        seen = "" if both is None else f" (+{fmt.share(both)} and more)"
         lines.append(
-            f"append-prefill: detectable effect on the overall level: {effect} "
-            f"({outlook['noise_from']})"
+            "append-prefill: sessions differ more than versions do here, so a stored run can "
+            f"hardly tell; side by side tells more{seen}: {beside}"
         )
     return lines
 
 
-def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
-    """Verdict, what broke, what the comparison found, and where the report is."""
-    lines = [f"verdict: {(run.verdict or 'not judged').upper()}"]
-    if problem is not None:
-        lines.append(problem)
+def hardly_tells(outlook: Mapping[str, Any]) -> bool:
+    """Whether a stored run tells far less than the same plan would side by side."""
+    stored, both = outlook["mde_baseline"], outlook["mde_side_by_side"]
+    return stored is None or (both is not None and stored >= HARDLY_TELLS * both)
+
+
+def summary_lines(run: Run, problem: str | None) -> list[str]:
+    """What went wrong, the findings, what the comparison found, warnings."""
+    lines = [] if problem is None else [problem]
     lines += [_finding_line(f) for f in run.findings]
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
@@ -68,7 +96,19 @@ def summary_lines(run: Run, folder: Path, problem: str | None) -> list[str]:
         for w in run.warnings
         if isinstance(w, str) or w.code not in ("infrastructure", "judging-failed")
     ]
-    lines.append(f"report: {folder / 'report.html'}")
+    return lines
+
+
+def last_lines(run: Run, program: Program, *, keepable: bool) -> list[str]:
+    """What to do next, where the report is and, last of all, the verdict in a sentence."""
+    lines = []
+    for step in next_steps_of(run, program, keepable=keepable):
+        lines += [f"next: {step.text}", f"    {step.command}"]
+    lines.append(f"report: {Path(program.folder, 'report.html')}")
+    headline = headline_of(run)
+    certainty = f" ({headline.certainty})" if headline.certainty else ""
+    sentence = headline.sentence.replace("\u00a0", " ")
+    lines.append(f"verdict: {headline.verdict.word.upper()}{certainty}. {sentence}")
     return lines
 
 
@@ -86,8 +126,8 @@ def _finding_line(finding: Finding) -> str:
 def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
     said = comparison_sentence(run, comparison).plain.replace("\u00a0", " ")
     lines = [
-        f"against {reference_name(comparison, run)} ({comparison.kind}): {comparison.verdict}. "
-        f"{said}",
+        f"against {reference_name(comparison, run)}, {kind_words(comparison)}: "
+        f"{comparison.verdict}. {said}",
         f"  {comparison_reason(comparison)}",
     ]
     if note := shared_note(comparison):

@@ -15,7 +15,12 @@ from append_prefill.probe.plan import Plan, abba
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Look, Run
 from append_prefill.report.reasons import decision_words
-from append_prefill.run.judge import compare_references, compare_sides, judged_findings
+from append_prefill.run.judge import (
+    Level,
+    compare_references,
+    compare_sides,
+    judged_findings,
+)
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -89,6 +94,12 @@ class Decider:
         """The queue's next state, once all pairs given out are done."""
         side_by_side = self._judges_sides or state.confirm_from is not None
         return self._look(state) if side_by_side else self._confirm(state)
+
+    def next_level(self, state: QueueState) -> Level:
+        """That of the interim analysis which would be next: an interrupted run is judged at it."""
+        schedule = self._schedule(state.confirm_pairs or self._plan.starts)
+        at = min(len(state.looks), len(schedule.starts) - 1)
+        return Level(schedule.alphas[at], schedule.pass_confidences[at])
 
     def may_plan_more(self, state: QueueState) -> bool:
         """Whether the analysis that follows the planned pairs could ask for more of the same."""

@@ -33,20 +33,36 @@ def new_folder(report_dir: Path, created_at: datetime, label: str) -> Path:
 def close_run(session: Session, run: Run) -> None:
     """Write the reports, point `latest` at them, append to the history, store a baseline.
 
-    A run without a usable measurement is reported but neither stored nor added to the history.
+    A run without a usable measurement is reported but neither stored nor added to the history; one
+    that the user interrupted is not stored, having fewer launches than a baseline was to have.
     """
     folder = session.folder
-    write_reports(run, folder, profile=session.settings.profile, baseline=session.references.chosen)
+    write_reports(
+        run,
+        folder,
+        profile=session.settings.profile,
+        baseline=compared_with(run, session.references.chosen),
+    )
     _point_latest(folder)
     if run.verdict == "infrastructure":
         return
     append_history(run, folder)
-    if session.settings.options.save_baseline:
+    if session.settings.options.save_baseline and not run.interrupted:
         save_baseline(
             run,
             session.settings.baselines,
             not_binding=session.settings.profile.identity_not_binding,
         )
+
+
+def compared_with(run: Run, chosen: Run | None) -> Run | None:
+    """The chosen baseline, for the charts, if `run` was compared with it; else None.
+
+    The curve of one that is not comparable would say what the comparison refused to.
+    """
+    made = [] if run.comparison is None else [run.comparison, *run.comparison.others]
+    held = any(c.kind == "baseline" and c.role == "chosen" and not c.differing for c in made)
+    return chosen if held else None
 
 
 def _point_latest(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from append_prefill.analysis.prior import with_nights
 from append_prefill.analysis.summary import (
@@ -35,6 +36,13 @@ FEWEST_CONTROL_PAIRS = 2
 """Pairs with a control of which each session needs as many, to know how they scatter."""
 
 
+class Level(NamedTuple):
+    """Of an interim analysis: its one-sided false-alarm rate, and the confidence of a pass."""
+
+    alpha: float
+    pass_confidence: float
+
+
 def judge(
     run: Run,
     profile: Profile,
@@ -43,15 +51,19 @@ def judge(
     kv_bytes_per_token: int | None,
     replicable: bool,
     looks: Sequence[Look] = (),
+    level: Level | None = None,
 ) -> Run:
     """A copy of `run` with everything judged.
 
     `references` are the stored runs to compare with; `replicable` says whether the launches
-    are real server launches (they are not when a running server is measured).
+    are real server launches (they are not when a running server is measured). `level` is that of a
+    comparison side by side which is not the last of the `looks` once more.
     """
     candidate = usable(run.starts, "candidate")
     points = summarise_points(candidate, profile)
-    comparison = compare_all(run, profile, references, replicable=replicable, looks=looks)
+    comparison = compare_all(
+        run, profile, references, replicable=replicable, looks=looks, level=level
+    )
     findings = judged_findings(run, profile, references, kv_bytes_per_token=kv_bytes_per_token)
     return run.model_copy(
         update={
@@ -130,21 +142,23 @@ def compare_all(
     *,
     replicable: bool,
     looks: Sequence[Look] = (),
+    level: Level | None = None,
 ) -> Comparison | None:
     """The comparison that counts, with the others in `others`; None without any.
 
-    Side by side counts before what is stored of the same version. Of the stored ones the chosen
-    baseline counts, unless it sees no regression and another one does.
+    `level` as in `judge`. Side by side counts before what is stored of the same version. Of the
+    stored ones the chosen baseline counts, unless it sees no regression and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
-    # As at the last interim analysis, which saw the same launches.
-    last = looks[-1] if looks else None
+    if level is None and looks:
+        # As at the last interim analysis, which saw the same launches.
+        level = Level(looks[-1].threshold, looks[-1].pass_confidence)
     beside = compare_sides(
         run,
         profile,
         references,
-        alpha=last.threshold if last else None,
-        pass_confidence=last.pass_confidence if last else CONFIDENCE,
+        alpha=level.alpha if level else None,
+        pass_confidence=level.pass_confidence if level else CONFIDENCE,
     )
     if beside is not None:
         beside = beside.model_copy(update={"looks": list(looks)})

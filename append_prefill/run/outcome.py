@@ -7,6 +7,7 @@ from typing import Literal
 
 from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.records.run import Comparison, Finding
+from append_prefill.report.format import plural
 from append_prefill.report.reasons import comparison_reason, finding_reason
 from append_prefill.workload.points import Point
 
@@ -21,6 +22,11 @@ class Outcome:
 
 PASS = Outcome("pass")
 
+NOTHING = (
+    "nothing to compare with: no stored run of this machine fits (--save-baseline stores one) and "
+    "no second version was measured (--against)"
+)
+
 
 def settle_finding(finding: Finding, *, strict: bool) -> Outcome:
     """The outcome of a finding: broken fails; what cannot be told is skipped, or fails if strict.
@@ -31,18 +37,24 @@ def settle_finding(finding: Finding, *, strict: bool) -> Outcome:
     if finding.verdict == "broken":
         return Outcome("fail", f"{finding.claim}: {finding_reason(finding)}")
     if finding.verdict == "inconclusive":
-        return Outcome("fail" if strict else "skip", f"inconclusive: {finding_reason(finding)}")
+        text = f"inconclusive: {finding.id}: {finding_reason(finding)}"
+        return Outcome("fail" if strict else "skip", text)
     if finding.verdict == "not-applicable":
-        return Outcome("skip", f"not applicable: {finding_reason(finding)}")
+        return Outcome("skip", f"not applicable: {finding.id}: {finding_reason(finding)}")
     return PASS
 
 
 def settle_comparison(
     comparison: Comparison | None, point: Point | None, *, strict: bool
 ) -> Outcome:
-    """The outcome of the comparison as a whole (`point` None) or at one point."""
+    """The outcome of the comparison as a whole (`point` None) or at one point.
+
+    What is the same for many points is said in the same words: pytest's summary folds skips of one
+    reason into a line, and the verdict is not buried under dozens. What tells points apart is in
+    the report, and with each test in the JUnit file.
+    """
     if comparison is None:
-        return Outcome("skip", "nothing to compare with: no baseline fits and no --against")
+        return Outcome("skip", NOTHING)
     if comparison.provenance == "study":
         # One value a point can never reach a verdict: strictness cannot ask for one.
         return Outcome("skip", comparison_reason(comparison))
@@ -56,7 +68,7 @@ def settle_comparison(
     else:
         effect = next((e for e in comparison.points if e.point == point), None)
         if effect is None:
-            return Outcome("skip", f"{point.label} was not measured on both sides")
+            return Outcome("skip", "not compared: the point was not measured on both sides")
         verdict = effect.verdict
         ratio = "unknown" if effect.ratio is None else f"{effect.ratio:.3f}"
         spread = (
@@ -70,5 +82,16 @@ def settle_comparison(
     if verdict == "inconclusive":
         # A pass promises the surface, not each point: a point may stay undecided under it.
         settled = point is not None and comparison.verdict in ("pass", "improvement")
-        return Outcome("fail" if strict and not settled else "skip", f"inconclusive: {text}")
+        if strict and not settled:
+            return Outcome("fail", f"inconclusive: {text}")
+        return Outcome("skip", f"inconclusive: {text if point is None else _undecided(comparison)}")
     return PASS
+
+
+def _undecided(comparison: Comparison) -> str:
+    """One text for all points that stay undecided."""
+    count = sum(effect.verdict == "inconclusive" for effect in comparison.points)
+    return (
+        f"{count} of {plural(len(comparison.points), 'point')} taken alone, in a comparison that "
+        f"is as a whole: {comparison.verdict}"
+    )

@@ -2,16 +2,72 @@
 
 Workers append to one file in the run's folder; whoever owns the terminal follows that file. So
 the lines look the same with and without xdist, and are kept with the run.
+
+How long still is said of the pairs that are planned, and as a range: an interim analysis may add
+pairs or end the run, and no pair takes as long as the last one.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from append_prefill.report.format import plural
+
 FOLLOW_S = 0.3
+
+UNLIKE_SHARE = 0.15
+"""How far the next pair may lie outside what the pairs so far took. Of the five of `reports/sample`
+the first took 74 s, the others 65 to 71."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a `unit` ("pair" or "launch") took so far, in seconds, and how many go on at once.
+
+    `then_judged`: after what is planned it is judged whether there will be more.
+    """
+
+    unit: str
+    took_s: Sequence[float]
+    at_once: int = 1
+    then_judged: bool = False
+
+
+def planned_words(planned: int, pace: Pace) -> str:
+    """What is planned and how long it takes: "2 pairs, about 2 to 3 min"."""
+    words = plural(planned, pace.unit)
+    if not pace.took_s:
+        return words
+    rounds = math.ceil(planned / pace.at_once)
+    low_s = rounds * min(pace.took_s) * (1 - UNLIKE_SHARE)
+    high_s = rounds * max(pace.took_s) * (1 + UNLIKE_SHARE)
+    return f"{words}, about {_span(low_s, high_s)}"
+
+
+def left_words(done: int, planned: int, pace: Pace) -> str:
+    """How far a run is, and what is left of its plan as it stands now.
+
+    Once that is spent it says so and promises nothing: what comes then is not planned yet.
+    """
+    so_far = f"{done} of {plural(planned, pace.unit)} measured"
+    if done >= planned:
+        return f"{so_far}; {'judging whether to go on' if pace.then_judged else 'finishing'}"
+    until = "to the next interim analysis" if pace.then_judged else "left"
+    return f"{so_far}; {until}: {planned_words(planned - done, pace)}"
+
+
+def _span(low_s: float, high_s: float) -> str:
+    """A range of times: whole minutes from two minutes on, else tens of seconds; never 0."""
+    in_minutes = high_s >= 120
+    step_s, shown, unit = (60, 1, "min") if in_minutes else (10, 10, "s")
+    low = shown * max(1, round(low_s / step_s))
+    high = shown * math.ceil(high_s / step_s)
+    return f"{high} {unit}" if low >= high else f"{low} to {high} {unit}"
 
 
 class ProgressLog:

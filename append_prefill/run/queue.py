@@ -26,7 +26,8 @@ class QueueState(BaseModel):
     `planned`: pairs to be measured before it is decided whether there will be more. Pairs from
     `confirm_from` on have both sides, the reference being version `confirm_with`, to confirm what a
     stored run suspects; `confirm_pairs` are planned for that. `failed`: what ended the run instead,
-    `judging_failed` if that was an interim analysis, which says nothing against what was measured.
+    `judging_failed` if that was an interim analysis, which says nothing against what was measured,
+    and `interrupted` if it was the user (Ctrl-C).
     """
 
     planned: int
@@ -38,11 +39,13 @@ class QueueState(BaseModel):
     closed: str | None = None
     failed: str | None = None
     judging_failed: bool = False
+    interrupted: bool = False
 
     def fail(self, error: BaseException) -> None:
         """Note what ended the run, unless something else did before."""
         if self.failed is None:
             self.judging_failed = isinstance(error, JudgingError)
+            self.interrupted = isinstance(error, KeyboardInterrupt)
             self.failed = str(error) if self.judging_failed else f"{type(error).__name__}: {error}"
 
 

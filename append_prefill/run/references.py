@@ -6,6 +6,7 @@ have we crept?", the rolling window "did something change here since last week?"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,15 +21,18 @@ from append_prefill.records.baselines import (
     shares_points,
     stored_baselines,
 )
+from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.history import (
+    HistoryEntry,
     last_of_identity,
     load_history,
     load_runs,
     with_protocols,
 )
-from append_prefill.records.identity import identity_differences, identity_of
+from append_prefill.records.identity import MACHINE, identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Role, Run
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 
 
@@ -36,7 +40,8 @@ from append_prefill.workload.profile import Profile
 class References:
     """Stored runs to compare with; each is None where there is none. `warnings` are for the run.
 
-    `noise`: what the newest baseline of the run's identity that has a noise says of it.
+    `noise`: what the newest baseline of the run's identity that has a noise says of it. Where they
+    are not `compared`, the chosen one still tells a regime shift from a broken finding.
     """
 
     chosen: Run | None = None
@@ -44,10 +49,13 @@ class References:
     rolling: Run | None = None
     warnings: tuple[RunWarning, ...] = ()
     noise: NoiseRecord | None = None
+    compared: bool = True
 
     @property
     def stored(self) -> list[tuple[Role, Run]]:
-        """(role, run), the chosen one first."""
+        """What is compared with, as (role, run), the chosen one first."""
+        if not self.compared:
+            return []
         named: tuple[tuple[Role, Run | None], ...] = (
             ("chosen", self.chosen),
             ("pinned", self.pinned),
@@ -76,10 +84,17 @@ def gather(
         root, selector, identity=identity, version=version, profile=profile, shipped=shipped
     )
     pinned = rolling = None
+    elsewhere: RunWarning | None = None
     if selector == "auto":
+        if chosen is not None and (fields := _other_machine(chosen, identity)):
+            # It was not asked for, and no measuring on this machine makes it comparable.
+            elsewhere = RunWarning(code="elsewhere", version=chosen.version, fields=fields)
+            chosen = None
         pinned = pinned_baseline(root, identity)
         if pinned is None and shipped is not None:
             pinned = pinned_baseline(shipped, identity)
+        if pinned is not None and _other_machine(pinned, identity):
+            pinned = None
         if pinned is not None and chosen is not None and pinned.created_at == chosen.created_at:
             pinned = None
         rolling = _rolling(report_dir, identity, profile, now)
@@ -88,8 +103,18 @@ def gather(
         for run in (chosen, pinned)
         if run is not None and (warning := expiry_warning(run, profile, now)) is not None
     ]
+    if elsewhere is not None and pinned is None and rolling is None:
+        warnings.append(elsewhere)
     noise = _site_noise(root, identity, profile, shipped)
     return References(chosen, pinned, rolling, tuple(warnings), noise)
+
+
+def _other_machine(run: Run, identity: dict[str, Any]) -> list[str]:
+    """The fields by which a stored run is of another machine; the study's table is of none."""
+    if run.provenance == "study":
+        return []
+    differing = identity_differences(identity, identity_of(run))
+    return [field for field in differing if field in MACHINE]
 
 
 def _site_noise(
@@ -113,14 +138,11 @@ def _rolling(
     report_dir: Path, identity: dict[str, Any], profile: Profile, now: datetime
 ) -> Run | None:
     """The last sessions of this identity as one run; None with fewer than two of them."""
+    known = with_protocols(load_history(report_dir), report_dir)
     entries = last_of_identity(
-        with_protocols(load_history(report_dir), report_dir),
-        identity,
-        profile.rolling_runs,
-        not_binding=profile.identity_not_binding,
-        before=now,
+        known, identity, len(known), not_binding=profile.identity_not_binding, before=now
     )
-    runs = load_runs(entries, report_dir)
+    runs = load_runs(_whole(entries, profile)[-profile.rolling_runs :], report_dir)
     runs = [run for run in runs if run.replicated and shares_points(run, profile)]
     nights = [usable(run.starts, "candidate") for run in runs]
     nights = [starts for starts in nights if starts]
@@ -140,3 +162,20 @@ def _rolling(
             }
         )
     )
+
+
+def _whole(entries: Sequence[HistoryEntry], profile: Profile) -> list[HistoryEntry]:
+    """Those that measured all they could: of one definition, the most of the profile's points.
+
+    A run of selected experiments, or a quick one, would thin out what the others share.
+    """
+    points = set(profile.points)
+
+    def measured(entry: HistoryEntry) -> int:
+        return len(points & {Point(p.context_tokens, p.append_tokens) for p in entry.points})
+
+    most: dict[str, int] = {definition_of(profile): len(points)}
+    for entry in entries:
+        definition = str(entry.identity.get("definition"))
+        most[definition] = max(most.get(definition, 0), measured(entry))
+    return [e for e in entries if measured(e) == most[str(e.identity.get("definition"))]]

@@ -23,7 +23,7 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
 from append_prefill.probe.ahead import SideEngine
-from append_prefill.probe.launch import Bench
+from append_prefill.probe.launch import INTERRUPTED, Bench
 from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
@@ -36,6 +36,7 @@ from append_prefill.records.run import Run, Start
 from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.judge import judge, too_few_valid
+from append_prefill.run.progress import Pace, left_words, planned_words
 from append_prefill.run.queue import PairQueue, QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -74,6 +75,7 @@ class Session:
         self._created_at, self._worker, self._tell = created_at, worker, tell
         self._failure: Exception | None = None
         self._recorded: Run | None = None  # what `judged` was made of
+        self._took_s: list[tuple[int, float]] = []  # sides and seconds of each pair measured here
 
     @cached_property
     def judged(self) -> Run:
@@ -122,21 +124,26 @@ class Session:
             warnings=self._warnings(starts),
         )
 
-    def judge(self, run: Run, state: QueueState | None) -> Run:
+    def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
         """The judged record.
 
+        What was whole when the user interrupted the run (Ctrl-C) is judged like any other run of so
+        many launches; what something else cut short is not, since that may have been the servers'.
         Raises InfrastructureError if too little of it is valid, JudgingError if an interim analysis
         could not be made.
         """
         if state is not None and state.judging_failed:
             raise JudgingError(state.failed)
         problems = too_few_valid(run, self.settings.profile)
-        if state is not None and state.failed is not None:
-            problems.insert(0, f"The run was cut short: {state.failed}")
-        elif state is not None and state.closed is None:
-            problems.insert(
-                0, f"The run was cut short: {len(state.done)} of {state.planned} pairs measured."
-            )
+        level = None
+        if state is not None and state.closed is None:
+            if state.interrupted or (interrupted and state.failed is None):
+                warnings = [*run.warnings, self._interruption(run, state)]
+                run = run.model_copy(update={"warnings": warnings})
+                level = self._decider.next_level(state)
+            else:
+                why = state.failed or f"{len(state.done)} of {state.planned} pairs measured."
+                problems.insert(0, f"The run was cut short: {why}")
         if problems:
             raise InfrastructureError(" ".join(problems))
         if state is not None and state.closed is not None:
@@ -148,6 +155,7 @@ class Session:
             kv_bytes_per_token=self.settings.kv_bytes_per_token,
             replicable=self.settings.candidate.replicable,
             looks=[] if state is None else state.looks,
+            level=level,
         )
         made = judged.comparison
         if state is None or state.confirm_with is None or made is None or made.kind == "baseline":
@@ -157,13 +165,24 @@ class Session:
         ground = made.reason.model_copy(update={"suspected_by": state.confirm_with})
         return judged.model_copy(update={"comparison": made.model_copy(update={"reason": ground})})
 
-    def finish(self, warnings: Sequence[RunWarning] = ()) -> tuple[Run, str | None]:
+    def _interruption(self, run: Run, state: QueueState) -> RunWarning:
+        """How much a run has of what was planned when the user interrupted it."""
+        pairs = max(state.planned, self.plan.starts)
+        return RunWarning(
+            code="interrupted",
+            launches=sum(len(self._decider.sides(pair, state)) for pair in range(pairs)),
+            usable_launches=len(usable(run.starts, None)),
+        )
+
+    def finish(
+        self, warnings: Sequence[RunWarning] = (), *, interrupted: bool = False
+    ) -> tuple[Run, str | None]:
         """The final record, judged if it can be, and the reason if it cannot.
 
         Whatever goes wrong in judging, the record is written, its verdict then `infrastructure`.
 
         For whoever owns the report: the only worker, or the controller of several. `warnings` are
-        added to the record's.
+        added to the record's; `interrupted`: the user wanted no more of it.
         """
         run = self.record()
         run.warnings += warnings
@@ -173,7 +192,11 @@ class Session:
         try:
             with self._judging():
                 # What this process has judged is judged once, unless other hosts sent more.
-                judged = self.judged if run == self._recorded else self.judge(run, state)
+                judged = (
+                    self.judged
+                    if run == self._recorded
+                    else self.judge(run, state, interrupted=interrupted)
+                )
                 run_text(judged)  # what JSON cannot hold is a fault of the judging, too
         except InfrastructureError as error:
             judging = isinstance(error, JudgingError)
@@ -255,8 +278,12 @@ class Session:
 
             def measure(index: int) -> None:
                 engines = self._engines(index, queue.state())
+                began_s = time.monotonic()
                 runner.measure(index, engines, lambda: self._upcoming(queue))
-                self._tell_what_is_left(queue.state())
+                self._took_s.append((len(engines), time.monotonic() - began_s))
+                state = queue.state()
+                # The pair just measured is done, if not yet in the state.
+                self._tell(left_words(len(state.done) + 1, state.planned, self._pace(state)))
 
             return queue.work(measure)
 
@@ -273,16 +300,16 @@ class Session:
             pair = state.planned
         return self._engines(pair, state)
 
-    def _tell_what_is_left(self, state: QueueState) -> None:
-        # The pair just measured is done, if not yet in the state.
-        done = len(state.done) + 1
-        left = max(0, state.planned - done)
-        minutes = self._age_s() / done * left / 60
-        both = len(self._decider.sides(state.planned - 1, state)) > 1
-        units = "pairs of launches" if both else "launches"
-        # Of both sides it is then judged whether there will be more.
-        until = "to the next interim analysis" if both else "left"
-        self._tell(f"{done} of {state.planned} {units} done, about {minutes:.1f} min {until}")
+    def _pace(self, state: QueueState) -> Pace:
+        """What this worker's pairs took, as far as they were like those that are planned last."""
+        sides = len(self._decider.sides(state.planned - 1, state))
+        like = [took_s for of, took_s in self._took_s if of == sides]
+        return Pace(
+            unit="pair" if sides > 1 else "launch",
+            took_s=like or [took_s / of * sides for of, took_s in self._took_s],
+            at_once=self._at_once,
+            then_judged=self._decider.may_plan_more(state),
+        )
 
     def _finished(self, queue: PairQueue) -> bool:
         state = queue.state()
@@ -293,7 +320,11 @@ class Session:
 
     def _decide(self, state: QueueState) -> QueueState:
         with self._judging():
-            return self._decider.decide(state)
+            decided = self._decider.decide(state)
+        more = decided.planned - state.planned
+        if more > 0:
+            self._tell(f"going on: {planned_words(more, self._pace(decided))}")
+        return decided
 
     def _queue_state(self) -> QueueState | None:
         return self._queue().state() if self.began else None
@@ -304,11 +335,16 @@ class Session:
             self.settings,
             self.plan,
             self.references,
-            at_once=min(self._worker.count, len(self.settings.devices)),
+            at_once=self._at_once,
             elapsed_s=self._age_s,
             record=self.record,
             tell=self._tell,
         )
+
+    @property
+    def _at_once(self) -> int:
+        """How many pairs are measured at the same time, as far as this worker knows."""
+        return min(self._worker.count, len(self.settings.devices))
 
     def _age_s(self) -> float:
         return (datetime.now(UTC) - self._created_at).total_seconds()
@@ -353,6 +389,8 @@ class Session:
                 warnings += [RunWarning(code="engine", text=text) for text in engine.warnings]
         for start in starts:
             side, launch = start.side, start.index + 1
+            if start.failure == INTERRUPTED:
+                continue  # the run's own warning says so
             if start.failure:
                 warnings.append(
                     RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)

@@ -51,6 +51,7 @@ class Options:
     save_baseline: bool = False
     strict_verdicts: bool = False
     lock_clocks: bool = False
+    quick: bool = False
 
     def command(self) -> str:
         """The options of the server and of what is measured, as they could be typed again.
@@ -80,6 +81,8 @@ class Options:
             words.append("--dummy-weights")
         if self.lock_clocks:
             words.append("--lock-clocks")
+        if self.quick:
+            words.append("--quick")
         return shlex.join(words)
 
     def labels(self) -> dict[str, str]:
@@ -151,8 +154,14 @@ class Settings:
         return identity | locked
 
     def plan(self, experiments: Sequence[str] | None = None) -> Plan:
-        """The plan these options make of the experiments (None: all of the profile's)."""
+        """The plan these options make of the experiments (None: all of the profile's).
+
+        A quick one is of the experiments among them that the profile measures quickly.
+        """
         options = self.options
+        if options.quick:
+            wanted = self.profile.quick_experiments
+            experiments = [name for name in wanted if experiments is None or name in experiments]
         return make_plan(
             self.profile,
             seed=options.seed,
@@ -226,6 +235,8 @@ def resolve(options: Options, root: Path) -> Settings:
     _refuse_contradictions(options)
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
+    if options.quick:
+        profile = profile.quickened(both=bool(options.against or options.control))
     candidate = (
         resolve_url(options.sglang_url, os.environ.get(API_KEY_VARIABLE), options.label)
         if options.sglang_url
@@ -379,6 +390,13 @@ def _refuse_contradictions(options: Options) -> None:
         )
     if options.seed < 0:
         raise UsageError("--seed", options.seed, "is negative.", "Give 0 or more.")
+    if options.save_baseline and options.quick:
+        raise UsageError(
+            "--save-baseline",
+            "",
+            "with --quick would store a part as the whole.",
+            "Drop one of the two.",
+        )
     if options.save_baseline and options.starts == 1:
         raise UsageError(
             "--save-baseline",

@@ -68,6 +68,23 @@ class Repeats(Strict):
     min_valid_share: float = Field(default=0.5, gt=0, le=1)
 
 
+class Quick(Strict):
+    """What `--quick` measures in place of the plan: few launches, few samples, some experiments.
+
+    `pairs` side by side, `starts` launches of one side alone; no `experiments` are all of them.
+    Past the budget no pair is added, so none to confirm a suspicion.
+    """
+
+    pairs: int = Field(default=2, ge=2)
+    starts: int = Field(default=3, ge=2)
+    samples: int = Field(default=4, ge=1)
+    budget_minutes: float = Field(default=2, gt=0)
+    experiments: tuple[str, ...] = ()
+    argument: Argument = (
+        "Two pairs, or three launches, are the fewest that show how launches scatter."
+    )
+
+
 class Placement(Strict):
     """On which cores the client and the servers' busy threads run while they are measured.
 
@@ -182,6 +199,7 @@ class Profile(Strict):
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     bounds: dict[str, Bound]
+    quick: Quick = Quick()
     launch: Launching = Launching()
     placement: Placement = Placement()
     plane: Plane = Plane()
@@ -208,6 +226,9 @@ class Profile(Strict):
         ids = [experiment.id for experiment in self.experiments]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")
+        unknown = sorted({*self.quick.experiments}.difference(ids))
+        if unknown:
+            raise ValueError(f"quick.experiments: there is no {', '.join(unknown)}")
         claims = [claim.id for e in self.experiments for claim in e.findings]
         taken = sorted({name for name in claims if claims.count(name) > 1 or name in self.bounds})
         if taken:
@@ -232,6 +253,33 @@ class Profile(Strict):
         """The bound of one of the study's findings or of the profile's own; None without one."""
         claims = {claim.id: claim for e in self.experiments for claim in e.findings}
         return claims.get(finding_id) or self.bounds.get(finding_id)
+
+    @property
+    def quick_experiments(self) -> tuple[str, ...]:
+        """Ids of the experiments that `--quick` measures, in the profile's order."""
+        ids = tuple(experiment.id for experiment in self.experiments)
+        chosen = self.quick.experiments
+        return tuple(name for name in ids if name in chosen) if chosen else ids
+
+    def quickened(self, *, both: bool) -> Profile:
+        """The profile with `quick`'s repeats in place of its plan's; `both`: of two sides.
+
+        What a sample is stays, so its runs compare with others at the points both have. Nothing is
+        drawn and nothing added: there is one analysis, at the whole false-alarm rate.
+        """
+        starts = self.quick.pairs if both else self.quick.starts
+        repeats = {
+            "starts": starts,
+            "samples": self.quick.samples,
+            "budget_minutes": self.quick.budget_minutes,
+            "drawn_points": 0,
+        }
+        return self.model_copy(
+            update={
+                "plan": self.plan.model_copy(update=repeats),
+                "policy": self.policy.model_copy(update={"looks": 1}),
+            }
+        )
 
     def experiments_of(self, point: Point) -> list[str]:
         """Ids of the experiments the point belongs to; empty for a drawn point."""

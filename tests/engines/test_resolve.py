@@ -106,6 +106,11 @@ def test_interpreters_that_will_not_do(resolve, tmp_path):
     broken.chmod(0o755)
     with pytest.raises(UsageError, match="does not run as a Python interpreter .oh dear"):
         resolve(str(broken))
+    for text, said in (("true", "nothing"), ("echo no JSON", "'no JSON'")):
+        broken.write_text(f"#!/bin/sh\n{text}\n")
+        problem = f"asked for its versions it said {said}"
+        with pytest.raises(UsageError, match=problem):
+            resolve(str(broken))
 
 
 def test_an_interpreter_without_sglang(resolve):

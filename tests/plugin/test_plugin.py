@@ -36,7 +36,7 @@ def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
     assert len(record["starts"]) == 2
     assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}
     assert record["verdict"] is not None
-    result.stdout.fnmatch_lines(["*candidate simulated*, launch 1: *", "verdict: *", "report: *"])
+    result.stdout.fnmatch_lines(["*candidate simulated*, launch 1: *", "report: *", "verdict: *"])
 
 
 def test_a_simulated_server_goes_by_either_name_and_never_as_sglang(suite):
@@ -128,7 +128,7 @@ def test_a_broken_finding_fails_the_test_and_the_run(suite):
     )
     assert result.ret == 1
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["verdict: BROKEN", "*broken*append_flatness*"])
+    result.stdout.fnmatch_lines(["*broken*append_flatness*", "verdict: BROKEN. append_flatness *"])
     junit = ET.parse(suite.latest() / "junit.xml")
     assert len(junit.findall(".//failure")) == 1
 
@@ -237,7 +237,7 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
     )
     assert result.ret == 7
     assert suite.record()["verdict"] == "infrastructure"
-    result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE"])
+    result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE. Nothing valid was measured on *"])
     assert (suite.latest() / "report.html").exists()
 
 
@@ -270,7 +270,7 @@ append_prefill.run.{module}.{name} = crashing
     assert written.startswith("Traceback")
     assert "in crashing" in written
     assert "Judging failed" in (folder / "report.html").read_text()
-    result.stdout.fnmatch_lines(["verdict: INFRASTRUCTURE", "*Judging failed: OverflowError*"])
+    result.stdout.fnmatch_lines(["Judging failed: OverflowError*", "verdict: INFRASTRUCTURE. *"])
     output = result.stdout.str() + result.stderr.str()
     assert "warning: Judging failed" not in output  # said once, as the verdict's reason
     assert "Traceback" not in output
@@ -420,7 +420,8 @@ def test_a_run_that_measures_nothing_is_not_green(suite):
     )
     result = suite.run("--baseline=none", files=("test_idle.py",))
     assert result.ret == 7
-    result.stdout.fnmatch_lines(["No selected test measured anything."])
+    said = "No selected test measured anything."
+    result.stdout.fnmatch_lines([said, f"verdict: INFRASTRUCTURE. {said}"])
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")])

@@ -96,11 +96,19 @@ def live(tmp_path, monkeypatch):
     server, gauge = FakeServer(), Gauge(told)
     engine = SimpleNamespace(label="fake", build=lambda: BUILD, start=lambda device, log: server)
     device, guard = Device("cpu", "cpu", "x", 1), Guard([gauge])
-    bench = launch.Bench(profile, plan, device, guard, tmp_path, 32000, lambda _: None, NOWHERE)
+    said = []
+    bench = launch.Bench(profile, plan, device, guard, tmp_path, 32000, said.append, NOWHERE)
     made = launch.Launch(bench, "candidate", engine, 0)
     made.bring_up()
     return SimpleNamespace(
-        bench=bench, launch=made, told=told, server=server, gauge=gauge, plan=plan, folder=tmp_path
+        bench=bench,
+        launch=made,
+        told=told,
+        said=said,
+        server=server,
+        gauge=gauge,
+        plan=plan,
+        folder=tmp_path,
     )
 
 
@@ -181,6 +189,30 @@ def test_bad_blocks_are_repeated_up_to_half_as_many_as_were_planned(live, bad, t
         one_block(live)
         count += 1
     assert count == taken
+
+
+def test_progress_counts_what_is_valid_and_says_why_a_launch_ends_early(live):
+    live.launch.connect()
+    live.gauge.bad = {0, 2, 3}
+    while not live.launch.done:
+        one_block(live)
+    blocks_said = [line.partition(", launch 1: ")[2] for line in live.said if "block" in line]
+    assert blocks_said == [
+        "block 1 (0 of 4 valid), invalid: hot",
+        "block 2 (1 of 4 valid)",
+        "block 3 (1 of 4 valid), invalid: hot",
+        "block 4 (1 of 4 valid), invalid: hot",
+        "block 5 (2 of 4 valid)",
+        "block 6 (3 of 4 valid); too many were invalid, so this launch ends here",
+    ]
+
+
+def test_what_the_user_interrupted_is_not_taken_for_a_fault_of_the_servers(live):
+    live.launch.fail(KeyboardInterrupt())
+    (start,) = read_starts(live.folder)
+    assert start.failure == launch.INTERRUPTED
+    live.launch.fail(InfrastructureError("gone"))
+    assert live.launch.start.failure == "gone"
 
 
 def test_each_round_of_the_warm_up_ends_with_an_empty_cache(live):

@@ -12,7 +12,6 @@ import html
 import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +20,14 @@ from hypothesis import strategies as st
 
 from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.verdict.comparison import compare
-from append_prefill.plugin.hooks import exit_status
+from append_prefill.plugin.ending import exit_status
 from append_prefill.records.run import Comparison, Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
+from append_prefill.report.next_step import Program
 from append_prefill.report.places import named_points, spoken_parts, where_words
-from append_prefill.report.terminal import summary_lines
+from append_prefill.report.terminal import last_lines, summary_lines
 from tests.analysis.factory import NOISE, POINTS, POLICY
 from tests.report import parts
 
@@ -101,7 +101,7 @@ def told(run: Run) -> Told:
         run.comparison,
         render_html(run, profile=parts.profile()),
         render_markdown(run).replace("\\", ""),
-        "\n".join(summary_lines(run, Path("x"), None)),
+        "\n".join([*summary_lines(run, None), *last_lines(run, Program(), keepable=True)]),
     )
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -37,7 +36,7 @@ def test_points_of_one_side_are_named_wherever_the_verdict_is_told() -> None:
         "not in the baseline: L96-m64; not in this run: L9-m9 and L9-m10."
     )
     assert shared_note(run.comparison) == note
-    terminal = summary_lines(run, Path("x"), None)
+    terminal = summary_lines(run, None)
     for text in (render_markdown(run).replace("\\", ""), render_html(run), "\n".join(terminal)):
         assert note in text
 

@@ -14,8 +14,15 @@ from append_prefill.records.store import RUN_FILE, write_run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
-from append_prefill.report.names import baseline_name, candidate_name, reference_name, sglang
-from append_prefill.report.terminal import summary_lines
+from append_prefill.report.names import (
+    baseline_name,
+    candidate_name,
+    kind_words,
+    reference_name,
+    sglang,
+)
+from append_prefill.report.next_step import Program
+from append_prefill.report.terminal import last_lines, summary_lines
 from tests.records import builders
 from tests.report import samples
 
@@ -59,6 +66,24 @@ def test_its_reference_is_simulated_unless_it_is_the_studys_or_another_devices()
     assert reference_name(same, run) == f"simulated server {label} (reference)"
 
 
+def test_the_last_runs_and_how_a_reference_came_to_be_one_are_said() -> None:
+    run = samples.regression()
+    made = compared(run)
+    assert kind_words(made) == "side by side"
+    stored = made.model_copy(update={"kind": "baseline"})
+    assert kind_words(stored) == "stored"
+    assert kind_words(stored.model_copy(update={"role": "pinned"})) == "pinned"
+    assert kind_words(stored.model_copy(update={"provenance": "study"})) == "the study's table"
+    rolling = stored.model_copy(update={"role": "rolling", "reference_version": run.version})
+    assert kind_words(rolling) == "earlier runs here"
+    assert reference_name(rolling, run) == f"{made.reference} (the last runs)"
+
+
+def last_and_summary(run: Run) -> list[str]:
+    """What the terminal shows of a run."""
+    return [*summary_lines(run, None), *last_lines(run, Program(), keepable=True)]
+
+
 def labelled(run: Run, **labels: str) -> Run:
     comparison = compared(run)
     if "against_label" in labels:
@@ -100,7 +125,7 @@ def test_names_of_a_record_are_one_line_whatever_they_hold(tmp_path: Path) -> No
         headline_of(run).sentence,
         render_html(run),
         render_markdown(run),
-        "\n".join(summary_lines(run, tmp_path, None)),
+        "\n".join(last_and_summary(run)),
     ):
         assert "\x1b" not in text
         assert len(text) < 1_000_000
@@ -112,7 +137,7 @@ def test_report_summary_and_terminal_do_not_call_it_sglang(tmp_path: Path) -> No
     assert headline_of(run).sentence.startswith("The simulated server is ")
     page = render_html(run)
     summary = render_markdown(run)
-    for text in (page, summary, "\n".join(summary_lines(run, tmp_path, None))):
+    for text in (page, summary, "\n".join(last_and_summary(run))):
         assert claim not in text
         assert "simulated server" in text
     assert claim in render_html(samples.regression())
@@ -127,6 +152,8 @@ def test_commands_do_not_call_it_sglang(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     run = simulated(builders.run())
+    if command == "history":
+        run.comparison = samples.passing().comparison
     folder = tmp_path / "run"
     folder.mkdir()
     path = str(write_run(run, folder / RUN_FILE))
@@ -140,6 +167,6 @@ def test_commands_do_not_call_it_sglang(
     )
     text, problem = capsys.readouterr()
     assert status in (0, 1, 8), problem
-    assert "simulated server" in text
+    assert text.count("simulated server") > (command == "history")  # there both sides are named
     assert "planted" not in text
     assert f"SGLang {run.version}" not in text

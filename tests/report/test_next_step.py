@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 
 from append_prefill.cli.main import parser
-from append_prefill.records.grounds import Ground
-from append_prefill.report.names import pytest_command
-from append_prefill.report.next_step import next_step_of
+from append_prefill.plugin.options import declare_options
+from append_prefill.records.grounds import Ground, RunWarning
+from append_prefill.records.run import Run
+from append_prefill.report.names import pytest_command, typed
+from append_prefill.report.next_step import NextStep, Program, next_step_of, next_steps_of
 from tests.report import samples
 
 
@@ -62,3 +65,96 @@ def test_an_option_that_is_given_anew_replaces_the_old() -> None:
         "pytest -m append_prefill --sglang 0.5.23 --baseline auto --starts 9 --seed 8"
     )
     assert pytest_command(run) == f"pytest -m append_prefill {options}"
+
+
+FOLDER = "reports/20261102-0.5.23"
+OPTIONS = "--sglang 0.5.23 --seed 7 --baseline auto --server-arg=--page-size --dummy-weights"
+TOX = Program(
+    ("tox", "-e", "append_prefill", "--"), ".tox/append_prefill/bin/append-prefill", FOLDER
+)
+
+
+def steps(run: Run, program: Program = TOX, **changes: Any) -> list[NextStep]:
+    options = changes.pop("options", OPTIONS)
+    keepable = changes.pop("keepable", True)
+    run = run.model_copy(update={"suite": {"version": "0", "options": options}, **changes})
+    return next_steps_of(run, program, keepable=keepable)
+
+
+def alone() -> Run:
+    """Judged on its findings, with nothing to compare with."""
+    return samples.broken().model_copy(update={"comparison": None, "verdict": "pass"})
+
+
+def test_a_run_with_nothing_stored_is_to_be_kept_and_compared() -> None:
+    keep, compare = steps(alone())
+    assert "--save-baseline" in keep.text
+    assert keep.command == f".tox/append_prefill/bin/append-prefill baselines store {FOLDER}"
+    assert compare.command == f"tox -e append_prefill -- {OPTIONS} --against VERSION"
+    assert "append-prefill env VERSION" in compare.text
+    _, at_hand = steps(alone(), Program(other="0.5.17"))
+    assert at_hand.command.endswith("--against 0.5.17")
+    assert "VERSION" not in at_hand.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first"), [("inconclusive", "--starts 20"), ("broken", "--seed 20261121")]
+)
+def test_what_is_open_comes_before_what_is_not_there_to_compare_with(
+    verdict: str, first: str
+) -> None:
+    found, keep, compare = steps(alone(), verdict=verdict)
+    assert found.command.endswith(first)
+    assert "baselines store" in keep.command
+    assert "--against" in compare.command
+
+
+@pytest.mark.parametrize("part", ["not keepable", "quick"])
+def test_a_part_is_not_offered_as_a_baseline(part: str) -> None:
+    quick = f"{OPTIONS} --quick"
+    found = steps(alone(), options=quick) if part == "quick" else steps(alone(), keepable=False)
+    (compare,) = found
+    assert "--against" in compare.command
+
+
+def test_what_a_quick_run_leaves_open_is_measured_whole() -> None:
+    (whole,) = steps(samples.inconclusive(), options=f"{OPTIONS} --against 0.5.22 --quick")
+    assert whole.command == f"tox -e append_prefill -- {OPTIONS} --against 0.5.22"
+
+
+def test_an_interrupted_run_is_to_be_measured_whole() -> None:
+    warning = RunWarning(code="interrupted", launches=5, usable_launches=2)
+    for run in (samples.passing(), alone()):
+        (step,) = steps(run, warnings=[warning])
+        assert step.command == f"tox -e append_prefill -- {OPTIONS}"
+
+
+def test_what_failed_amid_its_launches_is_to_be_measured_again() -> None:
+    (step,) = steps(samples.passing(), verdict="infrastructure")
+    assert step.command == f"tox -e append_prefill -- {OPTIONS}"
+    (step,) = steps(samples.infrastructure())
+    assert step.command == ".tox/append_prefill/bin/append-prefill doctor"
+
+
+@pytest.mark.parametrize("name", samples.SAMPLES)
+def test_the_first_step_is_the_reports(name: str) -> None:
+    run, _ = samples.SAMPLES[name]()
+    assert next(iter(next_steps_of(run)), None) == next_step_of(run)
+
+
+def test_every_option_keeps_its_value_in_the_command() -> None:
+    """The options of a record, in the shape in which it keeps them."""
+    flags: list[str] = []
+    valued: list[str] = []
+
+    def note(name: str, **settings: Any) -> None:
+        (flags if settings.get("action") == "store_true" else valued).append(name)
+
+    declare_options(note)
+    words = [word for name in valued for word in (name, "3")] + flags
+    assert shlex.split(typed(["run"], words, starts=9)) == [
+        "run",
+        *(word for name in valued if name != "--starts" for word in (name, "3")),
+        *flags,
+        *("--starts", "9"),
+    ]

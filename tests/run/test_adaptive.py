@@ -163,6 +163,20 @@ def test_an_undecided_run_looks_again_and_every_look_is_kept():
     assert [look.pass_confidence for look in state.looks] == list(planned.pass_confidences[:count])
 
 
+def test_an_interrupted_run_is_judged_at_the_level_of_the_analysis_it_did_not_reach():
+    world = undecided()
+    schedule = schedule_of(PROFILE.policy, 5)
+    levels = list(zip(schedule.alphas, schedule.pass_confidences, strict=True))
+    state = world.begin()
+    for level in levels:
+        assert world.decider.next_level(state) == level
+        state = world.decide(state)
+        if state.closed is not None:
+            break
+    assert len(state.looks) == len(levels)
+    assert world.decider.next_level(state) == levels[-1]  # past it there is none of its own
+
+
 @pytest.mark.parametrize(
     ("minutes", "starts"), [(1, [3, 5]), (15.9, [3, 5]), (16, [3, 5, 8]), (22, [3, 5, 8, 11])]
 )

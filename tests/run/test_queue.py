@@ -137,3 +137,26 @@ def test_what_is_free_is_what_a_worker_would_be_given(tmp_path):
     assert queue.free() == 0
     queue.work(measure)
     assert seen == [(0, 1, 1), (1, 2, 2), (2, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("error", "interrupted"), [(KeyboardInterrupt(), True), (RuntimeError("died"), False)]
+)
+@pytest.mark.parametrize("where", ["measuring", "deciding"])
+def test_an_interruption_is_told_from_a_failure(tmp_path, error, interrupted, where):
+    def raising(_):
+        raise error
+
+    queue = PairQueue(tmp_path, 1, raising if where == "deciding" else close)
+    with pytest.raises(type(error)):
+        queue.work(raising if where == "measuring" else lambda _: None)
+    state = queue.state()
+    assert (state.interrupted, state.closed) == (interrupted, None)
+    assert state.failed.startswith(type(error).__name__)
+
+
+def test_what_ended_it_first_stays(tmp_path):
+    state = QueueState(planned=2)
+    state.fail(RuntimeError("the server died"))
+    state.fail(KeyboardInterrupt())
+    assert (state.failed, state.interrupted) == ("RuntimeError: the server died", False)

@@ -7,7 +7,7 @@ from append_prefill.records.history import append_history
 from append_prefill.records.identity import identity_of
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import write_run
-from append_prefill.run.references import gather
+from append_prefill.run.references import References, gather
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
@@ -69,3 +69,41 @@ def test_nights_without_a_point_in_common_are_no_window(tmp_path):
         write_run(run, folder / "run.json")
         append_history(run, folder)
     assert references(tmp_path).rolling is None
+
+
+def test_a_stored_run_of_another_machine_is_none_to_compare_with(tmp_path):
+    """Unless it was asked for: then the comparison says in what they differ."""
+    save_baseline(builders.run("0.5.20"), tmp_path / "baselines")
+    assert references(tmp_path).chosen is not None
+    other = {"memory_bytes": 85_000_000_000}
+    found = references(tmp_path, **other)
+    assert (found.chosen, found.stored) == (None, [])
+    (warning,) = found.warnings
+    assert (warning.code, warning.version) == ("elsewhere", "0.5.20")
+    assert warning.fields == ["memory_bytes"]
+    assert references(tmp_path, "0.5.20", **other).chosen is not None
+    # What can change on a machine does not make it another one.
+    assert references(tmp_path, driver="1.2.3", power_cap_w=500).chosen is not None
+
+
+def test_a_reference_that_is_not_compared_still_tells_a_regime_shift():
+    chosen = builders.run("0.5.20")
+    assert References(chosen).stored == [("chosen", chosen)]
+    aside = References(chosen, pinned=chosen, compared=False)
+    assert (aside.chosen, aside.stored) == (chosen, [])
+
+
+def test_runs_of_a_part_are_not_among_the_last_runs(tmp_path):
+    for hour, count in enumerate((4, 4, 2, 4, 1)):
+        points = builders.POINTS[:count]
+        run = builders.run(created_at=builders.CREATED + timedelta(hours=hour))
+        run.points = [p for p in run.points if p.point in points]
+        run.plan.points = [(p.context_tokens, p.append_tokens) for p in points]
+        run.starts = [builders.start(index, points=points) for index in range(5)]
+        folder = tmp_path / "reports" / f"run-{hour}"
+        write_run(run, folder / "run.json")
+        append_history(run, folder)
+    rolling = references(tmp_path).rolling
+    assert rolling is not None
+    assert len(rolling.starts) == 15
+    assert all(len(start.series) == 4 for start in rolling.starts)

@@ -5,6 +5,7 @@ import pytest
 
 from append_prefill.analysis.findings import STUDY_EXPERIMENTS
 from append_prefill.errors import UsageError
+from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
 
@@ -171,3 +172,28 @@ def test_a_point_beyond_the_limit_does_not_validate():
 def test_an_unknown_experiment_names_those_there_are():
     with pytest.raises(KeyError, match="cache_rate"):
         load_profile("cpu-nano").experiment("nope")
+
+
+@pytest.mark.parametrize("name", ["cpu-nano", "llama-3.1-8b"])
+@pytest.mark.parametrize(("both", "starts"), [(True, "pairs"), (False, "starts")])
+def test_a_quick_profile_measures_less_and_the_same(name, both, starts):
+    whole = load_profile(name)
+    quick = whole.quickened(both=both)
+    assert quick.plan.starts == getattr(whole.quick, starts)
+    assert quick.plan.samples == whole.quick.samples <= whole.plan.samples
+    assert (quick.plan.drawn_points, quick.policy.looks) == (0, 1)
+    assert protocol_of(quick) == protocol_of(whole)
+    assert definition_of(quick) == definition_of(whole)
+    assert 0 < len(whole.quick_experiments) < len(whole.experiments)
+
+
+def test_a_profile_without_quick_experiments_measures_all_of_them():
+    data = load_profile("cpu-nano").model_dump(mode="json")
+    del data["quick"]
+    profile = Profile.model_validate(data)
+    assert profile.quick_experiments == tuple(e.id for e in profile.experiments)
+    data["quick"] = {"experiments": ["context", "append"]}
+    assert Profile.model_validate(data).quick_experiments == ("append", "context")
+    data["quick"] = {"experiments": ["append", "nope"]}
+    with pytest.raises(ValueError, match="quick.experiments: there is no nope"):
+        Profile.model_validate(data)
