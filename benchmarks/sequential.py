@@ -3,12 +3,12 @@
     python -m benchmarks.sequential
 
 Sessions of interleaved pairs of a shipped profile's points and samples, whose ratio scatters by
-0.8, 1.5 and 2.5 % from pair to pair: nothing differs, or the candidate is slower everywhere. Each
-is judged as a run judges itself: at every interim analysis of the schedule with that analysis's
-rates, until one of them settles it; and once, after the planned launches, with the whole rates, as
-if there were no other. What is known of the noise beforehand is what the profile assumes, or a
-record of 20 A/A pairs that scatter alike. Findings are left out: where one is open, a run goes on
-to its planned launches. So is the check of the medians.
+0.8, 1.5 and 2.5 % from pair to pair: nothing differs, or the candidate is slower, everywhere or at
+one point, a different one each session. Each is judged as a run judges itself: at every interim
+analysis of the schedule with that analysis's rates, until one of them settles it; and once, after
+the planned launches, with the whole rates, as if there were no other. What is known of the noise
+beforehand is what the profile assumes, or a record of 20 A/A pairs that scatter alike. Findings are
+left out: where one is open, a run goes on to its planned launches. So is the check of the medians.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from benchmarks.verdicts.peers import Flags
 from benchmarks.verdicts.settings import Setting
 from benchmarks.verdicts.simulate import draw
 from benchmarks.verdicts.suite import Ended, ended
+from benchmarks.verdicts.table import shifts
 
 PAIR_SDS = (0.008, 0.015, 0.025)
-EFFECTS = (0.0, 0.03, 0.05)
+EFFECTS = (("floor", 0.0), ("floor", 0.03), ("floor", 0.05), ("point", 0.05))
+"""As `benchmarks.verdicts` has them: everywhere, or at one point."""
 
 WITHIN_SD = 0.03
 """Of a launch's samples at a point: on a GPU, where computing dominates. It gives the single points
@@ -100,16 +102,18 @@ def once_of(profile: Profile) -> Schedule:
     return schedule_of(policy, profile.plan.starts)
 
 
-def simulated(row: Row, effect: float, sessions: int, seed: int) -> Both:
-    """`sessions` of them, the candidate slower by `effect` everywhere."""
+def simulated(row: Row, effect: tuple[str, float], sessions: int, seed: int) -> Both:
+    """`sessions` of them, with that effect on the candidate."""
     setting = row.setting
     profile = setting.profile
     whole, once = schedule_of(profile.policy, profile.plan.starts), once_of(profile)
     rng = np.random.default_rng([seed, ROWS.index(row), EFFECTS.index(effect)])
     parts: list[Both] = []
     for first in range(0, sessions, BATCH):
-        drawn = draw(rng, setting, min(BATCH, sessions - first), whole.starts[-1], across=False)
-        a, b = drawn.candidate + np.log1p(effect), drawn.reference
+        count = min(BATCH, sessions - first)
+        drawn = draw(rng, setting, count, whole.starts[-1], across=False)
+        shift = shifts(setting, *effect)(count)[:, None, :, None]
+        a, b = drawn.candidate + shift, drawn.reference
         priors: list[Prior] = drawn.priors
         if not row.stored:
             priors = [prior_of(profile.noise)] * len(priors)
@@ -131,17 +135,20 @@ def percent(flags: Flags, digits: int) -> str:
     return f"{100 * float(np.mean(flags)):.{digits}f}"
 
 
-def lines(told: dict[tuple[Row, float], Both], starts: tuple[int, ...]) -> Iterator[str]:
+def lines(
+    told: dict[tuple[Row, tuple[str, float]], Both], starts: tuple[int, ...]
+) -> Iterator[str]:
     """The table in Markdown; "once": judged once, after the planned launches."""
     ends = " / ".join(str(number) for number in starts)
     yield (
         f"| profile, its noise | a pair's scatter | nothing differs: ended after {ends} | "
         "launches per side | passed (once) | called slower (once) | +3 %: called slower (once) | "
-        "passed (once) | launches per side | +5 %: called slower (once) | launches per side |"
+        "passed (once) | launches per side | +5 %: called slower (once) | launches per side | "
+        "one point +5 %: called slower (once) |"
     )
-    yield "|---" * 11 + "|"
+    yield "|---" * 12 + "|"
     for row in ROWS:
-        none, three, five = (told[row, effect] for effect in EFFECTS)
+        none, three, five, point = (told[row, effect] for effect in EFFECTS)
         cells = [
             f"{row.profile}, {row.known}",
             f"{100 * row.pair_sd:g} %",
@@ -154,6 +161,7 @@ def lines(told: dict[tuple[Row, float], Both], starts: tuple[int, ...]) -> Itera
             f"{three.run.starts.mean():.1f}",
             f"{percent(five.run.slower, 0)} ({percent(five.once.slower, 0)})",
             f"{five.run.starts.mean():.1f}",
+            f"{percent(point.run.slower, 0)} ({percent(point.once.slower, 0)})",
         ]
         yield "| " + " | ".join(cells) + " |"
 

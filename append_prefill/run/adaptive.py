@@ -99,7 +99,8 @@ class Decider:
         """That of the interim analysis which would be next: an interrupted run is judged at it."""
         schedule = self._schedule(state.confirm_pairs or self._plan.starts)
         at = min(len(state.looks), len(schedule.starts) - 1)
-        return Level(schedule.alphas[at], schedule.pass_confidences[at])
+        analysis = schedule.analyses[at]
+        return Level(analysis.alpha, analysis.pass_confidence)
 
     def may_plan_more(self, state: QueueState) -> bool:
         """Whether the analysis that follows the planned pairs could ask for more of the same."""
@@ -151,14 +152,14 @@ class Decider:
     def _look(self, state: QueueState) -> QueueState:
         number, measured = len(state.looks), len(state.done) - (state.confirm_from or 0)
         schedule = self._schedule(state.confirm_pairs or self._plan.starts)
-        alpha, confidence = schedule.alphas[number], schedule.pass_confidences[number]
-        run = self._record()
+        now, run = schedule.analyses[number], self._record()
         comparison = compare_sides(
             run,
             self._settings.profile,
             self._references,
-            alpha=alpha,
-            pass_confidence=confidence,
+            alpha=now.alpha,
+            pass_confidence=now.pass_confidence,
+            hold_rate=now.hold_rate,
         )
         if comparison is None:
             return state.model_copy(update={"closed": "no pair was measured on both sides"})
@@ -176,8 +177,8 @@ class Decider:
             look=number + 1,
             candidate_starts=measured,
             reference_starts=measured,
-            threshold=alpha,
-            pass_confidence=confidence,
+            threshold=now.alpha,
+            pass_confidence=now.pass_confidence,
             verdict=comparison.verdict,
             suspects=list(step.suspects),
             decision=decision,

@@ -217,11 +217,12 @@ def compare_sides(
     *,
     alpha: float | None = None,
     pass_confidence: float = CONFIDENCE,
+    hold_rate: float = 0.0,
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured, or with a control.
 
     `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
-    default the policy's whole, `pass_confidence` that of the intervals a pass is read off.
+    default the policy's whole, `pass_confidence` and `hold_rate` as in `compare`.
     """
     shown = run.beside("candidate"), run.beside("reference")
     both = [*shown[0], *shown[1]]
@@ -241,6 +242,7 @@ def compare_sides(
         provenance="suite",
         alpha=alpha,
         pass_confidence=pass_confidence,
+        hold_rate=hold_rate,
     )
 
 

@@ -11,7 +11,7 @@ from append_prefill.analysis.joint import Joint, estimate
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.alarms import alarm, passes
-from append_prefill.analysis.verdict.sequential import Schedule, schedule_of
+from append_prefill.analysis.verdict.sequential import Analysis, Schedule, schedule_of
 from append_prefill.run.adaptive import SUSPECT_RATE
 from benchmarks.verdicts.peers import Flags
 from benchmarks.verdicts.rounds import blocks_error
@@ -107,23 +107,22 @@ def ended(a: Array, b: Array, priors: list[Prior], setting: Setting, schedule: S
     policy, design = setting.profile.policy, setting.design
     undecided, starts = np.ones(len(a), dtype=bool), np.zeros(len(a))
     slower, passed = np.zeros((2, len(a)), dtype=bool)
-    for launches, alpha, confidence in zip(
-        schedule.starts, schedule.alphas, schedule.pass_confidences, strict=True
-    ):
+    for now in schedule.analyses:
 
-        def judge(
-            x: Array, y: Array, prior: Prior, alpha: float = alpha, confidence: float = confidence
-        ) -> Flags:
+        def judge(x: Array, y: Array, prior: Prior, now: Analysis = now) -> Flags:
             joint = joint_of(x, y, prior, setting)
-            least = policy.min_effect
-            said = [
-                alarm(joint, design, alpha=alpha, min_effect=least, sign=s).any for s in (1, -1)
-            ]
-            said.append(passes(joint, must_catch=policy.must_catch, confidence=confidence))
-            return np.stack(said, axis=-1)
+            rates = {"alpha": now.alpha, "min_effect": policy.min_effect}
+            nothing_hides = passes(
+                joint,
+                must_catch=policy.must_catch,
+                confidence=now.pass_confidence,
+                hold_rate=now.hold_rate,
+            )
+            said = [alarm(joint, design, **rates, sign=sign).any for sign in (1, -1)]
+            return np.stack([*said, nothing_hides], axis=-1)
 
-        said = by_site(a[:, :launches], b[:, :launches], priors, judge)
-        starts[undecided] = launches
+        said = by_site(a[:, : now.starts], b[:, : now.starts], priors, judge)
+        starts[undecided] = now.starts
         slower |= undecided & said[:, 0]
         passed |= undecided & ~said[:, 0] & ~said[:, 1] & said[:, 2]
         undecided &= ~said.any(axis=-1)

@@ -42,24 +42,23 @@ def test_the_batch_ends_where_compare_does() -> None:
     one_by_one = []
     for x, y in zip(drawn.candidate, drawn.reference, strict=True):
         candidate, reference = launches(x), launches(y)
-        for starts, alpha, confidence in zip(
-            schedule.starts, schedule.alphas, schedule.pass_confidences, strict=True
-        ):
+        for now in schedule.analyses:
             said = compare(
-                candidate[:starts],
-                reference[:starts],
+                candidate[: now.starts],
+                reference[: now.starts],
                 policy=profile.policy,
                 noise=profile.noise,
                 plane=profile.plane,
                 kind="side-by-side",
                 reference_label="x",
                 provenance="suite",
-                alpha=alpha,
-                pass_confidence=confidence,
+                alpha=now.alpha,
+                pass_confidence=now.pass_confidence,
+                hold_rate=now.hold_rate,
             ).verdict
             if said != "inconclusive":
                 break
-        one_by_one.append((starts, said == "regression", said == "pass"))
+        one_by_one.append((now.starts, said == "regression", said == "pass"))
     assert list(zip(batch.starts, batch.slower, batch.passed, strict=True)) == one_by_one
     assert set(batch.starts) == set(schedule.starts)
     assert 0 < batch.slower.sum() < 12
@@ -78,5 +77,5 @@ def test_the_table_has_a_line_a_row() -> None:
     few = {effect: simulated(ROWS[0], effect, 20, 1) for effect in EFFECTS}
     told = {(row, effect): few[effect] for row in ROWS for effect in EFFECTS}
     head, rule, *body = lines(told, (3, 5, 8, 11))
-    assert {text.count("|") for text in (head, rule, *body)} == {12}
+    assert {text.count("|") for text in (head, rule, *body)} == {13}
     assert len(body) == len(ROWS)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from append_prefill.analysis.verdict.sequential import schedule_of
+from append_prefill.analysis.verdict.sequential import Analysis, schedule_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.run import adaptive
 from append_prefill.run.adaptive import Decider
@@ -157,16 +157,16 @@ def test_an_undecided_run_looks_again_and_every_look_is_kept():
     assert 1 < len(state.looks) <= PROFILE.policy.looks
     assert [look.look for look in state.looks] == list(range(1, len(state.looks) + 1))
     assert sum(look.threshold for look in state.looks) <= PROFILE.policy.false_alarm_rate + 1e-12
-    planned = schedule_of(PROFILE.policy, 5)
-    count = len(state.looks)
-    assert [look.candidate_starts for look in state.looks] == list(planned.starts[:count])
-    assert [look.pass_confidence for look in state.looks] == list(planned.pass_confidences[:count])
+    planned = schedule_of(PROFILE.policy, 5).analyses[: len(state.looks)]
+    assert [
+        (look.candidate_starts, look.threshold, look.pass_confidence) for look in state.looks
+    ] == [(one.starts, one.alpha, one.pass_confidence) for one in planned]
 
 
 def test_an_interrupted_run_is_judged_at_the_level_of_the_analysis_it_did_not_reach():
     world = undecided()
     schedule = schedule_of(PROFILE.policy, 5)
-    levels = list(zip(schedule.alphas, schedule.pass_confidences, strict=True))
+    levels = [(now.alpha, now.pass_confidence) for now in schedule.analyses]
     state = world.begin()
     for level in levels:
         assert world.decider.next_level(state) == level
@@ -298,23 +298,27 @@ def test_each_interim_analysis_is_made_at_its_own_level(monkeypatch):
     asked = []
     compare_sides = adaptive.compare_sides
 
-    def record(*arguments, alpha, pass_confidence):
-        asked.append((alpha, pass_confidence))
-        return compare_sides(*arguments, alpha=alpha, pass_confidence=pass_confidence)
+    def record(*arguments, **rates):
+        asked.append(rates)
+        return compare_sides(*arguments, **rates)
 
     monkeypatch.setattr(adaptive, "compare_sides", record)
     state = undecided().run()[-1]
-    planned = schedule_of(PROFILE.policy, 5)
+    planned = schedule_of(PROFILE.policy, 5).analyses
     assert len(asked) > 1
-    assert asked == list(zip(planned.alphas, planned.pass_confidences, strict=True))[: len(asked)]
-    assert [(look.threshold, look.pass_confidence) for look in state.looks] == asked
+    assert [
+        Analysis(rows.starts, **rates) for rows, rates in zip(planned, asked, strict=False)
+    ] == (list(planned[: len(asked)]))
+    assert [(look.threshold, look.pass_confidence) for look in state.looks] == [
+        (rates["alpha"], rates["pass_confidence"]) for rates in asked
+    ]
 
 
 def test_more_pairs_may_be_planned_while_an_analysis_is_left():
     """Then servers of one more pair are launched ahead, in case it is wanted."""
     world = undecided()
     states = world.run()
-    analyses = len(schedule_of(PROFILE.policy, 5).starts)
+    analyses = len(schedule_of(PROFILE.policy, 5).analyses)
     for state in states:
         assert world.decider.may_plan_more(state) is (len(state.looks) + 1 < analyses)
 

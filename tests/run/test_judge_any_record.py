@@ -209,14 +209,15 @@ def cases(draw: st.DrawFn) -> tuple[Run, References]:
 def test_every_valid_record_ends_in_a_verdict(case, replicable, kv_bytes, interim):
     run, against = case
     looks = []
-    if interim and (alphas := schedule_of(PROFILE.policy, 2).alphas):
-        live = compare_sides(run, PROFILE, against, alpha=alphas[0])
+    if interim:
+        alpha = schedule_of(PROFILE.policy, 2).analyses[0].alpha
+        live = compare_sides(run, PROFILE, against, alpha=alpha)
         looks = [
             Look(
                 look=1,
                 candidate_starts=2,
                 reference_starts=2,
-                threshold=alphas[0],
+                threshold=alpha,
                 verdict="inconclusive" if live is None else live.verdict,
                 suspects=[],
                 decision=Decision(code="last"),

@@ -91,14 +91,21 @@ def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign
     return Alarm(mean(level, shares["level"]), strata, slopes, points)
 
 
-def passes(joint: Joint, *, must_catch: float, confidence: float = CONFIDENCE) -> BoolArray:
+def passes(
+    joint: Joint, *, must_catch: float, confidence: float = CONFIDENCE, hold_rate: float = 0.0
+) -> BoolArray:
     """Whether no slow-down of `must_catch` can hide: the upper ends of the two-sided intervals of
     that `confidence` of the level, of the strata and of the far halves of m and L are below it.
 
     Single points are no part of the promise: five launches cannot give it, and each shows its own
-    minimum detectable effect.
+    minimum detectable effect. With a `hold_rate` a pass is held back where one of them stands out
+    slower than the others at that one-sided rate, which is for an analysis that has others after
+    it.
     """
     most = float(np.log1p(must_catch))
     parts = [joint.level, *joint.strata.values(), *joint.ends.values()]
     uppers = [(part.estimate + part.spread.half_width(confidence))[..., 0] for part in parts]
-    return np.asarray(np.all(np.stack(uppers) < most, axis=0))
+    passed = np.asarray(np.all(np.stack(uppers) < most, axis=0))
+    if not hold_rate:
+        return passed
+    return np.asarray(passed & ~step_up(joint.excess.p(1), hold_rate).any(axis=-1))

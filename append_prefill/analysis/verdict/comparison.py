@@ -62,6 +62,7 @@ def compare(
     reference_version: str | None = None,
     alpha: float | None = None,
     pass_confidence: float = CONFIDENCE,
+    hold_rate: float = 0.0,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
     control: Control | None = None,
 ) -> Comparison:
@@ -74,10 +75,11 @@ def compare(
 
     Points are those both measured. `plane` says how they count and which of them are at the floor.
     `alpha` is the one-sided false-alarm rate of this interim analysis, by default the whole of
-    `policy.false_alarm_rate`, and `pass_confidence` that of the intervals a pass rests on; an
-    adaptive run passes what its schedule gives the interim analysis. `improvement` is symmetric,
-    with a false-alarm rate of its own. Launches that were measured together are compared within
-    their pairs.
+    `policy.false_alarm_rate`, `pass_confidence` that of the intervals a pass rests on, `hold_rate`
+    that at which a single point holds a pass back; an adaptive run hands over what
+    `sequential.schedule_of` gives the interim analysis. `improvement` is symmetric, with a
+    false-alarm rate of its own. Launches that were measured together are compared within their
+    pairs.
 
     Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the
     intervals of the level, of the strata and of the far halves of m and L are below `must_catch`,
@@ -142,6 +144,7 @@ def compare(
         plane=plane,
         times_ms=times_ms,
         pass_confidence=pass_confidence,
+        hold_rate=hold_rate,
     )
     apart = median_level(sides, policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:

@@ -50,6 +50,7 @@ def joint_test(
     plane: Plane,
     times_ms: FloatArray,
     pass_confidence: float = CONFIDENCE,
+    hold_rate: float = 0.0,
 ) -> Judged:
     """The joint test of both sides in both directions; `times_ms` is the reference's TTFT by point.
 
@@ -74,7 +75,9 @@ def joint_test(
         verdict = "regression"
     elif bool(faster.any):
         verdict = "improvement"
-    elif bool(passes(joint, must_catch=policy.must_catch, confidence=pass_confidence)):
+    elif bool(
+        passes(joint, must_catch=policy.must_catch, confidence=pass_confidence, hold_rate=hold_rate)
+    ):
         verdict = "pass"
     else:
         verdict = "inconclusive"

@@ -264,6 +264,23 @@ def test_no_slope_and_no_single_point_is_part_of_a_pass() -> None:
     assert passes(made, must_catch=0.03)
 
 
+@pytest.mark.parametrize(
+    ("p", "estimates", "hold", "said"),
+    [
+        ([0.0166, 0.4, 0.4], [1.0] * 3, 0.05, False),
+        ([0.0168, 0.4, 0.4], [1.0] * 3, 0.05, True),
+        ([0.04, 0.04, 0.04], [1.0] * 3, 0.05, False),
+        # A point that stands out faster holds nothing back.
+        ([1e-9, 0.4, 0.4], [-1.0, 1.0, 1.0], 0.05, True),
+        # Without a rate none does, however clear.
+        ([1e-9, 0.4, 0.4], [1.0] * 3, 0.0, True),
+    ],
+)
+def test_a_point_that_stands_out_slower_holds_a_pass_back(p, estimates, hold, said) -> None:
+    made = replace(passing(), excess=parts(p, estimates))
+    assert bool(passes(made, must_catch=0.03, hold_rate=hold)) is said
+
+
 @pytest.mark.parametrize("of", ["level", "floor", "append"])
 def test_what_is_at_what_must_be_caught_is_no_pass(of) -> None:
     """Half widths of zero make the upper ends exact."""

@@ -333,7 +333,8 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, ali
     assert given == (steps.sides, prior, POLICY, rate)
     # Across sessions the noise that is known is the level's: no strata.
     plane = PLANE.model_copy(update={"floor_append_tokens": None}) if nights else PLANE
-    assert options == {"nights": nights, "plane": plane, "pass_confidence": 0.9}
+    rates = {"pass_confidence": 0.9, "hold_rate": 0.0}
+    assert options == {"nights": nights, "plane": plane, **rates}
     assert asked["median_level"] == ((steps.sides, POLICY), {})
     times = (20.0 * 21.0) ** 0.5, (20.0 * 21.0 * 22.0) ** (1 / 3)
     bare = bare_point(FEW[0], times[0], times[0] if paired else times[1])
@@ -396,6 +397,7 @@ def test_what_may_not_hide_in_a_pass_shows_in_the_medians(steps, verdict, apart,
     found = compare(
         launches(), launches(), policy=policy, noise=RECORD, kind="side-by-side",
         reference_label="x", provenance="suite", alpha=0.003, pass_confidence=0.98,
+        hold_rate=0.2,
     )  # fmt: skip
     assert (found.verdict, found.reason.medians_ratio) == (said, apart)
     assert found.reason.left_out_starts == 1
@@ -404,6 +406,7 @@ def test_what_may_not_hide_in_a_pass_shows_in_the_medians(steps, verdict, apart,
     (_, _, _, alpha), options = steps.asked["joint_test"]
     assert found.method.alpha == alpha == 0.003
     assert found.method.pass_confidence == options["pass_confidence"] == 0.98
+    assert options["hold_rate"] == 0.2
 
 
 def test_the_times_that_are_shown_may_be_of_more_launches(steps) -> None:

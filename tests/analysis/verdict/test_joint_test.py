@@ -59,7 +59,15 @@ def test_slower_counts_before_faster_and_both_before_a_pass(
     monkeypatch.setattr(module, "alarm", alarm)
     monkeypatch.setattr(module, "passes", passed)
     judged = joint_test(
-        SIDES, prior, POLICY, 0.004, nights=False, plane=PLANE, times_ms=TIMES, pass_confidence=0.9
+        SIDES,
+        prior,
+        POLICY,
+        0.004,
+        nights=False,
+        plane=PLANE,
+        times_ms=TIMES,
+        pass_confidence=0.9,
+        hold_rate=0.2,
     )
     assert (judged.verdict, judged.alpha, judged.joint) == (verdict, 0.004, joint)
     assert judged.pass_confidence == 0.9
@@ -76,7 +84,7 @@ def test_slower_counts_before_faster_and_both_before_a_pass(
     assert options == {"nights": False, "paired": True}
     once = ((joint, design), {"alpha": 0.004, "min_effect": 0.015})
     assert asked[1:3] == [once, once]
-    last = ((joint,), {"must_catch": 0.03, "confidence": 0.9})
+    last = ((joint,), {"must_catch": 0.03, "confidence": 0.9, "hold_rate": 0.2})
     assert asked[3:] == [last] * (not slower and not faster)
 
 
