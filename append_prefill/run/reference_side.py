@@ -54,7 +54,9 @@ def _identity(run: Run, reference: Start) -> dict[str, Any]:
     pinned = run.identity.get("server_args")
     if pinned is None or run.simulated:
         return run.identity
-    candidate = next(start for start in run.starts if start.side == "candidate")
+    candidate = next((start for start in run.starts if start.side == "candidate"), None)
+    if candidate is None:
+        return run.identity
     ours, theirs = arguments(candidate.server_args), arguments(reference.server_args)
     shared = {k: value for k, value in pinned.items() if k in theirs or k not in ours}
     own = {k: value for k, value in theirs.items() if ours.get(k) != value}

@@ -70,6 +70,11 @@ class Setting:
 
     @cached_property
     def design(self) -> Design:
+        return design_of(self.points, self.profile.plane)
+
+    @cached_property
+    def across_design(self) -> Design:
+        """Of a comparison across sessions, which has no strata."""
         return design_of(self.points)
 
     def tokens(self, axis: str) -> Array:

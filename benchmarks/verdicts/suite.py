@@ -50,7 +50,7 @@ def joint_of(a: Array, b: Array, prior: Prior, setting: Setting, *, across: bool
     return estimate(
         faster_half(a),
         faster_half(b),
-        setting.design,
+        setting.across_design if across else setting.design,
         prior,
         nights=across,
         paired=paired,
@@ -68,7 +68,8 @@ def suite(
     policy = setting.profile.policy
     joint = joint_of(a, b, prior, setting, across=across)
     alpha = policy.false_alarm_rate if rate is None else rate
-    return alarm(joint, setting.design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
+    design = setting.across_design if across else setting.design
+    return alarm(joint, design, alpha=alpha, min_effect=policy.min_effect, sign=1).any
 
 
 def fixed(sessions: Sessions, setting: Setting, *, across: bool) -> dict[str, Flags]:

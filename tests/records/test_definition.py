@@ -64,7 +64,6 @@ def test_the_untold_protocol_is_the_shipped_profiles() -> None:
     """
     added = {
         "llama-3.1-8b": {"placement": "turns", "alternate": "sample"},
-        "cpu-nano": {"alternate": "sample"},
     }
     for name in shipped_profiles():
         assert protocol_of(load_profile(name)) == UNTOLD | added.get(name, {})

@@ -611,6 +611,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
         "compared": (run, PROFILE, references),
         "replicable": False,
         "looks": looks,
+        "level": None,
         "given": (findings, comparison),
     }
 

@@ -54,6 +54,7 @@ def test_the_batch_judges_as_compare_does(paired, across) -> None:
             *sides,
             policy=setting.profile.policy,
             noise=RECORD,
+            plane=setting.profile.plane,
             kind="baseline" if across else "side-by-side",
             reference_label="x",
             provenance="suite",
