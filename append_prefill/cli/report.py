@@ -127,9 +127,7 @@ def _profile(option: str | None, run: Run) -> Profile | None:
 def _stored(run: Run, args: argparse.Namespace) -> Run | None:
     """The stored run that `run` was held against when it was judged; None without one."""
     against = [] if run.comparison is None else [run.comparison, *run.comparison.others]
-    # The curve of one that is not comparable would say what the comparison refused to.
-    held = [c for c in against if c.kind == "baseline" and not c.differing]
-    chosen = next((c for c in held if c.role == "chosen"), None)
+    chosen = next((c for c in against if c.kind == "baseline" and c.role == "chosen"), None)
     if chosen is None:
         return None
     version = chosen.reference_version or chosen.reference

@@ -12,7 +12,7 @@ from append_prefill.plugin.program import program_of
 from append_prefill.plugin.state import REFERENCES, SETTINGS
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.identity import identity_differences, identity_of
-from append_prefill.report.names import typed
+from append_prefill.report.names import typed, without
 from append_prefill.report.terminal import header_lines
 from append_prefill.run.outlook import newest_like, outlook_of
 from append_prefill.run.references import References
@@ -63,7 +63,9 @@ def _beside(config: pytest.Config, settings: Settings, references: References) -
     simulated = isinstance(settings.candidate, PlantedEngine)
     if version is None or version == settings.candidate.version or simulated:
         version = program.other or "VERSION"
-    command = typed(program.run, shlex.split(settings.options.command()), against=version)
+    # A seed of its own it draws anew.
+    words = without(shlex.split(settings.options.command()), "--seed")
+    command = typed(program.run, words, against=version)
     at_hand = simulated or settings.confirming(version) is not None
     return command if at_hand else f"{make_environment(settings.root, version)} && {command}"
 

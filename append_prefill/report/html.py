@@ -36,7 +36,6 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     must_catch = profile.policy.must_catch if profile else None
     points, forest = tables.point_rows(run, baseline, must_catch)
     subject, two_sided = tables.subject_rows(run, baseline)
-    floors = [s.client_floor_ms for s in run.starts if s.client_floor_ms is not None]
     starts = tables.start_rows(run)
     csv = base64.b64encode(points_csv(points).encode()).decode()
     planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
@@ -71,9 +70,22 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         routing=routing_rows(run, profile),
         routing_peers=PEERS,
         transfer=next((f for f in run.findings if f.id == TRANSFER), None),
-        client_floors=(min(floors), max(floors)) if floors else None,
+        client_adds=_client_adds(run),
         command=pytest_command(run),
     )
+
+
+def _client_adds(run: Run) -> str | None:
+    """What the client itself adds to a time, in ms; None where it was not measured.
+
+    It is a difference of neighbouring requests, and where it scatters about nothing it may come out
+    below: no client is faster than none.
+    """
+    floors = [s.client_floor_ms for s in run.starts if s.client_floor_ms is not None]
+    if not floors:
+        return None
+    least, most = min(floors), max(floors)
+    return fmt.interval(least, most) if least > 0 else f"at most {fmt.number(max(-least, most))}"
 
 
 def _was_compared(run: Run) -> bool:

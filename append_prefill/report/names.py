@@ -143,11 +143,11 @@ def typed(program: Sequence[str], words: Sequence[str], **given: object) -> str:
     for name, value in given.items():
         if value is not None:
             option = f"--{name}"
-            kept = [*_without(kept, option), option, str(value)]
+            kept = [*without(kept, option), option, str(value)]
     return shlex.join([*program, *kept])
 
 
-def _without(words: list[str], option: str) -> list[str]:
+def without(words: list[str], option: str) -> list[str]:
     """`words` less `option` and its value, however they were written."""
     kept: list[str] = []
     for at, word in enumerate(words):

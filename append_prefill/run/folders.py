@@ -37,12 +37,7 @@ def close_run(session: Session, run: Run) -> None:
     that the user interrupted is not stored, having fewer launches than a baseline was to have.
     """
     folder = session.folder
-    write_reports(
-        run,
-        folder,
-        profile=session.settings.profile,
-        baseline=compared_with(run, session.references.chosen),
-    )
+    write_reports(run, folder, profile=session.settings.profile, baseline=session.references.chosen)
     _point_latest(folder)
     if run.verdict == "infrastructure":
         return
@@ -53,16 +48,6 @@ def close_run(session: Session, run: Run) -> None:
             session.settings.baselines,
             not_binding=session.settings.profile.identity_not_binding,
         )
-
-
-def compared_with(run: Run, chosen: Run | None) -> Run | None:
-    """The chosen baseline, for the charts, if `run` was compared with it; else None.
-
-    The curve of one that is not comparable would say what the comparison refused to.
-    """
-    made = [] if run.comparison is None else [run.comparison, *run.comparison.others]
-    held = any(c.kind == "baseline" and c.role == "chosen" and not c.differing for c in made)
-    return chosen if held else None
 
 
 def _point_latest(folder: Path) -> None:

@@ -389,3 +389,24 @@ def test_colours_meet_wcag_aa_in_both_schemes() -> None:
 def test_one_page_stays_small_enough_to_mail() -> None:
     source, _ = page_of("many-points")
     assert len(source.encode()) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("floors_ms", "words"),
+    [
+        ((0.18, 0.21), "The client adds 0.180 to 0.210 ms"),
+        ((-0.0048, 0.003), "The client adds at most 0.00480 ms"),
+        ((-0.001, 0.004), "The client adds at most 0.00400 ms"),
+        ((None, None), None),
+    ],
+)
+def test_no_client_is_faster_than_none(
+    floors_ms: tuple[float | None, ...], words: str | None
+) -> None:
+    run = samples.passing()
+    starts = [
+        start.model_copy(update={"client_floor_ms": floor_ms})
+        for start, floor_ms in zip(run.starts, floors_ms, strict=False)
+    ]
+    page = render_html(run.model_copy(update={"starts": starts}))
+    assert (words in page) if words else ("The client adds" not in page)
