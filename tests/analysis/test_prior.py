@@ -29,10 +29,10 @@ def stored(starts=20, nights=4, night_assumed=False) -> NoiseSource:
     return NoiseSource(kind="stored", starts=starts, nights=nights, night_assumed=night_assumed)
 
 
-def test_a_profiles_assumption_counts_like_two_launches_and_its_sessions_like_three() -> None:
+def test_a_profiles_assumption_counts_like_two_launches_and_its_sessions_like_five() -> None:
     noise = NOISE.model_copy(update={"pair_sd": 0.05, "start_sd": 0.02, "night_sd": 0.03})
     assert prior_of(noise) == Prior(
-        0.02, 1.0, 0.03, 2.0, NoiseSource(kind="profile"), 0.0, pair_sd=0.05, pair_df=1.0
+        0.02, 1.0, 0.03, 4.0, NoiseSource(kind="profile"), 0.0, pair_sd=0.05, pair_df=1.0
     )
 
 
