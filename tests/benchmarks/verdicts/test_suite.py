@@ -72,7 +72,7 @@ def test_leaving_out_each_sample_is_what_it_says(samples) -> None:
         np.testing.assert_allclose(without_each(log)[..., left], expected)
 
 
-def test_blocks_leave_open_what_one_launchs_jackknife_says() -> None:
+def test_blocks_leave_open_what_a_jackknife_of_one_launch_says() -> None:
     log = 3 + 0.1 * np.random.default_rng(2).normal(size=(2, 1, 4, 3, 6))
     points = [Point(64, m) for m in (32, 64, 128)]
     a, b = (launches(side[0], points, name) for side, name in zip(log, SIDES, strict=True))
