@@ -236,7 +236,7 @@ def test_what_is_chosen_is_shown_among_its_neighbours(tmp_path: Path, capsys: Ca
     assert "In the fewest minutes, about" in text
     # A profile that does not tell its points apart has one column, and no such lines.
     cpu = ["plan", "--profile", "cpu-nano", "--baselines", str(tmp_path), "--against"]
-    assert main([*cpu, "--minutes", "9"]) == 0
+    assert main([*cpu, "--minutes", "7"]) == 0
     text = capsys.readouterr().out
     assert "alone" not in text
     assert "planned above" in text

@@ -180,8 +180,8 @@ def test_a_checkout_that_moves_while_it_is_measured_is_told(suite, two_builds):
 import pathlib
 from append_prefill.run.session import PairRunner
 measure = PairRunner.measure
-def measure_one(self, index, sides):
-    measure(self, index, sides)
+def measure_one(self, *given):
+    measure(self, *given)
     pathlib.Path("sglang/pyproject.toml").write_text("changed")
 PairRunner.measure = measure_one
 """
