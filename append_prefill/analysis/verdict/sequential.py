@@ -37,9 +37,9 @@ from append_prefill.workload.profile import Policy
 
 EARLY_SHARE = 0.1
 """Part of the false-alarm rate spent before the planned launches. Enough for what need not wait:
-at a pair's scatter of 1.5 %, +5 % is called after three pairs nine times in ten. It costs the
-promise little: a part of 0.7 of a one-sided 0.76 % in place of 0.8 moves the critical z from 2.51
-to 2.55."""
+at a pair's scatter of 1.5 %, +5 % is called after three pairs more than eight times in ten. It
+costs the promise little: a part of 0.7 of a one-sided 0.76 % in place of 0.8 moves the critical z
+from 2.51 to 2.55."""
 
 LATER_SHARE = 0.2
 """Part spent after the planned launches, equally by the analyses there are. Their larger samples
@@ -57,8 +57,8 @@ HOLD_RATE = 0.05
 """One-sided rate, over all points, at which one that stands out keeps a run from passing before the
 planned launches. A pass promises nothing of single points, but what is planned finds slow-downs of
 one, and to stop at half of it would lose them: with one point of 18 slower by 3 % at a quiet
-device's noise, 87 sessions in 100 are called slower after five launches per side, 43 where three
-may pass them and 85 where this holds them back. It holds one in twenty of those in which nothing
+device's noise, 89 sessions in 100 are called slower after five launches per side, 47 where three
+may pass them and 86 where this holds them back. It holds one in twenty of those in which nothing
 differs (`python -m benchmarks.verdicts`)."""
 
 GROWTH = 0.6
