@@ -133,7 +133,7 @@ def main() -> None:
         "files",
         nargs="*",
         type=Path,
-        default=[packs.DATA / "h100-2026-11" / f"placement-{number}.json.gz" for number in (2, 5)],
+        default=[packs.DATA / "h100-2026-11" / "placement-5.json.gz"],
     )
     options = parser.parse_args()
     profile = load_profile("llama-3.1-8b")

@@ -55,12 +55,13 @@ def whole(pairs: Sequence[Pair], points: Sequence[Point]) -> tuple[list[Pair], l
 
 
 def components_of(
-    pairs: Sequence[Pair], points: Sequence[Point], group: BoolArray
+    pairs: Sequence[Pair], points: Sequence[Point], group: BoolArray, *, alike: bool = True
 ) -> PairComponents:
     """The components over the points of `group`, shape (points,); of one version on both sides.
 
     Every pair must have all of them (see `whole`). The mean ratio is known to be 0 and costs no
-    degree of freedom. With fewer than two pairs nothing is told.
+    degree of freedom; not `alike` are sides that may differ, whose mean ratio is taken off. With
+    fewer than two pairs nothing is told.
     """
     if len(pairs) < 2:
         return UNKNOWN
@@ -70,7 +71,8 @@ def components_of(
         (float(np.mean(f.values)), f.covariance, len(rounds_of(*pair)))
         for f, pair in zip(figures, pairs, strict=True)
     ]
-    total = float(np.mean([value**2 for value, _, _ in known]))
+    values = np.array([value for value, _, _ in known])
+    total = float((values**2).mean() if alike else values.var(ddof=1))
     # A mean over all entries of a covariance is the variance of the mean over points.
     inside = [(float(c.mean()), rounds) for _, c, rounds in known if c is not None]
     if not inside:
@@ -79,7 +81,7 @@ def components_of(
     one_round = float(np.mean([variance * rounds for variance, rounds in inside]))
     layouts = [_layout(start, chosen) for pair in pairs for start in pair]
     request, block = _inside(layouts)
-    launch_point, launch = _between(pairs, chosen, request, of_rounds)
+    launch_point, launch = _between(pairs, chosen, request, of_rounds, alike=alike)
     return PairComponents(
         request_sd=request,
         block_sd=block,
@@ -119,7 +121,12 @@ def _inside(layouts: Sequence[FloatArray]) -> tuple[float | None, float | None]:
 
 
 def _between(
-    pairs: Sequence[Pair], points: Sequence[Point], request: float | None, of_rounds: float
+    pairs: Sequence[Pair],
+    points: Sequence[Point],
+    request: float | None,
+    of_rounds: float,
+    *,
+    alike: bool,
 ) -> tuple[float | None, float | None]:
     """Sd of a point within a launch beyond its samples, and of a launch beyond its rounds.
 
@@ -139,7 +146,8 @@ def _between(
     df = (table.shape[0] - 1) * (table.shape[1] - 1)
     stray = float((centred**2).sum()) / df / 2
     launch_point = max(0.0, stray - request**2 / float(np.mean(rounds)))
-    launch = max(0.0, float((level**2).mean()) / 2 - of_rounds / 2)
+    between = float((level**2).mean() if alike else level.var(ddof=1))
+    launch = max(0.0, between / 2 - of_rounds / 2)
     return float(np.sqrt(launch_point)), float(np.sqrt(launch))
 
 

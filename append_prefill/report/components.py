@@ -7,8 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from append_prefill.records.run import NoiseRecord, PairComponents
+import numpy as np
+
+from append_prefill.analysis.components import components_of, pairs_of, whole
+from append_prefill.analysis.design import BoolArray, strata_of
+from append_prefill.records.run import NoiseRecord, PairComponents, Run
 from append_prefill.report import format as fmt
+from append_prefill.workload.profile import Plane
 
 Over = Literal["all", "floor", "compute"]
 
@@ -50,14 +55,7 @@ def noise_rows(noise: NoiseRecord) -> list[NoiseRow]:
     }
     rows = []
     if noise.components is not None:
-        rows = [
-            NoiseRow(
-                name,
-                meaning,
-                {over: getattr(known, field, None) for over, known in groups.items()},
-            )
-            for name, meaning, field in _COMPONENTS
-        ]
+        rows = _pair_rows(groups)
     else:
         rows.append(_level_row("request", "one sample", noise.within_sd, groups))
         rows.append(_level_row("pair", "a pair's ratio, rounds and all", noise.pair_sd, groups))
@@ -80,6 +78,30 @@ def noise_rows(noise: NoiseRecord) -> list[NoiseRow]:
             )
         )
     return rows
+
+
+def own_rows(run: Run, plane: Plane) -> list[NoiseRow]:
+    """The components of this run's own pairs, whose sides may differ; none with fewer than two."""
+    pairs = pairs_of([[*run.beside("candidate"), *run.beside("reference")]])
+    measured = {s.point for pair in pairs for start in pair for s in start.series}
+    kept, points = whole(pairs, sorted(measured))
+    if len(kept) < 2:
+        return []
+    chosen: dict[Over, BoolArray] = {"all": np.ones(len(points), dtype=np.bool_)}
+    chosen.update(strata_of(points, plane))
+    groups: dict[Over, PairComponents | None] = {
+        over: components_of(kept, points, group, alike=False) for over, group in chosen.items()
+    }
+    return _pair_rows(groups)
+
+
+def _pair_rows(groups: Mapping[Over, PairComponents | None]) -> list[NoiseRow]:
+    return [
+        NoiseRow(
+            name, meaning, {over: getattr(known, field, None) for over, known in groups.items()}
+        )
+        for name, meaning, field in _COMPONENTS
+    ]
 
 
 def _level_row(

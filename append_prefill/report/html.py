@@ -12,6 +12,7 @@ from markupsafe import Markup
 from append_prefill.records.run import Run
 from append_prefill.report import charts, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
+from append_prefill.report.components import noise_rows, own_rows, rests_on
 from append_prefill.report.differs import differences_of
 from append_prefill.report.exports import points_csv
 from append_prefill.report.headline import headline_of
@@ -72,6 +73,9 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         transfer=next((f for f in run.findings if f.id == TRANSFER), None),
         client_adds=_client_adds(run),
         command=pytest_command(run),
+        own_noise=[] if profile is None else own_rows(run, profile.plane),
+        stored_noise=[] if run.noise is None else noise_rows(run.noise),
+        noise_from=None if run.noise is None else rests_on(run.noise),
     )
 
 

@@ -97,3 +97,16 @@ def test_only_whole_pairs_that_were_up_together_count() -> None:
     apart = d.model_copy(update={"interleaved": False})
     failed = f.model_copy(update={"failure": "died"})
     assert [pair[0].index for pair in pairs_of([[a, b, c, apart], [e, failed]])] == [0]
+
+
+def test_sides_that_differ_are_no_noise() -> None:
+    """One version 10 % slower than the other: a pair scatters as it did."""
+    pairs = planted(200, 8)
+    for candidate, _ in pairs:
+        for series in candidate.series:
+            series.ttft_ms = [1.1 * value for value in series.ttft_ms]
+    apart = components_of(pairs, POINTS, ALL, alike=False)
+    same = components_of(planted(200, 8), POINTS, ALL)
+    assert apart.pair_sd == pytest.approx(same.pair_sd, rel=0.02)
+    assert apart.launch_sd == pytest.approx(same.launch_sd, rel=0.05)
+    assert components_of(pairs, POINTS, ALL).pair_sd > 0.09

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from append_prefill.records.run import NoiseRecord, PairComponents
-from append_prefill.report.components import noise_columns, noise_rows, pair_words, rests_on
+from append_prefill.report.components import (
+    noise_columns,
+    noise_rows,
+    own_rows,
+    pair_words,
+    rests_on,
+)
+from append_prefill.report.html import render_html
+from tests.report.parts import Model, bare, profile, starts_of, study_points
 
 
 def components(scale: float, **changes: float | None) -> PairComponents:
@@ -98,3 +108,23 @@ def test_what_more_samples_are_worth() -> None:
 def test_nothing_is_said_of_samples_where_rounds_or_pairs_are_not_known(lacking: str) -> None:
     record = RECORD.model_copy(update={"components": components(1.0, **{lacking: None})})
     assert pair_words(record) is None
+
+
+def test_a_run_shows_what_its_own_pairs_scatter_by() -> None:
+    rng = random.Random(3)
+    of, points = profile(), study_points()
+    starts = [
+        start.model_copy(update={"interleaved": True, "alternated": "sample"})
+        for side, floor_ms in (("candidate", 24.0), ("reference", 20.0))
+        for start in starts_of(points, side, Model(floor_ms=floor_ms), rng, count=6, sd=0.004)
+    ]
+    run = bare(points, of, starts)
+    rows = {row.name: row.values for row in own_rows(run, of.plane)}
+    # A version that is 20 % slower is no scatter; samples scatter by 1.5 %.
+    assert rows["request"]["all"] == pytest.approx(0.015, rel=0.1)
+    assert rows["pair"]["all"] < 0.01
+    assert own_rows(bare(points, of, starts[:1] + starts[6:7]), of.plane) == []
+    assert own_rows(bare(points, of, starts[:6]), of.plane) == []
+    page = render_html(run, profile=of)
+    assert "This run&#39;s pairs" in page or "This run's pairs" in page
+    assert "a pair&#39;s ratio beyond its rounds" in page
