@@ -88,7 +88,8 @@ def own_rows(run: Run, plane: Plane) -> list[NoiseRow]:
     if len(kept) < 2:
         return []
     chosen: dict[Over, BoolArray] = {"all": np.ones(len(points), dtype=np.bool_)}
-    chosen.update(strata_of(points, plane))
+    for stratum, inside in strata_of(points, plane).items():
+        chosen[stratum] = inside
     groups: dict[Over, PairComponents | None] = {
         over: components_of(kept, points, group, alike=False) for over, group in chosen.items()
     }
