@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from append_prefill.analysis.components import components_of, pairs_of, whole
-from append_prefill.analysis.design import BoolArray, strata_of
+from append_prefill.analysis.design import strata_of
 from append_prefill.records.run import NoiseRecord, PairComponents, Run
 from append_prefill.report import format as fmt
 from append_prefill.workload.profile import Plane
@@ -87,11 +87,12 @@ def own_rows(run: Run, plane: Plane) -> list[NoiseRow]:
     kept, points = whole(pairs, sorted(measured))
     if len(kept) < 2:
         return []
-    chosen: dict[Over, BoolArray] = {"all": np.ones(len(points), dtype=np.bool_)}
-    for stratum, inside in strata_of(points, plane).items():
-        chosen[stratum] = inside
     groups: dict[Over, PairComponents | None] = {
-        over: components_of(kept, points, group, alike=False) for over, group in chosen.items()
+        "all": components_of(kept, points, np.ones(len(points), dtype=np.bool_), alike=False)
+    }
+    groups |= {
+        over: components_of(kept, points, group, alike=False)
+        for over, group in strata_of(points, plane).items()
     }
     return _pair_rows(groups)
 
