@@ -220,13 +220,25 @@ def test_an_effect_takes_the_fewest_minutes(tmp_path: Path, capsys: Captured) ->
     assert (neither["asked"], neither["splits"]) == (None, [])
 
 
+def planned_as_chosen(name: str, minutes: int, tmp_path: Path, capsys: Captured) -> str:
+    """A profile that plans what sees most in so many minutes, whatever its points are."""
+    common = ["--baselines", str(tmp_path), "--against", "--minutes", str(minutes)]
+    assert main(["plan", "--profile", name, *common, "--json"]) == 0
+    starts = json.loads(capsys.readouterr().out)["splits"][1]["starts"]
+    path = tmp_path / "chosen.toml"
+    path.write_text(
+        f'extends = "{name}"\nname = "chosen"\n[plan]\nstarts = {starts}\n', encoding="utf-8"
+    )
+    assert main(["plan", "--profile", str(path), *common]) == 0
+    return capsys.readouterr().out
+
+
 def test_what_is_chosen_is_shown_among_its_neighbours(tmp_path: Path, capsys: Captured) -> None:
-    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path), "--against"]
-    assert main([*base, "--minutes", "12"]) == 0
-    text = capsys.readouterr().out
+    text = planned_as_chosen("llama-3.1-8b", 12, tmp_path, capsys)
     assert "The split of 12 minutes that sees most" in text
     assert text.count("planned above") == 1
     assert "floor alone" in text
+    base = ["plan", "--profile", "llama-3.1-8b", "--baselines", str(tmp_path), "--against"]
     assert main([*base, "--effect"]) == 0
     assert "The fewest minutes that detect +3 %" in capsys.readouterr().out
     assert main(base) == 0
@@ -235,11 +247,9 @@ def test_what_is_chosen_is_shown_among_its_neighbours(tmp_path: Path, capsys: Ca
     assert "beyond m = 308 alone: +" in text
     assert "In the fewest minutes, about" in text
     # A profile that does not tell its points apart has one column, and no such lines.
-    cpu = ["plan", "--profile", "cpu-nano", "--baselines", str(tmp_path), "--against"]
-    assert main([*cpu, "--minutes", "7"]) == 0
-    text = capsys.readouterr().out
+    text = planned_as_chosen("cpu-nano", 9, tmp_path, capsys)
     assert "alone" not in text
-    assert "planned above" in text
+    assert text.count("planned above") == 1
 
 
 @pytest.mark.parametrize(
