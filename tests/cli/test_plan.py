@@ -199,7 +199,7 @@ def test_a_shipped_profile_spends_its_minutes_as_well_as_can_be(
         return data
 
     own = planned()
-    assert own["minutes"] <= 10
+    assert own["minutes"] <= 11  # ten as shipped, and room for somebody's further experiment
     best = planned("--minutes", str(own["minutes"] + 1e-6))
     assert own["mde_side_by_side"] <= best["mde_side_by_side"] + 0.002
 
@@ -233,7 +233,10 @@ def planned_as_chosen(name: str, minutes: int, tmp_path: Path, capsys: Captured)
     return capsys.readouterr().out
 
 
-def test_what_is_chosen_is_shown_among_its_neighbours(tmp_path: Path, capsys: Captured) -> None:
+def test_what_is_chosen_is_shown_among_its_neighbours(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # in a narrow terminal a cell breaks
     text = planned_as_chosen("llama-3.1-8b", 12, tmp_path, capsys)
     assert "The split of 12 minutes that sees most" in text
     assert text.count("planned above") == 1

@@ -107,7 +107,7 @@ def test_one_that_still_works_beside_its_worker_is_not_held_yet(launch):
 
 
 def test_one_that_ends_while_it_is_held_is_noticed(launch, tmp_path):
-    server = launch("import fake; print('out of memory'); fake.serve()")
+    server = launch("import fake; print('out of memory', flush=True); fake.serve()")
     await_held([server])
     (child,) = server.pids() - {server._supervisor.pid}
     os.kill(child, signal.SIGKILL)

@@ -10,8 +10,12 @@ FAST = ("test_exp3_append.py", "test_regression.py")
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 
 
-def interrupt(suite, launch):
-    """As from a terminal, at the first block of that launch: every process gets the signal."""
+def interrupt(suite, launch, *, workers=()):
+    """As from a terminal, at the first block of that launch: every process gets the signal.
+
+    Of a run with `workers` that is the controller, too; these tests' own workers are not of it.
+    """
+    parent = "os.kill(os.getppid(), signal.SIGINT)" if workers else "pass"
     with (suite.pytester.path / "conftest.py").open("a") as conftest:
         conftest.write(
             f"""
@@ -20,8 +24,7 @@ from append_prefill.probe.launch import Launch
 open_block = Launch.open_block
 def interrupted(self):
     if self.start.index == {launch}:
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            os.kill(os.getppid(), signal.SIGINT)
+        {parent}
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
     open_block(self)
@@ -32,7 +35,7 @@ Launch.open_block = interrupted
 
 @WORKERS
 def test_whole_launches_are_judged(suite, workers):
-    interrupt(suite, launch=2)
+    interrupt(suite, launch=2, workers=workers)
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.5"
     result = suite.run(sglang, "--starts=4", "--save-baseline", *workers, files=None)
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -73,7 +76,7 @@ def test_whole_pairs_are_compared(suite):
 
 @WORKERS
 def test_with_no_whole_launch_it_says_so(suite, workers):
-    interrupt(suite, launch=0)
+    interrupt(suite, launch=0, workers=workers)
     result = suite.run("--baseline=none", *workers, files=FAST)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert suite.record()["verdict"] == "infrastructure"
