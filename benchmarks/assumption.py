@@ -6,7 +6,8 @@ A profile's assumption of how far pairs scatter is moderated with what a run sho
 (`analysis.moderation.moderate`). Printed is, for each number of degrees of freedom that the
 assumption could be given, the share of runs of nothing that alarm at one in 100 where the truth is
 1, 2, 3 and 4 times the assumption, and the share of real +3 % that is found where it is right.
-`analysis.prior.ASSUMED_DF` is the one whose false alarms come nearest to holding at 3 times.
+`analysis.prior.ASSUMED_DF` is the least of them; at three pairs even it is above the nominal rate
+where the truth is three times the assumption.
 """
 
 from __future__ import annotations
