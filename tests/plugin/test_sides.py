@@ -32,7 +32,7 @@ def test_sides_are_called_as_the_user_does(suite, workers):
         [
             "append-prefill: candidate simulated after the change, against simulated before *",
             "*candidate simulated after the change, launch 1: *",
-            "against simulated server before <b>it</b> (side-by-side): *",
+            "against simulated server before <b>it</b>, side by side: *",
         ]
     )
     page = (suite.latest() / "report.html").read_text(encoding="utf-8")
