@@ -19,7 +19,7 @@ from append_prefill.report.reasons import (
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.tables import joint_rows
 from append_prefill.report.words import change_note, label_of, shared_note, word_of
-from append_prefill.run.judge import compare_stored
+from append_prefill.run.comparing import compare_stored
 from append_prefill.workload.profile import Profile, load_profile
 
 # A script asks this command one question, so "cannot tell" is a status of its own here, and not

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.plugin import fixtures
-from append_prefill.plugin.options import MARKER, add_options, is_run
+from append_prefill.plugin.options import LOAD_MARKER, MARKER, add_options, is_run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         f"{MARKER}(*experiments): measures a real server; runs only with `-m {MARKER}`. Names the "
         "experiments whose points it needs, none meaning all",
+    )
+    config.addinivalue_line(
+        "markers",
+        f'{LOAD_MARKER}: takes minutes of heavy traffic; runs only with `-m "{MARKER} and '
+        f'{LOAD_MARKER}"`',
     )
     config.pluginmanager.register(fixtures)
     if not is_run(config) or config.option.collectonly or config.option.help:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from append_prefill.errors import AppendPrefillError
-from append_prefill.plugin.options import MARKER
+from append_prefill.plugin.options import LOAD_MARKER, MARKER
 from append_prefill.plugin.state import INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
 
 if TYPE_CHECKING:
@@ -87,6 +87,22 @@ def hold_against_reference(
     return hold
 
 
+@pytest.fixture
+def hold_traffic(measured: Run, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Call it with the id of an experiment in other traffic: fails on a regression there."""
+    from append_prefill.run.outcome import settle_comparison  # noqa: PLC0415 (see `plugin`)
+
+    strict = request.config.getoption("--strict-verdicts")
+
+    def hold(experiment_id: str) -> None:
+        result = next(t for t in measured.traffic if t.experiment == experiment_id)
+        if result.comparison is not None:
+            request.node.user_properties.append(("verdict", result.comparison.verdict))
+        _settle(settle_comparison(result.comparison, None, strict=strict))
+
+    return hold
+
+
 @pytest.fixture(scope="module")
 def live_server(
     request: pytest.FixtureRequest,
@@ -116,7 +132,9 @@ def _settle(outcome: Outcome) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims."""
+    """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims and
+    `planned_traffic` over its experiments in other traffic.
+    """
     settings = metafunc.config.stash.get(SETTINGS, None)
     if "planned_point" in metafunc.fixturenames:
         points: tuple[Point, ...] = ()
@@ -125,6 +143,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("planned_point", points, ids=[p.label for p in points])
     if "profile_finding" in metafunc.fixturenames:
         metafunc.parametrize("profile_finding", _claims(settings))
+    if "planned_traffic" in metafunc.fixturenames:
+        metafunc.parametrize("planned_traffic", _traffic(settings))
+
+
+def _traffic(settings: Settings | None) -> list[Any]:
+    """Likewise the ids of the profile's experiments in other traffic."""
+    mark = getattr(pytest.mark, MARKER)
+    if settings is None:
+        return [pytest.param("", marks=mark, id="of-the-profile")]
+    load = [getattr(pytest.mark, LOAD_MARKER)]
+    return [
+        pytest.param(e.id, marks=[mark(e.id), *(load if e.heavy else [])], id=e.id)
+        for e in settings.profile.traffic
+    ]
 
 
 def _claims(settings: Settings | None) -> list[Any]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 MARKER = "append_prefill"
 
+LOAD_MARKER = "load"
+"""Of tests of heavy traffic: they run only where the marker expression names it."""
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Register the options of the design's table."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from append_prefill.errors import UsageError
 from append_prefill.places import checkout_of
-from append_prefill.plugin.options import MARKER
+from append_prefill.plugin.options import LOAD_MARKER, MARKER
 from append_prefill.plugin.state import (
     CREATED,
     FOLDER,
@@ -31,22 +31,37 @@ from append_prefill.workload.profile import Profile
 
 
 class Selection(BaseModel):
-    """`experiments`: ids, None for all; `compares`: a selected test holds against a reference."""
+    """`experiments`: ids, None for all that are not heavy; `heavy`: those that are.
+
+    `compares`: a selected test holds against a reference.
+    """
 
     experiments: list[str] | None
+    heavy: list[str] = []
     compares: bool
 
 
 def selection_of(items: Iterable[pytest.Item]) -> Selection:
     """What these tests ask for; all experiments as soon as one test names none."""
     named: dict[str, None] = {}
+    heavy: dict[str, None] = {}
     every = compares = False
     for item in items:
-        compares = compares or "hold_against_reference" in getattr(item, "fixturenames", ())
+        compares = compares or _compares(item)
         for mark in item.iter_markers(MARKER):
             every = every or not mark.args
-            named.update(dict.fromkeys(mark.args))
-    return Selection(experiments=None if every else list(named) or None, compares=compares)
+            of = heavy if item.get_closest_marker(LOAD_MARKER) else named
+            of.update(dict.fromkeys(mark.args))
+    return Selection(
+        experiments=None if every else list(named) or ([] if heavy else None),
+        heavy=list(heavy),
+        compares=compares,
+    )
+
+
+def _compares(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return "hold_against_reference" in fixtures or "hold_traffic" in fixtures
 
 
 def keep(selection: Selection, folder: Path) -> None:
@@ -64,7 +79,10 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
     """The session that measures what was selected. Raises UsageError for what cannot be."""
     settings, experiments = config.stash[SETTINGS], selected.experiments
     options, profile = settings.options, settings.profile
-    known = [e.id for e in profile.experiments]
+    usual = [e.id for e in profile.experiments] + [e.id for e in profile.traffic if not e.heavy]
+    known = [*usual, *(e.id for e in profile.traffic if e.heavy)]
+    if selected.heavy:
+        experiments = [*(usual if experiments is None else experiments), *selected.heavy]
     unknown = [name for name in experiments or [] if name not in known]
     if unknown:
         raise UsageError(
@@ -73,7 +91,7 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
             f"has no experiment {', '.join(unknown)}, which a selected test needs.",
             f"It has {', '.join(known)}; add the experiment to it, or use another profile.",
         )
-    if options.save_baseline and experiments is not None and set(experiments) < set(known):
+    if options.save_baseline and experiments is not None and set(usual).difference(experiments):
         raise UsageError(
             "--save-baseline",
             "",
@@ -122,11 +140,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a quick run, leave out what it does not measure, and what takes a server of its own."""
+    """Leave out heavy traffic that nobody asked for, and of a quick run what it does not measure
+    and what takes a server of its own.
+    """
     settings = config.stash.get(SETTINGS, None)
-    if settings is None or not settings.options.quick:
+    if settings is None:
         return
-    left_out = [item for item in items if not _quick(item, settings.profile)]
+    heavy = LOAD_MARKER in config.option.markexpr
+    left_out = [
+        item
+        for item in items
+        if (item.get_closest_marker(LOAD_MARKER) and not heavy)
+        or (settings.options.quick and not _quick(item, settings.profile))
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

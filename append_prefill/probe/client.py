@@ -56,6 +56,7 @@ class Timing:
     completion_tokens: int | None
     retractions: int | None
     error: str | None
+    output_ids: tuple[int, ...] | None = None
 
 
 class TimedClient:
@@ -207,6 +208,7 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
     token_times_ms: list[tuple[int, float]] = []
     e2e_ms: float | None = None
     meta: dict[str, Any] = {}
+    told: list[list[int]] = []
     error: str | None = None
     status: int | None = None
     done = False
@@ -227,6 +229,7 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         # An event says what it knows; one that omits a count does not unsay it.
         meta |= payload.get("meta_info", {})
         e2e_ms = (event.stamp_ns - exchange.sent_ns) / 1e6
+        told.append(payload.get("output_ids") or [])
         tokens = meta.get("completion_tokens") or 0
         if tokens > (token_times_ms[-1][0] if token_times_ms else 0):
             token_times_ms.append((tokens, e2e_ms))
@@ -247,8 +250,18 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         completion_tokens=meta.get("completion_tokens"),
         retractions=retractions_in(meta),
         error=error,
+        output_ids=_output_ids(told, meta.get("completion_tokens")),
     )
     return timing, status
+
+
+def _output_ids(told: Sequence[Sequence[int]], count: int | None) -> tuple[int, ...] | None:
+    """The generated ids, whether events bring what is new or, as most versions', all so far."""
+    new = [token for ids in told for token in ids]
+    for ids in (told[-1] if told else [], new):
+        if count and len(ids) == count:
+            return tuple(ids)
+    return None
 
 
 def _failed(error: str) -> Timing:

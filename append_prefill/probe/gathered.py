@@ -1,4 +1,4 @@
-"""What one launch has gathered at one point, sample by sample."""
+"""What one launch has gathered at one condition, sample by sample."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from append_prefill.probe.sample import Sample
-from append_prefill.records.run import Series, Void
-from append_prefill.workload.points import Point
+from append_prefill.records.run import Series, TrafficSeries, Void
+from append_prefill.workload.traffic import Condition
 
 
 @dataclass
@@ -21,9 +21,11 @@ class Gathered:
     cached_tokens: list[int] = field(default_factory=list)
     block: list[int] = field(default_factory=list)
     void: Counter[str] = field(default_factory=Counter)
+    planned_cached_tokens: int | None = None
 
     def add(self, sample: Sample, block: int, block_void: str | None) -> None:
         times = sample.result
+        self.planned_cached_tokens = sample.planned_cached_tokens
         if isinstance(times, str):
             self.void[times] += 1
         elif block_void:
@@ -37,11 +39,16 @@ class Gathered:
             self.cached_tokens.append(times.cached_tokens)
             self.block.append(block)
 
-    def series(self, point: Point) -> Series:
-        kept = {k: v for k, v in asdict(self).items() if k != "void"}
-        return Series(
-            context_tokens=point.context_tokens,
-            append_tokens=point.append_tokens,
-            void=[Void(reason=r, count=n) for r, n in sorted(self.void.items())],
-            **kept,
-        )
+    def series(self, condition: Condition) -> Series | TrafficSeries:
+        """As the record keeps it: a plain series of the default traffic, else with its own."""
+        point, traffic = condition.point, condition.traffic
+        kept = {k: v for k, v in asdict(self).items() if k not in ("void", "planned_cached_tokens")}
+        kept |= {
+            "context_tokens": point.context_tokens,
+            "append_tokens": point.append_tokens,
+            "void": [Void(reason=r, count=n) for r, n in sorted(self.void.items())],
+        }
+        if traffic.is_default:
+            return Series(**kept)
+        planned = self.planned_cached_tokens
+        return TrafficSeries(**kept, **asdict(traffic), planned_cached_tokens=planned)

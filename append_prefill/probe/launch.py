@@ -26,15 +26,16 @@ from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.gathered import Gathered
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
-from append_prefill.probe.plan import Plan
-from append_prefill.probe.sample import Sample, Times, take_sample
+from append_prefill.probe.plan import Plan, Task
+from append_prefill.probe.sample import Sample, Times
+from append_prefill.probe.shooter import Shooter
 from append_prefill.probe.warmup import warm_up
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState, Start
+from append_prefill.records.run import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
-from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
+from append_prefill.workload.traffic import Condition
 
 # An invalid block is repeated, up to half as many times again as were planned: a device that is
 # bad for longer than that is not one to measure on tonight.
@@ -71,7 +72,7 @@ class Launch:
         self._log_path = bench.folder / f"{side}-{pair}.log"
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
-        self._points = {point: Gathered() for point in bench.plan.all_points}
+        self._gathered = {condition: Gathered() for condition in bench.plan.conditions}
         self._taken: list[Sample] = []
         self._build: dict[str, Any] = {}
         self._good = self._blocks = 0
@@ -121,23 +122,23 @@ class Launch:
         check_capacity(bench.plan, bench.profile, description)
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)
-        self._shoot = _Shooter(
+        self._shoot = Shooter(
             self._client,
             PromptSource(bench.plan.prompt_seed(start.pair), bench.vocab_size),
-            description.page_size_tokens,
+            description,
             bench.profile,
         )
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
 
     def warm_up(self) -> None:
-        """Rounds over all shapes until their times are stationary, or the profile's bound."""
+        """Rounds over all conditions until their times are stationary, or the profile's bound."""
         plan, start = self._bench.plan, self.start
         self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
 
-        def one_round() -> Mapping[Point, float]:
-            samples = [self._shoot(point) for point in plan.order(start.pair, 0)]
+        def one_round() -> Mapping[Condition, float]:
+            samples = [s for task in plan.order(start.pair, 0) for s in self._shoot(task)]
             self._shoot.client.flush_cache()
-            return {s.point: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
+            return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
 
@@ -159,8 +160,8 @@ class Launch:
             self._shoot(self.order()[-1])
         self._taken = []
 
-    def order(self) -> list[Point]:
-        """The points of the block that is next, or open, in its order."""
+    def order(self) -> list[Task]:
+        """What the block that is next, or open, takes, in its order."""
         return self._bench.plan.order(self.start.pair, self._blocks)
 
     @property
@@ -168,8 +169,8 @@ class Launch:
         """Blocks that are closed."""
         return self._blocks
 
-    def take(self, point: Point) -> None:
-        """One sample of the open block."""
+    def take(self, task: Task) -> None:
+        """A sample of the open block, or all of a unit."""
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
@@ -177,17 +178,19 @@ class Launch:
         # Past the reply, the scheduler still frees what the request held.
         time.sleep(plan.idle_ms / 1000)
         with self._explained():
-            self._taken.append(self._shoot(point, output_tokens))
+            self._taken += self._shoot(task, output_tokens)
 
     def close_block(self, state: BlockState) -> None:
         """Keep the open block at once; a bad device state makes it invalid."""
         start = self.start
         for sample in self._taken:
-            self._points[sample.point].add(sample, self._blocks, state.void)
+            self._gathered[sample.condition].add(sample, self._blocks, state.void)
         self._good += state.void is None
         self._blocks += 1
         start.state.append(state)
-        start.series = [gathered.series(point) for point, gathered in self._points.items()]
+        series = [gathered.series(c) for c, gathered in self._gathered.items()]
+        start.series = [one for one in series if not isinstance(one, TrafficSeries)]
+        start.traffic = [one for one in series if isinstance(one, TrafficSeries)]
         write_start(start, self._bench.folder)
         of = self._bench.plan.samples
         words = f"{self._label}: block {self._blocks} ({self._good} of {of} valid)"
@@ -249,26 +252,6 @@ class Launch:
         return self._server
 
 
-class _Shooter:
-    """Takes samples from one server."""
-
-    def __init__(
-        self, client: TimedClient, prompts: PromptSource, page_tokens: int, profile: Profile
-    ) -> None:
-        self.client = client
-        self._prompts, self._page_tokens = prompts, page_tokens
-        self._output_tokens = profile.plan.output_tokens
-
-    def __call__(self, point: Point, output_tokens: int | None = None) -> Sample:
-        return take_sample(
-            self.client,
-            self._prompts,
-            point,
-            page_tokens=self._page_tokens,
-            output_tokens=output_tokens or self._output_tokens,
-        )
-
-
 def subject_of(description: ServerDescription) -> dict[str, object]:
     """What is meant to differ between two sides, flat, as the record keeps it."""
     kept = asdict(description)
@@ -279,7 +262,7 @@ def subject_of(description: ServerDescription) -> dict[str, object]:
 
 def check_capacity(plan: Plan, profile: Profile, description: ServerDescription) -> None:
     """Raise InfrastructureError if the server cannot hold the plan's longest request."""
-    need = max(p.total_tokens for p in plan.all_points) + profile.plan.share_output_tokens
+    need = plan.longest_tokens(profile.plan.share_output_tokens)
     for what, capacity in (
         ("KV pool", description.kv_capacity_tokens),
         ("context length", description.context_length_tokens),

@@ -12,6 +12,16 @@ from append_prefill.records.run import PlanRecord, Run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
+from append_prefill.workload.traffic import DEFAULT, Condition
+from append_prefill.workload.traffic_experiment import TrafficExperiment, Unit
+
+Task = Point | Unit
+"""What a block takes in one go: a sample of a point, or a unit of other traffic."""
+
+PLANE_SHARE = 0.5
+"""The part of the false-alarm rate that the points alone have where other traffic is judged, too.
+They are the most and the surest; the experiments in other traffic share the rest equally, so that
+the whole is still the policy's. Five pairs that detect 3 % at 1 % detect 3.2 % at half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
 class Plan:
     """What a run measures. `points` are the selected experiments', `drawn` the seed's extras.
 
+    `traffic`: the selected experiments in other traffic than the default.
+
     `control`: the version of the reference side where that is a control.
     """
 
@@ -45,20 +57,45 @@ class Plan:
     seed: int
     budget_minutes: float
     control: str | None = None
+    traffic: tuple[TrafficExperiment, ...] = ()
 
     @property
     def all_points(self) -> tuple[Point, ...]:
         return tuple(sorted({*self.points, *self.drawn}))
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All that samples are taken at, those of the default traffic first; each once."""
+        own = [Condition(DEFAULT, point) for point in self.all_points]
+        others = [condition for e in self.traffic for condition in e.conditions]
+        return tuple(dict.fromkeys([*own, *others]))
+
+    @property
+    def samples_a_block(self) -> float:
+        """Samples of one pass over everything planned, in the mean of a launch's blocks."""
+        others = (len(e.conditions) / e.every for e in self.traffic)
+        return len(self.all_points) + sum(others)
+
+    def longest_tokens(self, output_tokens: int) -> int:
+        """What the KV cache must hold of the longest request, or conversation, with its output."""
+        needs = [point.total_tokens + output_tokens for point in self.all_points]
+        needs += [
+            unit.total_tokens + (0 if unit.conversation else output_tokens)
+            for e in self.traffic
+            for unit in e.units
+        ]
+        return max(needs)
+
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
         return Pair(index, abba(self.sides, index))
 
-    def order(self, pair: int, block: int) -> list[Point]:
-        """The points in the random order of one block; the same on both sides of a pair."""
+    def order(self, pair: int, block: int) -> list[Task]:
+        """The tasks in the random order of one block; the same on both sides of a pair."""
         rng = np.random.default_rng([self.seed, pair, block])
-        points = self.all_points
-        return [points[i] for i in rng.permutation(len(points))]
+        units = [unit for e in self.traffic if block % e.every == 0 for unit in e.units]
+        tasks: list[Task] = [*self.all_points, *units]
+        return [tasks[i] for i in rng.permutation(len(tasks))]
 
     def prompt_seed(self, pair: int) -> tuple[int, ...]:
         """Seed of the token ids of one pair; both sides are sent the same ids."""
@@ -69,12 +106,20 @@ class Plan:
         return (self.seed, pair)
 
     def narrowed(self, profile: Profile) -> Profile:
-        """The profile with only those experiments of which the plan measures every point.
+        """The profile that the plan is judged by.
 
-        A claim about points that were not selected does not apply; it is not undecided.
+        It has only those experiments of which the plan measures every point: a claim about points
+        that were not selected does not apply; it is not undecided. Where other traffic is measured,
+        its policy has the points' part of the false-alarm rate.
         """
         kept = tuple(e for e in profile.experiments if set(e.as_points) <= set(self.points))
-        return profile.model_copy(update={"experiments": kept})
+        policy = profile.policy
+        if self.traffic and self.points:
+            rate = policy.false_alarm_rate * PLANE_SHARE
+            policy = policy.model_copy(update={"false_alarm_rate": rate})
+        return profile.model_copy(
+            update={"experiments": kept, "traffic": self.traffic, "policy": policy}
+        )
 
     def record(self, link_gb_per_s: float) -> PlanRecord:
         """The plan as the run record keeps it."""
@@ -84,6 +129,7 @@ class Plan:
             samples=self.samples,
             points=[(p.context_tokens, p.append_tokens) for p in self.points],
             drawn=[(p.context_tokens, p.append_tokens) for p in self.drawn],
+            traffic=[experiment.id for experiment in self.traffic],
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
@@ -104,15 +150,18 @@ def make_plan(
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
-    `experiments` selects by id (None = all). Raises KeyError for an id the profile lacks.
+    `experiments` selects by id (None = all that are not heavy). Raises KeyError for an id the
+    profile lacks.
     """
-    chosen = (
-        profile.experiments
-        if experiments is None
-        else tuple(profile.experiment(name) for name in experiments)
-    )
+    traffic = {e.id: e for e in profile.traffic}
+    if experiments is None:
+        chosen = profile.experiments
+        heard = tuple(e for e in profile.traffic if not e.heavy)
+    else:
+        chosen = tuple(profile.experiment(name) for name in experiments if name not in traffic)
+        heard = tuple(traffic[name] for name in experiments if name in traffic)
     points = tuple(sorted({point for e in chosen for point in e.as_points}))
-    drawn = drawn_points(profile.limits, profile.plan.drawn_points, seed)
+    drawn = drawn_points(profile.limits, profile.plan.drawn_points if chosen else 0, seed)
     return Plan(
         points=points,
         drawn=tuple(point for point in drawn if point not in points),
@@ -122,11 +171,12 @@ def make_plan(
         seed=seed,
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
+        traffic=heard,
     )
 
 
-def plan_of(run: Run) -> Plan:
-    """The plan that a record was measured by."""
+def plan_of(run: Run, profile: Profile) -> Plan:
+    """The plan that a record was measured by, with `profile`."""
     record = run.plan
     return Plan(
         points=tuple(Point(*point) for point in record.points),
@@ -137,4 +187,5 @@ def plan_of(run: Run) -> Plan:
         seed=run.seed,
         budget_minutes=record.budget_minutes,
         control=record.control,
+        traffic=tuple(e for e in profile.traffic if e.id in record.traffic),
     )

@@ -145,7 +145,7 @@ def measure_round(
 ) -> None:
     """One block of each, in that order: one after the other, or sample by sample.
 
-    By sample, the order turns from point to point (ABBA), and what the device and the host do
+    By sample, the order turns from task to task (ABBA), and what the device and the host do
     meanwhile is read once for all and makes all invalid.
     """
     together = [launches] if alternate == "sample" else [[launch] for launch in launches]
@@ -155,9 +155,9 @@ def measure_round(
             launch.open_block()
         first = group[0]
         with bench.guard.watch(first.blocks, first.start.side, own_pids) as watch:
-            for index, point in enumerate(first.order()):
+            for index, task in enumerate(first.order()):
                 for launch in group if index % 2 == 0 else reversed(group):
-                    launch.take(point)
+                    launch.take(task)
         state: BlockState = watch.state
         readings = {**state.readings, "placement": placement}
         void = "; ".join(filter(None, [state.void, misplaced])) or None

@@ -9,6 +9,7 @@ from statistics import median
 from append_prefill.probe.client import TimedClient, Timing
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
+from append_prefill.workload.traffic import DEFAULT, Condition, Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,20 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One append-prefill of `point`: its times, or the reason why it proves nothing."""
+    """One append-prefill: its times, or the reason why it proves nothing.
+
+    `planned_cached_tokens`: what should have been cached where that is not a matter of validity,
+    None elsewhere.
+    """
 
     point: Point
     result: Times | str
+    traffic: Traffic = DEFAULT
+    planned_cached_tokens: int | None = None
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.traffic, self.point)
 
 
 def take_sample(
@@ -59,19 +70,33 @@ def result_of(timing: Timing, point: Point, page_tokens: int, output_tokens: int
     reason groups them.
     """
     expected = point.cached_tokens(page_tokens)
+    times = times_of(timing, point.total_tokens, output_tokens)
+    if isinstance(times, Times) and times.cached_tokens != expected:
+        return f"wrong split: cached_tokens {times.cached_tokens}, planned {expected}"
+    return times
+
+
+def times_of(timing: Timing, prompt_tokens: int, output_tokens: int) -> Times | str:
+    """The times, whatever was cached, of a request of so many tokens; else why there are none."""
     if timing.error is not None:
         return f"error: {timing.error}"
     if timing.ttft_ms is None or timing.e2e_ms is None:
         return "no first token"
-    if timing.prompt_tokens != point.total_tokens:
-        return f"prompt_tokens {timing.prompt_tokens}, sent {point.total_tokens}"
-    if timing.cached_tokens != expected:
-        return f"wrong split: cached_tokens {timing.cached_tokens}, planned {expected}"
+    if timing.prompt_tokens != prompt_tokens:
+        return f"prompt_tokens {timing.prompt_tokens}, sent {prompt_tokens}"
+    if timing.cached_tokens is None:
+        return "the server told no cached_tokens"
     if timing.retractions:
         return "retracted by the scheduler"
     if timing.completion_tokens != output_tokens:
         return f"completion_tokens {timing.completion_tokens}, asked {output_tokens}"
-    return Times(timing.ttft_ms, timing.e2e_ms, inter_token_ms(timing), output_tokens, expected)
+    return Times(
+        timing.ttft_ms,
+        timing.e2e_ms,
+        inter_token_ms(timing),
+        output_tokens,
+        timing.cached_tokens,
+    )
 
 
 def inter_token_ms(timing: Timing) -> float | None:

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from append_prefill.records.run import Warmup
-from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import Condition
 
 # Rounds a window: three is the least that has a median which ignores one outlier.
 WINDOW = 3
@@ -19,11 +19,11 @@ WINDOW = 3
 TOLERANCE = 0.005
 
 
-def drift(rounds: Sequence[Mapping[Point, float]]) -> tuple[float, float] | None:
+def drift(rounds: Sequence[Mapping[Condition, float]]) -> tuple[float, float] | None:
     """Change between the last window and the one before: (mean log ratio, its standard error).
 
-    `rounds` maps each point to a TTFT in ms. None while there are fewer than two windows or
-    fewer than two points common to all of their rounds.
+    `rounds` maps each condition to a TTFT in ms. None while there are fewer than two windows or
+    fewer than two conditions common to all of their rounds.
     """
     if len(rounds) < 2 * WINDOW:
         return None
@@ -33,14 +33,14 @@ def drift(rounds: Sequence[Mapping[Point, float]]) -> tuple[float, float] | None
         return None
     changes = np.array(
         [
-            math.log(median(r[point] for r in last)) - math.log(median(r[point] for r in before))
-            for point in sorted(common)
+            math.log(median(r[key] for r in last)) - math.log(median(r[key] for r in before))
+            for key in sorted(common)
         ]
     )
     return float(changes.mean()), float(changes.std(ddof=1) / math.sqrt(len(changes)))
 
 
-def is_stationary(rounds: Sequence[Mapping[Point, float]]) -> bool:
+def is_stationary(rounds: Sequence[Mapping[Condition, float]]) -> bool:
     """Whether the last two windows differ by no more than the tolerance or their own noise."""
     change = drift(rounds)
     if change is None:
@@ -51,13 +51,13 @@ def is_stationary(rounds: Sequence[Mapping[Point, float]]) -> bool:
     return abs(mean) <= max(TOLERANCE, 2 * error)
 
 
-def warm_up(one_round: Callable[[], Mapping[Point, float]], *, rounds_max: int) -> Warmup:
+def warm_up(one_round: Callable[[], Mapping[Condition, float]], *, rounds_max: int) -> Warmup:
     """Run rounds over all shapes until stationary, or `rounds_max` of them.
 
-    `one_round` takes one sample a point and returns the TTFTs in ms of the valid ones.
+    `one_round` takes one sample a condition and returns the TTFTs in ms of the valid ones.
     """
     started = time.monotonic()
-    rounds: list[Mapping[Point, float]] = []
+    rounds: list[Mapping[Condition, float]] = []
     stationary = False
     while len(rounds) < rounds_max and not stationary:
         rounds.append(one_round())

@@ -141,6 +141,8 @@ class FindingGround(Record):
     `shift-unclear` (the cheap end got cheaper, and the dear end may have got dearer).
     `near_ratio` and `far_ratio`: the candidate over the reference at the cheap and the dear end;
     `reference_value` and `reference_high`: the finding as the reference measured it.
+    `reply-lost` and `reply-kept`: in the median, `turn` found `cached_tokens` of the
+    `planned_cached_tokens` that its version keeps.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.
     """
@@ -159,6 +161,8 @@ class FindingGround(Record):
         "standing",
         "further-out",
         "shift-unclear",
+        "reply-lost",
+        "reply-kept",
     ]
     text: str | None = None
     near_ratio: float | None = None
@@ -166,6 +170,9 @@ class FindingGround(Record):
     reference_value: float | None = None
     reference_high: float | None = None
     reference_lacks: Literal["everything", "points"] | None = None
+    turn: int | None = None
+    cached_tokens: float | None = None
+    planned_cached_tokens: int | None = None
 
 
 class Decision(Record):

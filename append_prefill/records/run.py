@@ -1,4 +1,4 @@
-"""The run record, `append-prefill/run/1`: what one run measured and what was made of it.
+"""The run record, `append-prefill/run/2`: what one run measured and what was made of it.
 
 Times are milliseconds unless a key ends in `_s`. A value that is missing is None (JSON null),
 never 0. `schema/run.schema.json` is generated from these classes and checked in.
@@ -7,6 +7,7 @@ never 0. `schema/run.schema.json` is generated from these classes and checked in
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,8 +28,11 @@ from append_prefill.records.grounds import (
 )
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Stratum
+from append_prefill.workload.traffic import Condition, ContextKind, Form, State, Traffic
 
-SCHEMA: Literal["append-prefill/run/1"] = "append-prefill/run/1"
+SCHEMA: Literal["append-prefill/run/2"] = "append-prefill/run/2"
+READABLE = ("append-prefill/run/1", SCHEMA)
+"""Schemas that are read. Run 1 had no traffic but the default's; what it has means the same."""
 
 ComparisonKind = Literal["baseline", "side-by-side"]
 Role = Literal["chosen", "pinned", "rolling"]
@@ -100,6 +104,36 @@ class Series(Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
+class TrafficSeries(Series):
+    """One condition beside the default one in one launch; see `workload.traffic`.
+
+    The lists are a series' own. `planned_cached_tokens`: what the version's prefix cache should
+    hold of the prompt, null where it depends on the sample. A sample of a `replied` or `session`
+    context counts whatever was cached, since it is what the user waits; whether replies are cached
+    is a finding of its own.
+    """
+
+    context: ContextKind = "primed"
+    form: Form = "ids"
+    company: str = "alone"
+    state: State = "fresh"
+    planned_cached_tokens: int | None = None
+
+    @model_validator(mode="after")
+    def _is_traffic(self) -> TrafficSeries:
+        if self.traffic.is_default:
+            raise ValueError("a primed prompt of ids, alone, to a fresh server belongs to `series`")
+        return self
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(self.context, self.form, self.company, self.state)
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.traffic, self.point)
+
+
 class BlockState(Record):
     """The device around one block; `void` is the reason the block does not count, or null."""
 
@@ -147,6 +181,7 @@ class Start(Record):
     state: list[BlockState]
     client_floor_ms: float | None
     series: list[Series]
+    traffic: list[TrafficSeries] = []
     interleaved: bool = False
     alternated: Literal["block", "sample"] | None = None
     kv_links_gb_per_s: dict[str, float] | None = None
@@ -160,7 +195,7 @@ class Start(Record):
     def _counts_no_invalid_block(self) -> Start:
         """What is in `series` counts: whoever writes a launch has left invalid blocks out."""
         invalid = {s.block for s in self.state if s.void is not None and s.side == self.side}
-        for series in self.series if invalid else ():
+        for series in (*self.series, *self.traffic) if invalid else ():
             if both := invalid.intersection(series.block):
                 raise ValueError(
                     f"{series.point.label} has samples of block {min(both)}, which the device's "
@@ -181,6 +216,14 @@ class Start(Record):
     def version(self) -> str | None:
         """The SGLang version that this launch's server told; None where it did not."""
         return _version(self.subject)
+
+    def within(self, conditions: Collection[Condition]) -> Start:
+        """The same launch with the series of these conditions of one traffic, and no others.
+
+        What judges points then judges these.
+        """
+        own = [series for series in self.traffic if series.condition in conditions]
+        return self.model_copy(update={"series": own, "traffic": []})
 
 
 class PointSummary(Record):
@@ -457,10 +500,61 @@ class Comparison(Record):
         return next((e for e in self.surface if e.name == "level"), None)
 
 
+class TrafficPoint(Record):
+    """The candidate at one condition of an experiment.
+
+    `turn` is its number in the conversation, from 2; null where it is of none. Median, interval,
+    launches and samples are as at a point; `p90_ms` and `p99_ms` are of all valid samples together,
+    null where they are too few to tell. `cached_tokens` is the median of what was cached,
+    `planned_cached_tokens` what should have been.
+    """
+
+    context_tokens: Tokens
+    append_tokens: Tokens
+    turn: int | None = None
+    median_ms: TimeMs | None
+    low_ms: float | None = Field(gt=0)
+    high_ms: float | None = Field(gt=0)
+    p90_ms: TimeMs | None
+    p99_ms: TimeMs | None
+    starts: int
+    samples: int
+    void: int
+    cached_tokens: float | None
+    planned_cached_tokens: int | None
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class TrafficResult(Record):
+    """One experiment in other traffic than the default, judged on its own.
+
+    `comparison` is null where nothing was compared; its false-alarm rate is this experiment's part
+    of the run's. `reason` says why the experiment was not measured, null where it was.
+    """
+
+    experiment: str
+    title: str
+    context: ContextKind
+    form: Form
+    company: str
+    state: State
+    points: list[TrafficPoint]
+    comparison: Comparison | None = None
+    reason: str | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(self.context, self.form, self.company, self.state)
+
+
 class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed.
 
-    `control`: the version of the reference side where that is a control, never judged itself.
+    `traffic`: ids of the profile's experiments in other traffic than the default. `control`: the
+    version of the reference side where that is a control, never judged itself.
     """
 
     sides: list[Side]
@@ -468,6 +562,7 @@ class PlanRecord(Record):
     samples: int
     points: list[tuple[int, int]]
     drawn: list[tuple[int, int]]
+    traffic: list[str] = []
     pairs: list[list[Side]]
     budget_minutes: float
     link_gb_per_s: float
@@ -542,7 +637,7 @@ class Run(Record):
     sides (`label`, `against_label`), where that was said.
     """
 
-    schema_: Literal["append-prefill/run/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["append-prefill/run/2"] = Field(default=SCHEMA, alias="schema")
     created_at: datetime
     suite: dict[str, str]
     definition: str
@@ -557,12 +652,21 @@ class Run(Record):
     findings: list[Finding] = []
     surface: Surface | None = None
     comparison: Comparison | None = None
+    traffic: list[TrafficResult] = []
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"
     warnings: list[RunWarning | str] = []
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_as_of_today(cls, data: Any) -> Any:
+        """An older record is read as one of today's, which it is but for keys it lacks."""
+        if isinstance(data, dict) and data.get("schema") in READABLE:
+            return {**data, "schema": SCHEMA}
+        return data
 
     @model_validator(mode="after")
     def _starts_told_apart(self) -> Run:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from append_prefill.errors import UsageError, first_problem
 from append_prefill.records.identity import without_secrets
-from append_prefill.records.run import SCHEMA, Run, Start
+from append_prefill.records.run import READABLE, SCHEMA, Run, Start
 
 RUN_FILE = "run.json"
 SCHEMA_FILE = Path(__file__).parent / "schema" / "run.schema.json"
@@ -60,7 +60,7 @@ def read_run(path: Path, *, option: str = "run") -> Run:
             option, file, f"is not JSON ({error}).", "It may be cut short: fetch it again."
         ) from error
     name = data.get("schema") if isinstance(data, dict) else None
-    if name != SCHEMA:
+    if name not in READABLE:
         raise _wrong_schema(option, file, name)
     return _validated(Run, data, option, file)
 
@@ -95,7 +95,7 @@ def read_starts(folder: Path) -> list[Start]:
 
 
 def json_schema() -> str:
-    """The JSON Schema of `append-prefill/run/1`: what `read_run` accepts.
+    """The JSON Schema of `append-prefill/run/2`: what is written, and read beside older ones.
 
     Keys that have a default are optional, so that records written before a key was added stay
     readable; `schema` itself never is.

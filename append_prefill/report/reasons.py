@@ -260,6 +260,14 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
                 f"{beyond} The cheap end got cheaper, which is no fault; whether the dear end got "
                 "dearer as well cannot be told from these launches."
             )
+        case "reply-lost":
+            return (
+                f"Turn {ground.turn} found {ground.cached_tokens:g} of the "
+                f"{ground.planned_cached_tokens} tokens cached that this version keeps: the rest "
+                "was prefilled again."
+            )
+        case "reply-kept":
+            return "Every turn found all tokens cached that this version keeps."
 
 
 def _regime(ground: FindingGround) -> str:

@@ -15,12 +15,8 @@ from append_prefill.probe.plan import Plan, abba
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Look, Run
 from append_prefill.report.reasons import decision_words
-from append_prefill.run.judge import (
-    Level,
-    compare_references,
-    compare_sides,
-    judged_findings,
-)
+from append_prefill.run.comparing import Level, compare_references, compare_sides
+from append_prefill.run.judge import judged_findings
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -53,6 +49,7 @@ class Decider:
         tell: Callable[[str], None],
     ) -> None:
         self._settings, self._plan, self._references = settings, plan, references
+        self._profile = plan.narrowed(settings.profile)
         self._at_once = at_once
         self._elapsed_s, self._record, self._tell = elapsed_s, record, tell
 
@@ -114,7 +111,7 @@ class Decider:
         done = state.model_copy(update={"closed": "all planned launches are measured"})
         stored = compare_references(
             self._record(),
-            self._settings.profile,
+            self._profile,
             self._references,
             replicable=self._settings.candidate.replicable,
             rate=SUSPECT_RATE,
@@ -155,7 +152,7 @@ class Decider:
         now, run = schedule.analyses[number], self._record()
         comparison = compare_sides(
             run,
-            self._settings.profile,
+            self._profile,
             self._references,
             alpha=now.alpha,
             pass_confidence=now.pass_confidence,
@@ -192,12 +189,12 @@ class Decider:
         return state.model_copy(update=update)
 
     def _schedule(self, pairs: int) -> Schedule:
-        return schedule_of(self._settings.profile.policy, pairs, at_once=self._at_once)
+        return schedule_of(self._profile.policy, pairs, at_once=self._at_once)
 
     def _a_finding_is_open(self, run: Run) -> bool:
         findings = judged_findings(
             run,
-            self._plan.narrowed(self._settings.profile),
+            self._profile,
             self._references,
             kv_bytes_per_token=self._settings.kv_bytes_per_token,
         )

@@ -1,46 +1,25 @@
-"""From a measured record to a judged one: findings, surface, comparison, verdict.
+"""From a measured record to a judged one: findings, surface, comparisons, verdict.
 
-Pure: what to compare with has been read by the caller. Every rule of judgement is in `analysis/`;
-here is only which of them speaks, in which order.
+Pure: what to compare with has been read by the caller. Every rule of judgement is in `analysis/`,
+which launches are compared in `run.comparing`.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from append_prefill.analysis.prior import with_nights
-from append_prefill.analysis.summary import (
-    CONFIDENCE,
-    as_candidate,
-    start_medians,
-    summarise_points,
-    usable,
-)
+from append_prefill.analysis.replies import reply_cached
+from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
-from append_prefill.analysis.verdict.comparison import Control, compare
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
-from append_prefill.analysis.verdict.regime import Against
-from append_prefill.analysis.verdict.unjudged import compare_with_study
-from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
-from append_prefill.records.identity import differences
-from append_prefill.records.run import Comparison, Finding, Look, NoiseRecord, Role, Run, Start
+from append_prefill.records.run import Finding, Look, Run
+from append_prefill.run.comparing import Level, compare_all, held_against, reference_starts
 from append_prefill.run.references import References
-from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Profile
-
-FEWEST_CONTROL_PAIRS = 2
-"""Pairs with a control of which each session needs as many, to know how they scatter."""
-
-
-class Level(NamedTuple):
-    """Of an interim analysis: its one-sided false-alarm rate, and the confidence of a pass."""
-
-    alpha: float
-    pass_confidence: float
+from append_prefill.run.traffic import judge_traffic
+from append_prefill.workload.profile import Profile
+from append_prefill.workload.traffic import DEFAULT, Condition
 
 
 def judge(
@@ -65,13 +44,17 @@ def judge(
         run, profile, references, replicable=replicable, looks=looks, level=level
     )
     findings = judged_findings(run, profile, references, kv_bytes_per_token=kv_bytes_per_token)
+    traffic = judge_traffic(
+        run, profile, references=references, replicable=replicable, looks=looks, level=level
+    )
     return run.model_copy(
         update={
             "points": points,
             "findings": findings,
             "surface": fit_surface(candidate),
             "comparison": comparison,
-            "verdict": run_verdict(findings, comparison),
+            "traffic": traffic,
+            "verdict": run_verdict(findings, comparison, traffic),
         }
     )
 
@@ -80,27 +63,23 @@ def judged_findings(
     run: Run, profile: Profile, references: References, *, kv_bytes_per_token: int | None
 ) -> list[Finding]:
     """The findings, judged on the candidate's launches."""
-    return judge_findings(
-        usable(run.starts, "candidate"),
+    candidate = usable(run.starts, "candidate")
+    findings = judge_findings(
+        candidate,
         profile,
         against=held_against(run, profile, references.chosen),
         before=reference_starts(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,
     )
-
-
-def paired(starts: Sequence[Start], side: Side) -> list[Start]:
-    """The usable launches of a side whose pair has a usable launch of the other side too."""
-    other: Side = "reference" if side == "candidate" else "candidate"
-    pairs = {s.pair for s in usable(starts, other)}
-    return [s for s in usable(starts, side) if s.pair in pairs]
+    replies = reply_cached(candidate, profile.traffic)
+    return findings if replies is None else [*findings, replies]
 
 
 def too_few_valid(run: Run, profile: Profile) -> list[str]:
     """What makes the run worthless, a sentence per side; empty if enough samples are valid.
 
-    Worthless is a side without a whole launch, or with a point of which fewer than
+    Worthless is a side without a whole launch, or with a condition of which fewer than
     `plan.min_valid_share` of the samples are valid.
     """
     problems = []
@@ -110,21 +89,24 @@ def too_few_valid(run: Run, profile: Profile) -> list[str]:
         if not starts:
             problems.append(f"No {side} launch was measured to its end.")
             continue
-        valid: Counter[Point] = Counter()
-        void: Counter[Point] = Counter()
+        valid: Counter[Condition] = Counter()
+        void: Counter[Condition] = Counter()
         reasons: Counter[str] = Counter()
-        for start in starts:
-            for series in start.series:
-                valid[series.point] += len(series.ttft_ms)
-                for entry in series.void:
-                    void[series.point] += entry.count
-                    reasons[entry.reason] += entry.count
+        measured = [
+            *((Condition(DEFAULT, s.point), s) for start in starts for s in start.series),
+            *((s.condition, s) for start in starts for s in start.traffic),
+        ]
+        for condition, series in measured:
+            valid[condition] += len(series.ttft_ms)
+            for entry in series.void:
+                void[condition] += entry.count
+                reasons[entry.reason] += entry.count
         share = profile.plan.min_valid_share
-        poor = sorted(p for p in void if valid[p] < share * (valid[p] + void[p]))
+        poor = sorted(c for c in void if valid[c] < share * (valid[c] + void[c]))
         if not poor:
             continue
         states = [b.void for s in starts for b in s.state if b.void is not None]
-        shown = ", ".join(f"{p.label} ({valid[p]} of {valid[p] + void[p]})" for p in poor[:3])
+        shown = ", ".join(f"{c.label} ({valid[c]} of {valid[c] + void[c]})" for c in poor[:3])
         more = f" and {len(poor) - 3} more" if len(poor) > 3 else ""
         why = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         state = f" The last invalid block: {states[-1]}." if states else ""
@@ -133,282 +115,3 @@ def too_few_valid(run: Run, profile: Profile) -> list[str]:
             f"{why}.{state}"
         )
     return problems
-
-
-def compare_all(
-    run: Run,
-    profile: Profile,
-    references: References,
-    *,
-    replicable: bool,
-    looks: Sequence[Look] = (),
-    level: Level | None = None,
-) -> Comparison | None:
-    """The comparison that counts, with the others in `others`; None without any.
-
-    `level` as in `judge`. Side by side counts before what is stored of the same version. Of the
-    stored ones the chosen baseline counts, unless it sees no regression and another one does.
-    """
-    stored = compare_references(run, profile, references, replicable=replicable)
-    if level is None and looks:
-        # As at the last interim analysis, which saw the same launches.
-        level = Level(looks[-1].threshold, looks[-1].pass_confidence)
-    beside = compare_sides(
-        run,
-        profile,
-        references,
-        alpha=level.alpha if level else None,
-        pass_confidence=level.pass_confidence if level else CONFIDENCE,
-    )
-    if beside is not None:
-        beside = beside.model_copy(update={"looks": list(looks)})
-        # Side by side decides about its own reference; about another version it says nothing, and
-        # of a version against itself neither does it about a stored run.
-        decided = beside.reference_version if beside.verdict != "not-comparable" else None
-        if decided is None or decided == run.version:
-            open_ = stored
-        else:
-            open_ = [c for c in stored if c.reference_version != decided]
-        worst = next((c for c in open_ if c.verdict == "regression"), None)
-        if worst is None or beside.verdict == "regression":
-            return beside.model_copy(update={"others": stored})
-        others = [beside, *(c for c in stored if c is not worst)]
-        return worst.model_copy(update={"others": others})
-    if not stored:
-        return None
-    counts = next((c for c in stored if c.verdict == "regression"), stored[0])
-    return counts.model_copy(update={"others": [c for c in stored if c is not counts]})
-
-
-def compare_references(
-    run: Run,
-    profile: Profile,
-    references: References,
-    *,
-    replicable: bool,
-    rate: float | None = None,
-) -> list[Comparison]:
-    """Against each stored reference, the chosen one first.
-
-    They share the false-alarm rate equally (Bonferroni), so that several references do not mean
-    several chances of a false alarm. `rate` is that of the run, by default the policy's.
-    """
-    stored = references.stored
-    judged = sum(1 for _, r in stored if r.provenance != "study") or 1
-    alpha = (profile.policy.false_alarm_rate if rate is None else rate) / judged
-    return [
-        compare_stored(
-            run,
-            profile,
-            reference,
-            replicable=replicable,
-            role=role,
-            alpha=alpha,
-            site=references.noise,
-        )
-        for role, reference in stored
-    ]
-
-
-def compare_sides(
-    run: Run,
-    profile: Profile,
-    references: References,
-    *,
-    alpha: float | None = None,
-    pass_confidence: float = CONFIDENCE,
-    hold_rate: float = 0.0,
-) -> Comparison | None:
-    """Both sides of this run against each other; None if only one was measured, or with a control.
-
-    `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
-    default the policy's whole, `pass_confidence` and `hold_rate` as in `compare`.
-    """
-    shown = run.beside("candidate"), run.beside("reference")
-    both = [*shown[0], *shown[1]]
-    reference = paired(both, "reference")
-    if not reference:
-        return None
-    return compare(
-        paired(both, "candidate"),
-        reference,
-        shown=shown,
-        policy=profile.policy,
-        noise=noise_for(run, profile, references.chosen, references.noise),
-        plane=profile.plane,
-        kind="side-by-side",
-        reference_label=run.against_label or reference[0].version or "reference",
-        reference_version=reference[0].version,
-        provenance="suite",
-        alpha=alpha,
-        pass_confidence=pass_confidence,
-        hold_rate=hold_rate,
-    )
-
-
-def compare_stored(
-    run: Run,
-    profile: Profile,
-    baseline: Run,
-    *,
-    replicable: bool,
-    role: Role = "chosen",
-    alpha: float | None = None,
-    site: NoiseRecord | None = None,
-) -> Comparison:
-    """The candidate against a stored run: not comparable, a study's, or across sessions.
-
-    `role` is how the reference was chosen; `alpha` its part of the run's false-alarm rate, by
-    default the whole; `site` the noise of this identity, for a reference that stored none.
-    """
-    label = baseline.label or baseline.version or "baseline"
-    of_role = {
-        "role": role,
-        "only_candidate": planned_alone(run, baseline),
-        "only_reference": planned_alone(baseline, run),
-    }
-    if baseline.provenance == "study":
-        points = summarise_points(run.starts, profile)
-        study = compare_with_study(points, baseline, profile.policy)
-        return study.model_copy(update=of_role)
-    differing = differences(run, baseline, profile.identity_not_binding)
-    if differing:
-        return Comparison(
-            reference=label,
-            reference_version=baseline.version,
-            kind="baseline",
-            provenance=baseline.provenance,
-            confirmed=False,
-            method=None,
-            points=[],
-            surface=[],
-            mde=None,
-            starts_needed=None,
-            verdict="not-comparable",
-            where=[],
-            reason=Ground(code="identity-differs"),
-            differing=differing,
-            role=role,
-        )
-    result = compare(
-        usable(run.starts, "candidate"),
-        usable(baseline.starts, "candidate"),
-        policy=profile.policy,
-        noise=noise_for(run, profile, baseline, site),
-        plane=profile.plane,
-        kind="baseline",
-        reference_label=label,
-        reference_version=baseline.version,
-        provenance=baseline.provenance,
-        alpha=alpha,
-        control=control_of(run, baseline),
-    )
-    result = result.model_copy(update=of_role)
-    replicated = replicable and baseline.replicated
-    return result if replicated else _undecided(result)
-
-
-def control_of(run: Run, baseline: Run) -> Control | None:
-    """The control that both runs had beside their candidate; None where there is none.
-
-    That is a version of which each has two whole pairs or more. Any reference will do, whether it
-    was measured for its own sake or as a control; what it is called has to be one, its arguments
-    are those of the identity.
-    """
-    told = {start.version for start in run.starts if start.side == "reference"}
-    for version in sorted(version for version in told if version is not None):
-        own, other = run.control_pairs(version), baseline.control_pairs(version)
-        if min(len(own), len(other)) >= FEWEST_CONTROL_PAIRS:
-            return Control(version, own, other)
-    return None
-
-
-def planned_alone(run: Run, other: Run) -> list[tuple[int, int]]:
-    """The points of `run`'s experiments, (L, m) sorted, that it measured and `other` did not."""
-    alone = _measured(run) - _measured(other)
-    return sorted(point for point in run.plan.points if Point(*point) in alone)
-
-
-def _measured(run: Run) -> set[Point]:
-    """Where the candidate has samples; of the study's table, where it has a row."""
-    if run.provenance == "study":
-        return {p.point for p in run.points}
-    return {s.point for start in usable(run.starts, "candidate") for s in start.series if s.ttft_ms}
-
-
-def _undecided(comparison: Comparison) -> Comparison:
-    """The comparison of a server whose launches cannot be replicated: numbers, and no verdict."""
-
-    def open_(verdict: ComparisonVerdict) -> ComparisonVerdict:
-        return "not-comparable" if verdict == "not-comparable" else "inconclusive"
-
-    return comparison.model_copy(
-        update={
-            "verdict": open_(comparison.verdict),
-            "points": [
-                p.model_copy(update={"verdict": open_(p.verdict)}) for p in comparison.points
-            ],
-            "surface": [
-                e.model_copy(update={"verdict": open_(e.verdict)}) for e in comparison.surface
-            ],
-            "reason": Ground(code="not-replicated", taken_alone=comparison.verdict),
-        }
-    )
-
-
-def noise_for(
-    run: Run, profile: Profile, baseline: Run | None, site: NoiseRecord | None = None
-) -> Noise | NoiseRecord:
-    """The noise to judge by: the baseline's if it is of this identity and has one, else `site`'s.
-
-    Noise is the device's more than the version's, so that of another version of the same identity
-    is better than the profile's assumption, which is what is left.
-    """
-    own = None
-    if baseline is not None and not differences(run, baseline, profile.identity_not_binding):
-        own = baseline.noise
-    known = own or site
-    return profile.noise if known is None else with_nights(known, profile.noise)
-
-
-def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[Start]:
-    """The launches of what the candidate is held against, as candidate; empty without any.
-
-    Those of this run's other side, else those of a stored run of the same identity.
-    """
-    own = run.beside("reference")
-    if own:
-        return [as_candidate(start) for start in own]
-    if baseline is None or baseline.provenance == "study":
-        return []
-    if differences(run, baseline, profile.identity_not_binding):
-        return []
-    return usable(baseline.starts, "candidate")
-
-
-def held_against(run: Run, profile: Profile, baseline: Run | None) -> Against | None:
-    """Median TTFT in ms of what the candidate is held against; None without any.
-
-    A stored run of another identity is none: its hardware would pass for a regime shift. The
-    study's table is one, being what the findings claim.
-    """
-    medians = start_medians(reference_starts(run, profile, baseline))
-    if medians:
-        beside = bool(run.beside("reference"))
-        pairs = beside and all(s.interleaved for s in run.starts if s.usable)
-        return Against(
-            cells=medians,
-            values={},
-            paired=pairs,
-            night_sd=0.0 if beside else profile.noise.night_sd,
-        )
-    if baseline is None:
-        return None
-    if baseline.provenance != "study" and differences(run, baseline, profile.identity_not_binding):
-        return None
-    # The study has a row an experiment, so several for one point.
-    rows: dict[Point, list[float]] = {}
-    for p in baseline.points:
-        if p.median_ms is not None:
-            rows.setdefault(p.point, []).append(p.median_ms)
-    return Against({}, {point: statistics.median(values) for point, values in rows.items()})

@@ -69,14 +69,15 @@ def outlook_of(
     `like` is a stored run whose noise and pace are taken over as far as it has them, its noise
     only where no `noise` is given.
     """
+    profile = plan.narrowed(profile)
     noise = _noise_for(profile, like) if noise is None else noise
     if isinstance(noise, NoiseRecord):
         noise = with_nights(noise, profile.noise)
     pace = pace_of(like, profile.device)
-    points, sides = len(plan.all_points), len(plan.sides)
-    costs = pace.costs(points, sides, together=profile.plan.interleave)
+    of_block, sides = plan.samples_a_block, len(plan.sides)
+    costs = pace.costs(of_block, sides, together=profile.plan.interleave)
     # A block throws its first request away.
-    of_launch = plan.samples * (points + 1) + round(pace.warmup_rounds * points)
+    of_launch = round(plan.samples * (of_block + 1) + pace.warmup_rounds * of_block)
     analyses = schedule_of(profile.policy, plan.starts).starts if sides > 1 else ()
     return {
         "profile": profile.name,
@@ -93,7 +94,11 @@ def outlook_of(
             for point in plan.all_points
         ],
         "requests": _REQUESTS_A_SAMPLE * plan.starts * sides * of_launch,
-        "tokens_max": max(p.total_tokens for p in plan.all_points),
+        "traffic": [
+            {"experiment": e.id, "traffic": e.traffic.label, "samples": len(e.conditions)}
+            for e in plan.traffic
+        ],
+        "tokens_max": plan.longest_tokens(0),
         "minutes": costs.seconds(plan.starts, plan.samples) / 60,
         "minutes_from": pace.source,
         "analyses": [
@@ -121,13 +126,15 @@ def split_effect(plan: Plan, profile: Profile, like: Run | None, effect: float) 
 
 
 def _power_and_costs(plan: Plan, profile: Profile, like: Run | None) -> tuple[Power, Costs]:
+    profile = plan.narrowed(profile)
     noise, points = _noise_for(profile, like), plan.all_points
     pace = pace_of(like, profile.device)
 
     def power(starts: int, samples: int) -> Mapping[str, float | None]:
         return side_by_side(profile, noise, points, starts=starts, samples=samples)
 
-    return power, pace.costs(len(points), len(plan.sides), together=profile.plan.interleave)
+    of_block = plan.samples_a_block
+    return power, pace.costs(of_block, len(plan.sides), together=profile.plan.interleave)
 
 
 def _noise_for(profile: Profile, like: Run | None) -> Noise | NoiseRecord:

@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import mean
 
 from append_prefill.analysis.split import Costs
-from append_prefill.records.run import Run, Start
+from append_prefill.records.run import Run, Start, TrafficSeries
 from append_prefill.workload.profile import DeviceKind
 
 STOP_S = 1.6
@@ -28,18 +28,19 @@ class Pace:
     sample_s: float
     source: str
 
-    def costs(self, points: int, sides: int, *, together: bool) -> Costs:
-        """Of a plan's launches. `together`: those of a pair come up side by side.
+    def costs(self, of_block: float, sides: int, *, together: bool) -> Costs:
+        """Of a plan's launches, with `of_block` samples a block. `together`: those of a pair come
+        up side by side.
 
         They are warmed up one after the other, and their blocks take turns, by whole blocks or by
         samples: either way both sides' samples follow each other on the one clock.
         """
         waits = 1 if together else sides
-        warmup_s = self.warmup_rounds * points * self.warmup_sample_s
+        warmup_s = self.warmup_rounds * of_block * self.warmup_sample_s
         return Costs(
             launch_s=waits * (self.ready_s + STOP_S) + sides * warmup_s,
             # A block throws its first request away: it pays for the flush before it.
-            round_s=sides * (points + 1) * self.sample_s,
+            round_s=sides * (of_block + 1) * self.sample_s,
         )
 
 
@@ -66,7 +67,7 @@ def pace_of(like: Run | None, device: DeviceKind) -> Pace:
 
 def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | None:
     """The numbers of a `Pace`; None if these launches do not tell them."""
-    rounds, in_warmup, in_blocks = [], 0, 0
+    rounds, in_warmup, in_blocks = [], 0.0, 0.0
     warmup_s = blocks_s = 0.0
     for start in starts:
         if start.ready_s is None or start.measured_s is None or start.warmup is None:
@@ -75,8 +76,10 @@ def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | No
         if not blocks:
             continue
         rounds.append(float(start.warmup.rounds))
-        in_warmup += start.warmup.rounds * len(start.series)
-        in_blocks += blocks * (len(start.series) + 1)
+        # Traffic is not taken in every block: its share is what its samples are of a point's.
+        of_block = len(start.series) + sum(_of_block(s, blocks) for s in start.traffic)
+        in_warmup += start.warmup.rounds * of_block
+        in_blocks += blocks * (of_block + 1)
         warmup_s += start.warmup.seconds_s
         # In an interleaved pair half of the time is the other server's. Its warm-up is in there,
         # too, which evens out over both sides.
@@ -86,6 +89,10 @@ def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | No
     if not in_warmup or blocks_s <= 0:
         return None
     return _ready_s(starts), mean(rounds), warmup_s / in_warmup, blocks_s / in_blocks
+
+
+def _of_block(series: TrafficSeries, blocks: int) -> float:
+    return (len(series.ttft_ms) + sum(void.count for void in series.void)) / blocks
 
 
 def _ready_s(starts: Sequence[Start]) -> float:

@@ -38,7 +38,7 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
         return own
     return judge(
         own,
-        plan_of(run).narrowed(profile),
+        plan_of(run, profile).narrowed(profile),
         references=References(),
         kv_bytes_per_token=run.kv_bytes_per_token,
         replicable=True,  # a running server has no reference beside it

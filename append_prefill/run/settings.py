@@ -205,8 +205,7 @@ class Settings:
 
     def check_fits(self, plan: Plan) -> None:
         """Raise UsageError if the plan's longest request is beyond the model or the KV pool."""
-        longest = max(plan.all_points, key=lambda p: p.total_tokens)
-        need = longest.total_tokens + self.profile.plan.share_output_tokens
+        need = plan.longest_tokens(self.profile.plan.share_output_tokens)
         limits: list[tuple[str, Any]] = [("--model", self.model.max_position_tokens)]
         before = list(self.profile.server.args)
         for option, more in self.options.reference_args().items():
@@ -221,7 +220,7 @@ class Settings:
                 raise UsageError(
                     option,
                     limit,
-                    f"holds {limit} tokens, and {longest.label} with its output takes {need}.",
+                    f"holds {limit} tokens, and the longest request with its output takes {need}.",
                     "Use a profile with shorter points, or raise the limit.",
                 )
 

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
 from append_prefill.workload.points import Point
+from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 _OPTION = "--profile"
 
@@ -198,6 +199,7 @@ class Profile(Strict):
     plan: Repeats
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
+    traffic: tuple[TrafficExperiment, ...] = ()
     bounds: dict[str, Bound]
     quick: Quick = Quick()
     launch: Launching = Launching()
@@ -223,7 +225,7 @@ class Profile(Strict):
                 "placement.policy = 'turns' puts both servers on the same cores: an idle one must "
                 "leave them, so server.args needs --sleep-on-idle"
             )
-        ids = [experiment.id for experiment in self.experiments]
+        ids = [e.id for e in self.experiments] + [e.id for e in self.traffic]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")
         unknown = sorted({*self.quick.experiments}.difference(ids))
@@ -242,6 +244,13 @@ class Profile(Strict):
                         f"{experiment.id}: {point.label} has {point.total_tokens} tokens, more "
                         f"than limits.total_tokens = {self.limits.total_tokens}"
                     )
+        for traffic in self.traffic:
+            longest = max(unit.total_tokens for unit in traffic.units)
+            if longest > self.limits.total_tokens:
+                raise ValueError(
+                    f"{traffic.id}: takes {longest} tokens, more than limits.total_tokens = "
+                    f"{self.limits.total_tokens}"
+                )
         return self
 
     @property
@@ -306,8 +315,8 @@ def load_profile(name_or_file: str) -> Profile:
     """Read a shipped profile by name, or a TOML file by path.
 
     A file may say `extends = "cpu-nano"` (or another shipped name): then it needs only a `name` and
-    what differs. Its experiments are added; its keys of `plan`, `server` and `bounds` replace those
-    of the same name; whatever else it has replaces the whole.
+    what differs. Its experiments and traffic are added; its keys of `plan`, `server` and `bounds`
+    replace those of the same name; whatever else it has replaces the whole.
 
     Raises UsageError for a name that is not shipped, a file that is not there, is not TOML or
     does not validate.
@@ -374,6 +383,7 @@ def _extended(data: dict[str, Any], file: str) -> dict[str, Any]:
     for table in ("plan", "server", "bounds"):
         if isinstance(own.get(table), dict):
             own[table] = base[table] | own[table]
-    if isinstance(own.get("experiments"), list):
-        own["experiments"] = base["experiments"] + own["experiments"]
+    for table in ("experiments", "traffic"):
+        if isinstance(own.get(table), list):
+            own[table] = base.get(table, []) + own[table]
     return base | own

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from append_prefill.workload.points import Point
 
@@ -58,8 +58,7 @@ class Traffic:
 
     @property
     def company_kind(self) -> CompanyKind:
-        kind = self.company.partition(":")[0]
-        return kind  # type: ignore[return-value]  # the pattern knows no other
+        return cast("CompanyKind", self.company.partition(":")[0])
 
     @property
     def company_size(self) -> float:

@@ -156,7 +156,8 @@ def h200() -> Setting:
     has four degrees of freedom: a rough reading.
     """
     run = read_run(H200_RUN, option="--setting h200")
-    profile = plan_of(run).narrowed(load_profile(run.profile))
+    shipped = load_profile(run.profile)
+    profile = plan_of(run, shipped).narrowed(shipped)
     sides = [usable(run.starts, side) for side in ("candidate", "reference")]
     a, b = (log_matrix(side, profile.points) for side in sides)
     ratios = (a - b) - (a - b).mean(axis=0)

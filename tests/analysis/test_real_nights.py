@@ -9,7 +9,7 @@ import pytest
 from append_prefill.analysis.noise import noise_of
 from append_prefill.records.run import Comparison
 from append_prefill.report.reasons import comparison_reason
-from append_prefill.run.judge import compare_references
+from append_prefill.run.comparing import compare_references
 from append_prefill.run.references import References
 from benchmarks import nights as real_nights
 from tests.records import builders

@@ -447,7 +447,7 @@ def test_store_refuses_what_save_baseline_refuses(
 
 def test_baselines_show(baselines: str, capsys: Captured) -> None:
     status, data = call_json(capsys, "baselines", "show", "0.5.12", "--baselines", baselines)
-    assert (status, data["schema"]) == (0, "append-prefill/run/1")
+    assert (status, data["schema"]) == (0, "append-prefill/run/2")
     assert main(["baselines", "show", "0.5.12", "--baselines", baselines]) == 0
     text = capsys.readouterr().out
     assert "identity.driver" in text

@@ -31,7 +31,7 @@ def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
     assert {"run.json", "report.html", "summary.md", "junit.xml", "progress.log"} <= present
     assert any(name.endswith(".log") for name in present if name.startswith("candidate"))
     record = suite.record()
-    assert record["schema"] == "append-prefill/run/1"
+    assert record["schema"] == "append-prefill/run/2"
     assert record["seed"] == 1
     assert len(record["starts"]) == 2
     assert {f["id"] for f in record["findings"]} >= {"append_flatness", "kv_transfer_time"}

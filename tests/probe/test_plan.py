@@ -40,4 +40,4 @@ def test_the_record_can_be_planned_again():
     record = plan().record(25)
     assert record.pairs[:2] == [["candidate", "reference"], ["reference", "candidate"]]
     assert [Point(*p) for p in record.points] == list(plan().points)
-    assert plan_of(builders.run(plan=record, seed=1)) == plan()
+    assert plan_of(builders.run(plan=record, seed=1), PROFILE) == plan()

@@ -34,7 +34,7 @@ def test_run_comes_back_equal_but_for_secrets(tmp_path: Path) -> None:
 
 def test_top_level_keys_are_the_contract(tmp_path: Path) -> None:
     data = json.loads(write_run(builders.run(), tmp_path / "run.json").read_bytes())
-    assert data["schema"] == "append-prefill/run/1"
+    assert data["schema"] == "append-prefill/run/2"
     contract = (
         "schema created_at suite definition profile seed identity subject state plan starts points "
         "findings surface comparison verdict warnings"
@@ -247,7 +247,7 @@ def test_checked_in_schema_is_current() -> None:
 def test_schema_asks_for_its_own_name() -> None:
     schema = json.loads(json_schema())
     assert "schema" in schema["required"]
-    assert schema["properties"]["schema"]["const"] == "append-prefill/run/1"
+    assert schema["properties"]["schema"]["const"] == "append-prefill/run/2"
     assert set(schema["properties"]) == {
         field.alias or name for name, field in Run.model_fields.items()
     }

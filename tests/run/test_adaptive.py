@@ -9,7 +9,7 @@ from append_prefill.analysis.verdict.sequential import Analysis, schedule_of
 from append_prefill.probe.plan import make_plan
 from append_prefill.run import adaptive
 from append_prefill.run.adaptive import Decider
-from append_prefill.run.judge import compare_references
+from append_prefill.run.comparing import compare_references
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject

@@ -11,7 +11,8 @@ from append_prefill.analysis.prior import prior_of
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.records.store import read_run
-from append_prefill.run.judge import control_of, judge
+from append_prefill.run.comparing import control_of
+from append_prefill.run.judge import judge
 from append_prefill.run.references import References
 from append_prefill.workload.profile import Noise
 from tests.report.parts import Model, bare, profile, starts_of, study_points

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.run import NoiseRecord, Void
-from append_prefill.run.judge import held_against, judge, noise_for, paired, too_few_valid
+from append_prefill.run.comparing import held_against, noise_for, paired
+from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.queue import QueueState
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References

@@ -29,7 +29,8 @@ from append_prefill.records.run import (
     Void,
 )
 from append_prefill.records.store import run_text
-from append_prefill.run.judge import compare_sides, judge, too_few_valid
+from append_prefill.run.comparing import compare_sides
+from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point

@@ -26,7 +26,7 @@ from append_prefill.records.run import (
     Run,
     Void,
 )
-from append_prefill.run.judge import (
+from append_prefill.run.comparing import (
     compare_all,
     compare_references,
     compare_sides,
@@ -35,8 +35,8 @@ from append_prefill.run.judge import (
     noise_for,
     paired,
     reference_starts,
-    too_few_valid,
 )
+from append_prefill.run.judge import too_few_valid
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
@@ -598,6 +598,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
             "findings": findings,
             "surface": surface,
             "comparison": comparison,
+            "traffic": [],
             "verdict": "broken",
         }
     )
@@ -612,7 +613,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
         "replicable": False,
         "looks": looks,
         "level": None,
-        "given": (findings, comparison),
+        "given": (findings, comparison, []),
     }
 
 

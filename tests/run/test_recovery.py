@@ -17,8 +17,8 @@ from append_prefill.workload.prompts import PromptSource
 COST = Cost(
     floor_ms=8.0, new_token_us=12.0, cached_token_us=3.0, form="sum", start_sd=0.05, within_sd=0.02
 )
-# Six launches from here on scatter by 5 % about a mean 0.7 % below the truth: what a busy machine adds
-# does not decide whether the interval holds it.
+# Six launches from here on scatter by 5 % about a mean 0.7 % below the truth: what a busy machine
+# adds does not decide whether the interval holds it.
 FIRST_SEED = 42
 POINTS = [Point(c, a) for c in (64, 1024, 2048) for a in (16, 256, 1024)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from append_prefill.records.run import Comparison, Finding, RunVerdict
+from append_prefill.records.run import Comparison, Finding, RunVerdict, TrafficResult
 
 ORDER: tuple[RunVerdict, ...] = (
     "infrastructure",
@@ -29,7 +29,11 @@ def worst(verdicts: Sequence[RunVerdict]) -> RunVerdict:
     return min(verdicts, key=ORDER.index, default="infrastructure")
 
 
-def run_verdict(findings: Sequence[Finding], comparison: Comparison | None) -> RunVerdict:
+def run_verdict(
+    findings: Sequence[Finding],
+    comparison: Comparison | None,
+    traffic: Sequence[TrafficResult] = (),
+) -> RunVerdict:
     """Worst of all that was judged; findings that do not apply are left out.
 
     A comparison with the study's table counts only where nothing else was judged: one value a
@@ -48,4 +52,5 @@ def run_verdict(findings: Sequence[Finding], comparison: Comparison | None) -> R
                 verdicts.append("pass")
     if comparison is not None and (comparison.provenance != "study" or not verdicts):
         verdicts.append(comparison.verdict)
+    verdicts += [t.comparison.verdict for t in traffic if t.comparison is not None]
     return worst(verdicts)

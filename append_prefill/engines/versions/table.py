@@ -64,6 +64,9 @@ _STREAM_ERROR_CODE: Rows[bool] = ((OLDEST, False), ("0.5.13", True))
 _MODEL_INFO_NAMES: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
 # From 0.5.18 the server freezes its garbage collector after its own warm-up.
 _FREEZES_GC: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
+# How many of a finished request's last tokens, prompt and output together, are not in the prefix
+# cache: the one generated last was never an input, so its KV is not there.
+_UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.10", 1))
 _PREFILL_GRAPH: Rows[PrefillGraph] = (
     (OLDEST, PrefillGraph("enable", "tc_piecewise", default_on=False)),
     ("0.5.10", PrefillGraph("disable", "tc_piecewise", default_on=True)),
@@ -83,6 +86,7 @@ TABLES: Mapping[str, Rows[Any]] = {
     "stream_error_code": _STREAM_ERROR_CODE,
     "model_info_names": _MODEL_INFO_NAMES,
     "freezes_gc": _FREEZES_GC,
+    "uncached_tail_tokens": _UNCACHED_TAIL,
     "prefill_graph": _PREFILL_GRAPH,
     "python": _PYTHON,
 }
@@ -121,6 +125,7 @@ class VersionTraits:
     stream_error_code: bool
     model_info_names: bool
     freezes_gc: bool
+    uncached_tail_tokens: int
     prefill_graph: PrefillGraph
     requires_python: SpecifierSet
     warning: str | None
@@ -147,6 +152,7 @@ def traits_of(version: str) -> VersionTraits:
         stream_error_code=since(_STREAM_ERROR_CODE, parsed),
         model_info_names=since(_MODEL_INFO_NAMES, parsed),
         freezes_gc=since(_FREEZES_GC, parsed),
+        uncached_tail_tokens=since(_UNCACHED_TAIL, parsed),
         prefill_graph=since(_PREFILL_GRAPH, parsed),
         requires_python=SpecifierSet(since(_PYTHON, parsed)),
         warning=_warning(parsed),

@@ -1,0 +1,64 @@
+"""Takes what a block has to take from one server: append-prefills, and units of other traffic."""
+
+from __future__ import annotations
+
+import time
+
+from append_prefill.engines.base import ServerDescription
+from append_prefill.engines.versions import NEWEST, traits_of
+from append_prefill.errors import InfrastructureError
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.plan import Task
+from append_prefill.probe.sample import Sample, take_sample
+from append_prefill.probe.turns import take_turns
+from append_prefill.workload.points import Point
+from append_prefill.workload.profile import Profile
+from append_prefill.workload.prompts import PromptSource
+from append_prefill.workload.traffic_experiment import Unit
+
+
+class Shooter:
+    """Takes samples from one server, which `description` describes. One thread at a time."""
+
+    def __init__(
+        self,
+        client: TimedClient,
+        prompts: PromptSource,
+        description: ServerDescription,
+        profile: Profile,
+    ) -> None:
+        self.client = client
+        self._prompts, self._plan = prompts, profile.plan
+        self._page_tokens = description.page_size_tokens
+        version = description.versions["sglang"]
+        self._traits = traits_of(NEWEST if version is None else version)
+
+    def __call__(self, task: Task, output_tokens: int | None = None) -> list[Sample]:
+        """The samples of a task; `output_tokens` of a point, by default the plan's."""
+        if isinstance(task, Point):
+            return [
+                take_sample(
+                    self.client,
+                    self._prompts,
+                    task,
+                    page_tokens=self._page_tokens,
+                    output_tokens=output_tokens or self._plan.output_tokens,
+                )
+            ]
+        return self._take(task)
+
+    def _take(self, unit: Unit) -> list[Sample]:
+        if unit.conversation is not None:
+            return take_turns(
+                self.client,
+                self._prompts,
+                unit,
+                page_tokens=self._page_tokens,
+                uncached_tail_tokens=self._traits.uncached_tail_tokens,
+                pause=self._pause,
+            )
+        raise InfrastructureError(f"{unit.traffic.label}: this traffic cannot be measured yet")
+
+    def _pause(self, after_s: float) -> None:
+        # Past the reply, the scheduler still frees what the request held.
+        time.sleep(max(after_s, self._plan.idle_ms / 1000))

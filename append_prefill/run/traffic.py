@@ -1,0 +1,142 @@
+"""Other traffic than the default, experiment by experiment: summarised, compared, judged.
+
+What judges points judges these, given launches that hold one experiment's conditions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from append_prefill.analysis.summary import geometric_interval, start_medians, usable
+from append_prefill.records.run import Look, Run, Start, TrafficPoint, TrafficResult
+from append_prefill.run.comparing import Level, compare_all
+from append_prefill.run.references import References
+from append_prefill.workload.profile import Plane, Profile
+from append_prefill.workload.traffic import Condition
+from append_prefill.workload.traffic_experiment import TrafficExperiment
+
+SAMPLES_BEYOND = 2
+"""A quantile is told where so many samples lie beyond it: the largest alone is an accident."""
+
+
+def judge_traffic(
+    run: Run,
+    profile: Profile,
+    *,
+    references: References,
+    replicable: bool,
+    looks: Sequence[Look] = (),
+    level: Level | None = None,
+) -> list[TrafficResult]:
+    """One result an experiment of `profile.traffic`, in its order.
+
+    `profile` is narrowed to what was planned, so that its policy's false-alarm rate, or that of
+    `level`, is the points' part; the experiments share as much again equally. The stored noise is
+    the points' and says nothing of these: they are judged by their own scatter and the profile's
+    assumption, which counts like two launches.
+    """
+    parts = max(1, len(profile.traffic))
+    if level is None and looks:
+        level = Level(looks[-1].threshold, looks[-1].pass_confidence)
+    own = None if level is None else Level(level.alpha / parts, level.pass_confidence)
+    results = []
+    for experiment in profile.traffic:
+        policy = profile.policy.model_copy(
+            update={
+                "false_alarm_rate": profile.policy.false_alarm_rate / parts,
+                "must_catch": experiment.must_catch,
+            }
+        )
+        judged_by = profile.model_copy(update={"policy": policy, "plane": Plane()})
+        conditions = frozenset(experiment.conditions)
+        comparison = compare_all(
+            _within(run, conditions),
+            judged_by,
+            _references_within(references, conditions),
+            replicable=replicable,
+            level=own,
+        )
+        traffic = experiment.traffic
+        results.append(
+            TrafficResult(
+                experiment=experiment.id,
+                title=experiment.title,
+                context=traffic.context,
+                form=traffic.form,
+                company=traffic.company,
+                state=traffic.state,
+                points=summarise(usable(run.starts, "candidate"), experiment),
+                comparison=comparison,
+            )
+        )
+    return results
+
+
+def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[TrafficPoint]:
+    """The launches of one side at every condition of the experiment, in its order."""
+    own = [start.within(experiment.conditions) for start in starts]
+    medians = start_medians(own, None)
+    table = []
+    for condition in experiment.conditions:
+        point = condition.point
+        series = [s for start in starts for s in start.traffic if s.condition == condition]
+        samples = np.array([ttft_ms for s in series for ttft_ms in s.ttft_ms])
+        cached = [tokens for s in series for tokens in s.cached_tokens]
+        per_start = list(medians.get(point, {}).values())
+        interval = geometric_interval(per_start) if per_start else None
+        planned = [s.planned_cached_tokens for s in series if s.planned_cached_tokens is not None]
+        table.append(
+            TrafficPoint(
+                context_tokens=point.context_tokens,
+                append_tokens=point.append_tokens,
+                turn=experiment.turn_of(point),
+                median_ms=interval.value if interval else None,
+                low_ms=interval.low if interval else None,
+                high_ms=interval.high if interval else None,
+                p90_ms=_quantile(samples, 0.90),
+                p99_ms=_quantile(samples, 0.99),
+                starts=len(per_start),
+                samples=len(samples),
+                void=sum(v.count for s in series for v in s.void),
+                cached_tokens=float(np.median(cached)) if cached else None,
+                planned_cached_tokens=planned[0] if planned else None,
+            )
+        )
+    return table
+
+
+def _quantile(samples: np.ndarray, share: float) -> float | None:
+    if len(samples) * (1 - share) < SAMPLES_BEYOND:
+        return None
+    return float(np.quantile(samples, share))
+
+
+def _within(run: Run, conditions: frozenset[Condition]) -> Run:
+    """The run as if it had measured these conditions of one traffic, and nothing else."""
+    points = sorted({c.point for c in conditions})
+    plan = run.plan.model_copy(
+        update={"points": [(p.context_tokens, p.append_tokens) for p in points], "drawn": []}
+    )
+    starts = [start.within(conditions) for start in run.starts]
+    return run.model_copy(update={"starts": starts, "plan": plan, "noise": None})
+
+
+def _references_within(references: References, conditions: frozenset[Condition]) -> References:
+    """Those stored runs that measured any of these conditions, with them alone."""
+
+    def of(stored: Run | None) -> Run | None:
+        if stored is None or stored.provenance == "study":
+            return None
+        within = _within(stored, conditions)
+        return within if any(start.series for start in within.starts) else None
+
+    return replace(
+        references,
+        chosen=of(references.chosen),
+        pinned=of(references.pinned),
+        rolling=of(references.rolling),
+        noise=None,
+    )

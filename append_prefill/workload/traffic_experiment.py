@@ -1,0 +1,131 @@
+"""An experiment in other traffic than the default: what a profile's `[[traffic]]` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field, field_validator, model_validator
+
+from append_prefill.workload.conversation import Conversation, Turn
+from append_prefill.workload.experiment import Argument, Id, Strict
+from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import Condition, ContextKind, Form, State, Traffic
+
+TURNS_MAX = 50
+"""Turns of a conversation. Published agentic traces have some tens of turns a session; each turn's
+prompt holds all before it, so what a conversation costs grows with the square of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is measured in one go, both servers of a pair taking turns: one or more samples.
+
+    A single append-prefill of `points[0]`, or all turns of a `conversation`, whose append-prefills
+    `points` then are.
+    """
+
+    experiment: str
+    traffic: Traffic
+    points: tuple[Point, ...]
+    conversation: Conversation | None = None
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of its samples, in order."""
+        return tuple(Condition(self.traffic, point) for point in self.points)
+
+    @property
+    def total_tokens(self) -> int:
+        """The longest sequence that is in the KV cache at its end, but for a point's output."""
+        if self.conversation is not None:
+            return self.conversation.total_tokens
+        return max(point.total_tokens for point in self.points)
+
+
+class ConversationPlan(Strict):
+    """A conversation of equal turns: a first prompt, then `append_tokens` new tokens a turn."""
+
+    turns: int = Field(ge=2, le=TURNS_MAX)
+    first_tokens: int = Field(ge=1)
+    append_tokens: int = Field(ge=1)
+    reply_tokens: int = Field(ge=1)
+
+    @property
+    def as_conversation(self) -> Conversation:
+        rest = [Turn(self.append_tokens, self.reply_tokens)] * (self.turns - 1)
+        return Conversation((Turn(self.first_tokens, self.reply_tokens), *rest))
+
+
+class TrafficExperiment(Strict):
+    """Points, or a conversation, in one traffic.
+
+    `every`: it is taken in every so many blocks of a launch. `heavy`: only where it is asked for
+    (`-m "append_prefill and load"`). `must_catch`: what a pass promises not to hide, relative; a
+    few points of what scatters more than a lone request cannot promise what all points together do,
+    and the slow-downs known of such traffic are of tens of per cent. `argument` says why it is this
+    traffic.
+    """
+
+    id: Id
+    title: str
+    context: ContextKind = "primed"
+    form: Form = "ids"
+    company: str = "alone"
+    state: State = "fresh"
+    points: tuple[tuple[int, int], ...] = ()
+    conversation: ConversationPlan | None = None
+    every: int = Field(default=1, ge=1)
+    must_catch: float = Field(default=0.10, gt=0)
+    heavy: bool = False
+    argument: Argument
+
+    @field_validator("points")
+    @classmethod
+    def _are_points(cls, points: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        for context, append in points:
+            Point(context, append)
+        if len(set(points)) != len(points):
+            raise ValueError("a point is there twice")
+        return points
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> TrafficExperiment:
+        if self.traffic.is_default:
+            raise ValueError(
+                f"{self.id}: this is the default traffic, a primed prompt of ids sent alone to a "
+                "fresh server, which belongs to [[experiments]]"
+            )
+        talks = self.traffic.context != "primed"
+        if talks and (self.conversation is None or self.points):
+            raise ValueError(
+                f"{self.id}: a {self.context} context takes a conversation, and no points"
+            )
+        if not talks and (self.conversation is not None or not self.points):
+            raise ValueError(f"{self.id}: a primed context takes points, and no conversation")
+        return self
+
+    @property
+    def traffic(self) -> Traffic:
+        """What all of its samples are taken in. Raises ValueError for a company that is none."""
+        return Traffic(self.context, self.form, self.company, self.state)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What is measured of it."""
+        if self.conversation is not None:
+            talk = self.conversation.as_conversation
+            points = tuple(point for _, point in talk.points())
+            return (Unit(self.id, self.traffic, points, talk),)
+        return tuple(Unit(self.id, self.traffic, (Point(*point),)) for point in self.points)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of all its samples."""
+        return tuple(condition for unit in self.units for condition in unit.conditions)
+
+    def turn_of(self, point: Point) -> int | None:
+        """The turn whose append-prefill the point is; None for one of no conversation."""
+        if self.conversation is None:
+            return None
+        numbers = {p: number for number, p in self.conversation.as_conversation.points()}
+        return numbers.get(point)
