@@ -33,6 +33,7 @@ from append_prefill.probe.warmup import warm_up
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic import Condition
@@ -157,12 +158,17 @@ class Launch:
         # new cores: that one is thrown away.
         with self._explained():
             self._shoot.client.flush_cache()
-            self._shoot(self.order()[-1])
+            self._shoot(self._thrown_away())
         self._taken = []
 
     def order(self) -> list[Task]:
         """What the block that is next, or open, takes, in its order."""
         return self._bench.plan.order(self.start.pair, self._blocks)
+
+    def _thrown_away(self) -> Task:
+        """A point where there is one: a unit takes longer, and warms no more."""
+        order = self.order()
+        return next((task for task in reversed(order) if isinstance(task, Point)), order[-1])
 
     @property
     def blocks(self) -> int:

@@ -73,8 +73,8 @@ class Plan:
     @property
     def samples_a_block(self) -> float:
         """Samples of one pass over everything planned, in the mean of a launch's blocks."""
-        others = (len(e.conditions) / e.every for e in self.traffic)
-        return len(self.all_points) + sum(others)
+        points = len(self.all_points)
+        return points + sum(len(e.conditions) / (e.every if points else 1) for e in self.traffic)
 
     def longest_tokens(self, output_tokens: int) -> int:
         """What the KV cache must hold of the longest request, or conversation, with its output."""
@@ -93,8 +93,10 @@ class Plan:
     def order(self, pair: int, block: int) -> list[Task]:
         """The tasks in the random order of one block; the same on both sides of a pair."""
         rng = np.random.default_rng([self.seed, pair, block])
-        units = [unit for e in self.traffic if block % e.every == 0 for unit in e.units]
-        tasks: list[Task] = [*self.all_points, *units]
+        points = self.all_points
+        # Without points there is nothing else to take, in any block.
+        due = [e for e in self.traffic if block % e.every == 0 or not points]
+        tasks: list[Task] = [*points, *(unit for e in due for unit in e.units)]
         return [tasks[i] for i in rng.permutation(len(tasks))]
 
     def prompt_seed(self, pair: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from append_prefill.engines.base import Device, ServerDescription
 from append_prefill.errors import InfrastructureError, ServerDiedError
-from append_prefill.probe import launch
+from append_prefill.probe import launch, shooter
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
@@ -87,7 +87,7 @@ def live(tmp_path, monkeypatch):
         return Sample(point, Times(5.0, 9.0, None, output_tokens, point.context_tokens))
 
     monkeypatch.setattr(launch, "TimedClient", lambda url, key: client)
-    monkeypatch.setattr(launch, "take_sample", take_sample)
+    monkeypatch.setattr(shooter, "take_sample", take_sample)
     monkeypatch.setattr(launch, "measure_client_floor", lambda: [SimpleNamespace(median_ms=0.1)])
     clock = SimpleNamespace(sleep=lambda s: told.append(f"sleep {s}"), monotonic=lambda: 7.0)
     monkeypatch.setattr(launch, "time", clock)
@@ -232,7 +232,7 @@ def test_a_dead_server_explains_a_failed_block(live, monkeypatch):
         live.server.died = True
         raise InfrastructureError("no connection")
 
-    monkeypatch.setattr(launch, "take_sample", broken)
+    monkeypatch.setattr(shooter, "take_sample", broken)
     with pytest.raises(ServerDiedError):
         one_block(live)
 

@@ -47,7 +47,7 @@ def profile() -> Profile:
     """The shipped profile with the study's experiments, whatever else it may have by now."""
     whole = load_profile("llama-3.1-8b")
     studys = tuple(whole.experiment(name) for name in STUDY_EXPERIMENTS)
-    return whole.model_copy(update={"experiments": studys})
+    return whole.model_copy(update={"experiments": studys, "traffic": ()})
 
 
 @dataclass(frozen=True)
