@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -21,7 +21,7 @@ from append_prefill.workload.traces.chains import (
     turns_of_whole,
 )
 from append_prefill.workload.traces.messages import Message
-from append_prefill.workload.traces.rows import Fields, Row
+from append_prefill.workload.traces.rows import Fields, Milliseconds, Row, Tokens
 from append_prefill.workload.traces.trace import Trace, trace_of
 
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
@@ -39,9 +39,9 @@ class SessionTurn(Fields):
     role: str | None = None
     text: str | None = None
     texts: list[str | Texts] | None = None
-    delay: Annotated[float, Field(ge=0)] | None = None
-    timestamp: Annotated[float, Field(ge=0)] | None = None
-    output_length: Annotated[int, Field(ge=1)] | None = None
+    delay: Milliseconds | None = None
+    timestamp: Milliseconds | None = None
+    output_length: Tokens | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -82,14 +82,14 @@ class Chat(Fields):
     messages: list[Message] = Field(
         validation_alias=AliasChoices("messages", "conversations", "conversation"), min_length=1
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Tokens | None = None
 
 
 class AgentTurn(Fields):
     """A turn of SGLang's agentic trace: the new messages, and the length of the whole prompt."""
 
     messages: list[Message]
-    prompt_tokens: Annotated[int, Field(ge=0)] = 0
+    prompt_tokens: Tokens | Literal[0] = 0
 
 
 class AgenticTrace(Fields):

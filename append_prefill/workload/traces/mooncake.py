@@ -1,7 +1,8 @@
 """The Mooncake trace format: a request per line, as its traces, SGLang and AIPerf have it.
 
 `timestamp` (ms), `input_length`, `output_length`, `hash_ids` of blocks of 512 tokens. AIPerf adds
-`session_id`, `delay` (ms after the reply before), and prompts as text or messages.
+`session_id`, `delay` (ms after the reply before), and prompts as text or messages; this suite
+`conversation`, a number, where hashes cannot tell (prompts without a full block).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -26,7 +27,7 @@ from append_prefill.workload.traces.chains import (
     turns_of_whole,
 )
 from append_prefill.workload.traces.messages import Message
-from append_prefill.workload.traces.rows import Fields, Row
+from append_prefill.workload.traces.rows import Fields, Milliseconds, Row, Tokens
 from append_prefill.workload.traces.trace import Trace, trace_of
 
 _REMEDY = (
@@ -35,9 +36,6 @@ _REMEDY = (
 )
 _WHOLE_PROMPTS = "message_array_with_responses"
 """AIPerf's name for rows that each hold the whole prompt, the replies before included."""
-
-Tokens = Annotated[int, Field(ge=1)]
-Milliseconds = Annotated[float, Field(ge=0)]
 
 
 class MooncakeRequest(Fields):
@@ -53,6 +51,7 @@ class MooncakeRequest(Fields):
     hash_ids: list[int] | None = None
     session_id: str | int | None = None
     context_mode: str | None = None
+    conversation: int | None = None
 
     @model_validator(mode="after")
     def _has_one_prompt(self) -> MooncakeRequest:
@@ -81,20 +80,21 @@ Placed = tuple[Row, MooncakeRequest]
 
 
 def read_mooncake(rows: Iterable[Row]) -> Trace:
-    """The conversations of a file: by `session_id`, or by hashes of which one extends the other.
+    """The conversations of a file: by `conversation` or `session_id`, else by hashes.
 
     Raises UsageError for a row that is malformed, naming its line.
     """
-    sessions: dict[str | int, list[Placed]] = {}
+    sessions: dict[tuple[str | int | None, int | None], list[Placed]] = {}
     alone: list[Placed] = []
     estimated = False
     for row in rows:
         request = row.fields(MooncakeRequest, _REMEDY)
         estimated = estimated or request.input_length is None
-        if request.session_id is None:
+        named = (request.session_id, request.conversation)
+        if named == (None, None):
             alone.append((row, request))
         else:
-            sessions.setdefault(request.session_id, []).append((row, request))
+            sessions.setdefault(named, []).append((row, request))
     of_sessions = [_session(session) for session in sessions.values()]
     return trace_of(
         "mooncake",
@@ -157,6 +157,8 @@ def _are_whole(session: Sequence[MooncakeRequest]) -> bool:
         return first.message_mode == "history"
     if first.context_mode is not None:
         return first.context_mode == _WHOLE_PROMPTS
+    if first.conversation is not None:
+        return True
     return len(session) > 1 and all(
         extends(later.hash_ids or (), earlier.hash_ids or (), _full_blocks(earlier))
         for earlier, later in itertools.pairwise(session)
@@ -170,8 +172,8 @@ def _full_blocks(request: MooncakeRequest) -> int:
 def mooncake_lines(conversations: Iterable[Conversation]) -> Iterator[str]:
     """The conversations in the format, one after the other, a request per line.
 
-    `timestamp` in whole milliseconds. `session_id` and `context_mode` tell a reader that knows
-    them which requests belong together where a prompt has no full block yet.
+    `timestamp` in whole milliseconds. `conversation` is for `read_mooncake`; other readers pass
+    over it, where a `session_id` would tell some of them that prompts are to be added up.
     """
     hashes = itertools.count()
     at_ms = 0
@@ -190,8 +192,7 @@ def mooncake_lines(conversations: Iterable[Conversation]) -> Iterator[str]:
                     "input_length": prompt,
                     "output_length": turn.reply_tokens,
                     "hash_ids": [*blocks, *begun],
-                    "session_id": str(number),
-                    "context_mode": _WHOLE_PROMPTS,
+                    "conversation": number,
                 }
             )
             held = prompt + turn.reply_tokens

@@ -6,13 +6,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from append_prefill.errors import UsageError, first_problem
 
 OPTION = "--trace"
+
+Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
+"""A number of tokens; ten million is the longest context that a published model claims."""
+
+Milliseconds = Annotated[float, Field(ge=0, le=1e15)]
+"""A wait, or a moment, which may count from 1970: 1.8e12 and growing."""
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -20,6 +20,10 @@ TURNS_MAX = 50
 """Turns of a conversation at most, unless more are asked for: with 30 in the middle of published
 agentic traces, most conversations are whole."""
 
+SCALE_MAX = 1000.0
+"""Of tokens and of waits: the shortest prompts then fill a long context, and a second of waiting is
+a quarter of an hour. Beyond is a slip of the keyboard."""
+
 
 class TraceSpec(BaseModel):
     """A trace out of a file, or drawn from a published shape (`generator`).
@@ -35,8 +39,8 @@ class TraceSpec(BaseModel):
     generator: ShapeName | None = None
     conversations: int = Field(default=CONVERSATIONS, ge=1)
     turns_max: int = Field(default=TURNS_MAX, ge=2)
-    token_scale: float = Field(default=1.0, gt=0)
-    time_scale: float = Field(default=1.0, ge=0)
+    token_scale: float = Field(default=1.0, gt=0, le=SCALE_MAX)
+    time_scale: float = Field(default=1.0, ge=0, le=SCALE_MAX)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def test_hashes_alone_tell_the_conversations(whole: list[Conversation], rng: ran
     for line in mooncake_lines(whole):
         row = json.loads(line)
         rows.append(row | {"timestamp": row["timestamp"] + len(rows)})  # none at the same time
-        del rows[-1]["session_id"], rows[-1]["context_mode"]
+        del rows[-1]["conversation"]
     rng.shuffle(rows)
     found = read(rows).conversations
     sizes = [[(t.append_tokens, t.reply_tokens) for t in c.turns] for c in found]
@@ -159,7 +159,9 @@ def test_messages_are_whole_prompts_or_what_is_new(mode: str, appended: list[int
     ("row", "named"),
     [
         (request(-1, 5, 5), "timestamp"),
+        (request(1e16, 5, 5), "timestamp"),
         (request(0, 0, 5), "input_length"),
+        (request(0, 10**8, 5) | {"hash_ids": None}, "input_length"),
         (request(0, 5, 0), "output_length"),
         (request(0, 5, 5) | {"input_length": 5.5}, "input_length"),
         (request(0, 5, 5) | {"input_length": True}, "input_length"),
