@@ -6,7 +6,7 @@ from pathlib import Path
 
 from append_prefill.errors import UsageError
 from append_prefill.workload.traces.chats import read_agentic, read_chats, read_sessions
-from append_prefill.workload.traces.mooncake import MooncakeRequest, read_mooncake
+from append_prefill.workload.traces.mooncake import read_mooncake
 from append_prefill.workload.traces.rows import OPTION, Row, rows_of
 from append_prefill.workload.traces.trace import Trace
 
@@ -14,7 +14,15 @@ _KNOWN = (
     "Known are the Mooncake format (input_length), AIPerf's multi-turn (turns), SGLang's "
     "agentic-trace (conversations of turns with messages), and chats (messages or conversations)."
 )
-_OF_MOONCAKE = MooncakeRequest.model_fields.keys() - {"messages"}
+# Keys that a chat does not have: one may have a timestamp, and its messages as `conversation`.
+_OF_MOONCAKE = {
+    "input_length",
+    "text_input",
+    "hash_ids",
+    "message_mode",
+    "session_id",
+    "output_length",
+}
 
 
 def read_trace(path: Path) -> Trace:

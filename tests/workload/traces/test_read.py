@@ -32,6 +32,7 @@ AGENT = {"conversations": [[{"messages": CHAT["messages"], "prompt_tokens": n} f
         (lines_of([SESSION]), "aiperf multi-turn"),
         (lines_of([CHAT, CHAT]), "chat messages"),
         (json.dumps([SHARED]), "chat messages"),
+        (lines_of([{"timestamp": 3, "conversation": CHAT["messages"]}]), "chat messages"),
         (lines_of([SHARED]), "chat messages"),
         (json.dumps(AGENT, indent=2), "sglang agentic-trace"),
         ("\ufeff\n" + lines_of([AGENT]) + "\n\n", "sglang agentic-trace"),
