@@ -29,6 +29,7 @@ _COMMANDS = (
     "plan",
     "doctor",
     "noise",
+    "trace",
 )
 
 # What a shell reports of a program that SIGPIPE ended: no status of ours may stand for it.

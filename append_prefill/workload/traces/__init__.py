@@ -1,0 +1,1 @@
+"""Traces: conversations as users sent them, out of a file or drawn from a published shape."""
