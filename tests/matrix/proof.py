@@ -28,6 +28,7 @@ from append_prefill.workload.prompts import PromptSource
 # server says shows as a wrong split.
 POINT = Point(context_tokens=127, append_tokens=33)
 OUTPUT_TOKENS = 4
+REPLY_TOKENS = 10
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def observe(base_url: str, context_length_tokens: int) -> dict[str, Any]:
             "retraction_key": next((key for key in meta if key.endswith("_retractions")), None),
             "cached_details": "cached_tokens_details" in meta,
             "fills_context": "error" not in full,
+            "reply_uncached_tokens": _uncached_of_a_reply(client),
             "stream_error_code": "code" in too_long,
             "model_info_names": "served_model_name" in client.get(model_path).json(),
             "prefill_graph_told_by": "config" if told_by == "cuda" else told_by,
@@ -136,7 +138,9 @@ def expected(version: str) -> dict[str, Any]:
     names = ("model_info_path", "server_info_path", "retraction_key", "cached_details")
     names += ("fills_context", "stream_error_code", "model_info_names")
     seen = {name: getattr(traits, name) for name in names}
-    return seen | {"prefill_graph_told_by": traits.prefill_graph.told_by}
+    uncached = traits.uncached_tail_tokens if traits.caches_replies else REPLY_TOKENS
+    told_by = traits.prefill_graph.told_by
+    return seen | {"reply_uncached_tokens": uncached, "prefill_graph_told_by": told_by}
 
 
 def _first_there(client: httpx.Client, paths: tuple[str, ...]) -> str:
@@ -153,6 +157,22 @@ def _first_event(client: httpx.Client, input_ids: list[int], max_new_tokens: int
                 event: dict[str, Any] = orjson.loads(line.removeprefix("data: "))
                 return event
     raise AssertionError(f"no event, status {response.status_code}")
+
+
+def _uncached_of_a_reply(client: httpx.Client) -> int:
+    """Of `REPLY_TOKENS` generated ones, how many the turn after them does not find in the cache."""
+    prompt = list(range(300, 340))
+    reply = _whole(client, prompt, REPLY_TOKENS)["output_ids"]
+    turn = _whole(client, [*prompt, *reply, *range(400, 410)], 1)
+    cached: int = turn["meta_info"]["cached_tokens"]
+    return len(prompt) + len(reply) - cached
+
+
+def _whole(client: httpx.Client, input_ids: list[int], max_new_tokens: int) -> dict[str, Any]:
+    body = generate_body(input_ids, max_new_tokens=max_new_tokens, fields={"stream": False})
+    response = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
+    answer: dict[str, Any] = response.raise_for_status().json()
+    return answer
 
 
 def last_error(log: str) -> str:
