@@ -67,7 +67,7 @@ _FREEZES_GC: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
 # How many of a finished request's last tokens, prompt and reply together, are not in the prefix
 # cache. The token generated last was never an input, unless the overlap scheduler has begun a step
 # with it before it knows that the reply has ended; from 0.5.22 it begins none where a reply ends by
-# its length. Without the overlap scheduler it is 1 in every version.
+# its length, and one that ends on a token is whole. Without that scheduler it is 1 everywhere.
 _UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.22", 1))
 # From 0.5.6 to 0.5.8.post1 the prefix cache has a finished request's prompt and nothing of what was
 # generated. That is a fault (sgl-project/sglang#16521), and no rule that a server may follow.
