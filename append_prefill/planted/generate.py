@@ -176,9 +176,11 @@ class Answerer:
         )
 
     def _store_output(self, request: Generate, output_ids: list[int], due_ns: int) -> None:
-        """Cache the output, all but the last token: that one was never run through the model."""
+        """Cache of the output what the version does: the last token may not have been an input."""
+        traits = self._settings.traits
+        kept = len(output_ids) - traits.uncached_tail_tokens if traits.caches_replies else 0
         sleep_until(due_ns - SPIN_NS)
-        self._scheduler.store(request, pack(output_ids[:-1]))
+        self._scheduler.store(request, pack(output_ids[:kept]))
 
     def _body(
         self, request: Generate, job: Job, output_ids: list[int], sent: int, token: int

@@ -131,6 +131,24 @@ def freezes_gc(version, value, tmp_path, profile, cpu):
     assert ("froze the garbage collector" in (tmp_path / "log").read_text()) is value
 
 
+def found_of_reply(version, tokens):
+    """How many of a reply's tokens the turn after it finds in the cache."""
+    with served(version) as server, client_of(server) as raw:
+        reply = raw.whole_generate(PROMPT, tokens).json()["output_ids"]
+        return raw.cached([*PROMPT, *reply, *SUFFIX]) - len(PROMPT)
+
+
+def uncached_tail_tokens(version, value):
+    assert table.uncached_tail_in({"disable_overlap_schedule": False}, version) == value
+    assert table.uncached_tail_in({"disable_overlap_schedule": True}, version) == 1
+    if traits_of(version).caches_replies:
+        assert [found_of_reply(version, tokens) for tokens in (1, 5)] == [1 - value, 5 - value]
+
+
+def caches_replies(version, value):
+    assert (found_of_reply(version, 5) > 0) is value
+
+
 def prefill_graph(version, value):
     for graph, backend in ((True, value.backend), (False, "off")):
         with served(version, cost=Cost(floor_ms=1.0, prefill_graph=graph)) as server:
@@ -169,7 +187,8 @@ CHECKS = {
     check.__name__: check
     for check in (
         *(info_paths, retraction_key, output_ids, cached_details, flush_timeout, fills_context),
-        *(stream_error_code, model_info_names, freezes_gc, prefill_graph, python),
+        *(stream_error_code, model_info_names, freezes_gc, uncached_tail_tokens, caches_replies),
+        *(prefill_graph, python),
         *(stubs, from_metadata),
     )
 }
@@ -223,8 +242,19 @@ def test_the_documentation_shows_what_is_on_file():
 
 
 def test_what_the_real_servers_showed_is_what_the_tables_say():
-    seen = {version: row["seen"] for version, row in releases.known().items()}
-    assert seen == {version: expected(version) for version in seen}
+    for version, row in releases.known().items():
+        rules = expected(version)
+        # `tox -e matrix` asks a release anew where something was added to what is asked.
+        assert row["seen"] == {key: rules[key] for key in row["seen"]}, version
+
+
+def test_replies_were_asked_for_on_both_sides_of_every_boundary():
+    asked = {v for v, row in releases.known().items() if "reply_cached_tokens" in row["seen"]}
+    ordered = list(releases.known())
+    for name in ("uncached_tail_tokens", "caches_replies"):
+        for first, _ in table.TABLES[name][1:]:
+            assert {ordered[ordered.index(first) - 1], first} <= asked
+    assert {table.OLDEST, table.NEWEST} <= asked
 
 
 @pytest.mark.parametrize("version", list(releases.known()))

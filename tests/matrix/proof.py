@@ -23,6 +23,7 @@ from append_prefill.probe.sample import take_sample
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from append_prefill.workload.prompts import PromptSource
+from tests.matrix.releases import REPLY_TOKENS
 
 # No multiple of a page size that any backend has, so that a page size other than the one the
 # server says shows as a wrong split.
@@ -124,6 +125,7 @@ def observe(base_url: str, context_length_tokens: int) -> dict[str, Any]:
             "retraction_key": next((key for key in meta if key.endswith("_retractions")), None),
             "cached_details": "cached_tokens_details" in meta,
             "fills_context": "error" not in full,
+            "reply_cached_tokens": _cached_of_a_reply(client),
             "stream_error_code": "code" in too_long,
             "model_info_names": "served_model_name" in client.get(model_path).json(),
             "prefill_graph_told_by": "config" if told_by == "cuda" else told_by,
@@ -136,7 +138,9 @@ def expected(version: str) -> dict[str, Any]:
     names = ("model_info_path", "server_info_path", "retraction_key", "cached_details")
     names += ("fills_context", "stream_error_code", "model_info_names")
     seen = {name: getattr(traits, name) for name in names}
-    return seen | {"prefill_graph_told_by": traits.prefill_graph.told_by}
+    kept = REPLY_TOKENS - traits.uncached_tail_tokens if traits.caches_replies else 0
+    told_by = traits.prefill_graph.told_by
+    return seen | {"reply_cached_tokens": kept, "prefill_graph_told_by": told_by}
 
 
 def _first_there(client: httpx.Client, paths: tuple[str, ...]) -> str:
@@ -153,6 +157,22 @@ def _first_event(client: httpx.Client, input_ids: list[int], max_new_tokens: int
                 event: dict[str, Any] = orjson.loads(line.removeprefix("data: "))
                 return event
     raise AssertionError(f"no event, status {response.status_code}")
+
+
+def _cached_of_a_reply(client: httpx.Client) -> int:
+    """Of `REPLY_TOKENS` generated ones, how many the turn after them finds in the cache."""
+    prompt = list(range(300, 340))
+    reply = _whole(client, prompt, REPLY_TOKENS)["output_ids"]
+    turn = _whole(client, [*prompt, *reply, *range(400, 410)], 1)
+    cached: int = turn["meta_info"]["cached_tokens"]
+    return cached - len(prompt)
+
+
+def _whole(client: httpx.Client, input_ids: list[int], max_new_tokens: int) -> dict[str, Any]:
+    body = generate_body(input_ids, max_new_tokens=max_new_tokens, fields={"stream": False})
+    response = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
+    answer: dict[str, Any] = response.raise_for_status().json()
+    return answer
 
 
 def last_error(log: str) -> str:

@@ -18,6 +18,8 @@ from append_prefill.engines.versions.table import since
 
 FILE = Path(__file__).parents[2] / "docs" / "sglang-releases.json"
 PAGE = FILE.with_suffix(".md")
+# The reply of the conversation that a release is asked to hold: the turn after it finds some of it.
+REPLY_TOKENS = 10
 
 
 def published() -> list[str]:
@@ -73,12 +75,16 @@ def keep(row: dict[str, Any]) -> None:
 
 def table() -> list[str]:
     """The file as a Markdown table, which a terminal shows as well: one line per release."""
-    lines = ["| SGLang | launches | split proven | stubs | why not |", "|---|---|---|---|---|"]
+    names = ("SGLang", "launches", "split proven", "reply cached", "stubs", "why not")
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for version, row in known().items():
         launches = "yes" if row["launches"] else "no"
         split = f"cached {row['cached_tokens']}" if row["split_ok"] else "no"
         stubs = ", ".join(row["stubs"]) or "none"
-        lines.append(f"| {version} | {launches} | {split} | {stubs} | {row['problem'] or ''} |")
+        kept = (row["seen"] or {}).get("reply_cached_tokens")
+        reply = "not asked" if kept is None else f"{kept} of {REPLY_TOKENS}"
+        cells = (version, launches, split, reply, stubs, row["problem"] or "")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -57,6 +57,7 @@ def row(version, problem=None):
         "ready_s": None if problem else 20.4,
         "cached_tokens": None if problem else 127,
         "stubs": ["cpu"],
+        "seen": None if problem else {"reply_cached_tokens": 9},
         "problem": problem,
     }
 
@@ -71,8 +72,8 @@ def test_rows_are_kept_in_the_order_of_versions_and_replaced(file):
     assert page[:4] == ["# Releases", "", "Text.", ""]
     assert page[4:] == releases.table()
     assert page[-2:] == [
-        "| 0.5.9 | no | no | cpu | died |",
-        "| 0.5.10 | yes | cached 127 | cpu |  |",
+        "| 0.5.9 | no | no | not asked | cpu | died |",
+        "| 0.5.10 | yes | cached 127 | 9 of 10 | cpu |  |",
     ]
 
 

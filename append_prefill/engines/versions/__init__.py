@@ -23,6 +23,7 @@ from append_prefill.engines.versions.table import (
     shown,
     stream_error_status,
     traits_of,
+    uncached_tail_in,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "shown",
     "stream_error_status",
     "traits_of",
+    "uncached_tail_in",
 ]

@@ -64,9 +64,14 @@ _STREAM_ERROR_CODE: Rows[bool] = ((OLDEST, False), ("0.5.13", True))
 _MODEL_INFO_NAMES: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
 # From 0.5.18 the server freezes its garbage collector after its own warm-up.
 _FREEZES_GC: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
-# How many of a finished request's last tokens, prompt and output together, are not in the prefix
-# cache: the one generated last was never an input, so its KV is not there.
-_UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.10", 1))
+# How many of a finished request's last tokens, prompt and reply together, are not in the prefix
+# cache. The token generated last was never an input, unless the overlap scheduler has begun a step
+# with it before it knows that the reply has ended; from 0.5.22 it begins none where a reply ends by
+# its length, and one that ends on a token is whole. Without that scheduler it is 1 everywhere.
+_UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.22", 1))
+# From 0.5.6 to 0.5.8.post1 the prefix cache has a finished request's prompt and nothing of what was
+# generated. That is a fault (sgl-project/sglang#16521), and no rule that a server may follow.
+_CACHES_REPLIES: Rows[bool] = ((OLDEST, True), ("0.5.6", False), ("0.5.9", True))
 _PREFILL_GRAPH: Rows[PrefillGraph] = (
     (OLDEST, PrefillGraph("enable", "tc_piecewise", default_on=False)),
     ("0.5.10", PrefillGraph("disable", "tc_piecewise", default_on=True)),
@@ -87,6 +92,7 @@ TABLES: Mapping[str, Rows[Any]] = {
     "model_info_names": _MODEL_INFO_NAMES,
     "freezes_gc": _FREEZES_GC,
     "uncached_tail_tokens": _UNCACHED_TAIL,
+    "caches_replies": _CACHES_REPLIES,
     "prefill_graph": _PREFILL_GRAPH,
     "python": _PYTHON,
 }
@@ -111,7 +117,9 @@ SCHEDULER_MAIN = "sglang.srt.managers.scheduler:run_scheduler_process"
 class VersionTraits:
     """What holds for one SGLang version; `warning` says so where it was not tried or is unknown.
 
-    `output_ids` says what each streamed event carries where there is a tokenizer.
+    `output_ids` says what each streamed event carries where there is a tokenizer. A conversation's
+    next turn finds all but `uncached_tail_tokens` of what was before it, with the overlap scheduler
+    that is the default; where not `caches_replies`, of the last reply it finds nothing.
     """
 
     version: str
@@ -126,6 +134,7 @@ class VersionTraits:
     model_info_names: bool
     freezes_gc: bool
     uncached_tail_tokens: int
+    caches_replies: bool
     prefill_graph: PrefillGraph
     requires_python: SpecifierSet
     warning: str | None
@@ -153,6 +162,7 @@ def traits_of(version: str) -> VersionTraits:
         model_info_names=since(_MODEL_INFO_NAMES, parsed),
         freezes_gc=since(_FREEZES_GC, parsed),
         uncached_tail_tokens=since(_UNCACHED_TAIL, parsed),
+        caches_replies=since(_CACHES_REPLIES, parsed),
         prefill_graph=since(_PREFILL_GRAPH, parsed),
         requires_python=SpecifierSet(since(_PYTHON, parsed)),
         warning=_warning(parsed),
@@ -182,6 +192,17 @@ def retractions_in(meta: Mapping[str, Any]) -> Any:
 def stream_error_status(problem: Mapping[str, Any]) -> Any:
     """The HTTP status that an error inside a stream stands for."""
     return problem.get("code", _CODE_OF_A_VALUE_ERROR)
+
+
+def uncached_tail_in(info: Mapping[str, Any], version: str | None) -> int:
+    """How many of a finished request's last tokens the next turn does not find in the cache.
+
+    Of a server's info, as it may have been started without the overlap scheduler, and its version;
+    None is taken for the newest known. What a version loses by a fault counts as kept.
+    """
+    if info.get("disable_overlap_schedule"):
+        return 1
+    return traits_of(version or NEWEST).uncached_tail_tokens
 
 
 def prefill_graph_in(info: Mapping[str, Any], version: str | None) -> str | None:
