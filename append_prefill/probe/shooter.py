@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from append_prefill.engines.base import ServerDescription
-from append_prefill.engines.versions import NEWEST, traits_of
+from append_prefill.engines.versions import NEWEST, uncached_tail_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Task
@@ -30,8 +30,8 @@ class Shooter:
         self.client = client
         self._prompts, self._plan = prompts, profile.plan
         self._page_tokens = description.page_size_tokens
-        version = description.versions["sglang"]
-        self._traits = traits_of(NEWEST if version is None else version)
+        version = description.versions["sglang"] or NEWEST
+        self._uncached_tail_tokens = uncached_tail_in(description.raw, version)
 
     def __call__(self, task: Task, output_tokens: int | None = None) -> list[Sample]:
         """The samples of a task; `output_tokens` of a point, by default the plan's."""
@@ -54,7 +54,7 @@ class Shooter:
                 self._prompts,
                 unit,
                 page_tokens=self._page_tokens,
-                uncached_tail_tokens=self._traits.uncached_tail_tokens,
+                uncached_tail_tokens=self._uncached_tail_tokens,
                 pause=self._pause,
             )
         raise InfrastructureError(f"{unit.traffic.label}: this traffic cannot be measured yet")

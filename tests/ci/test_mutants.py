@@ -14,8 +14,10 @@ def modules() -> list[str]:
     """What the verdict and a sample's time rest on."""
     package = REPOSITORY / "append_prefill"
     found = [p for p in (package / "analysis").rglob("*.py") if p.name != "__init__.py"]
-    found.append(package / "run" / "judge.py")
-    found += [package / "probe" / f"{n}.py" for n in ("client", "sample", "transport", "warmup")]
+    found += [package / "run" / f"{name}.py" for name in ("judge", "comparing", "traffic")]
+    found += [
+        package / "probe" / f"{n}.py" for n in ("client", "sample", "transport", "turns", "warmup")
+    ]
     return [str(path.relative_to(REPOSITORY)) for path in found]
 
 

@@ -1,0 +1,75 @@
+"""Conversations with a server that caches as SGLang does."""
+
+import pytest
+
+from append_prefill.planted.cost import Cost
+from append_prefill.planted.faults import Faults
+from append_prefill.planted.protocol import Settings
+from append_prefill.planted.server import PlantedServer
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.sample import Times
+from append_prefill.probe.turns import take_turns
+from append_prefill.workload.conversation import Conversation, Turn
+from append_prefill.workload.prompts import PromptSource
+from append_prefill.workload.traffic import Traffic
+from append_prefill.workload.traffic_experiment import Unit
+
+REPLIED = Traffic(context="replied")
+TALK = Conversation((Turn(100, 50), Turn(20, 30), Turn(20, 30, after_s=1.5)))
+UNIT = Unit("turns", REPLIED, tuple(point for _, point in TALK.points()), TALK)
+
+
+def turns_of(version, *, tail=0, page=1, faults=None, waits=None):
+    settings = Settings(sglang_version=version, page_size_tokens=page)
+    cost = Cost(floor_ms=0.5, new_token_us=0, cached_token_us=0, decode_ms=0.05)
+    with (
+        PlantedServer(cost, faults or Faults(), settings) as server,
+        TimedClient(server.base_url) as client,
+    ):
+        return take_turns(
+            client,
+            PromptSource((1,), 32000),
+            UNIT,
+            page_tokens=page,
+            uncached_tail_tokens=tail,
+            pause=(waits if waits is not None else []).append,
+        )
+
+
+def split(samples):
+    return [(s.result.cached_tokens, s.planned_cached_tokens) for s in samples]
+
+
+@pytest.mark.parametrize(("version", "tail"), [("0.5.9", 0), ("0.5.21", 0), ("0.5.23", 1)])
+def test_each_turn_finds_all_before_it_but_what_its_version_leaves_out(version, tail):
+    samples = turns_of(version, tail=tail)
+    assert split(samples) == [(150 - tail, 150 - tail), (200 - tail, 200 - tail)]
+    assert [s.point for s in samples] == list(UNIT.points)
+    assert all(s.traffic == REPLIED for s in samples)
+
+
+def test_whole_pages_are_planned():
+    assert split(turns_of("0.5.23", tail=1, page=16)) == [(144, 144), (192, 192)]
+
+
+def test_a_lost_reply_is_a_sample_that_says_so_and_not_invalid():
+    """Turn 3 finds the first reply, which turn 2 sent as a part of its prompt, but not the second.
+
+    The planned tokens are those that a version which keeps replies would keep.
+    """
+    assert split(turns_of("0.5.7")) == [(100, 150), (170, 200)]
+
+
+def test_the_last_reply_is_over_before_the_next_turn_is_sent():
+    waits = []
+    samples = turns_of("0.5.23", tail=1, waits=waits)
+    assert waits == [0.0, 0.0, 1.5]
+    assert all(isinstance(s.result, Times) and s.result.output_tokens == 30 for s in samples)
+
+
+def test_what_a_failed_turn_takes_with_it_has_its_reason():
+    samples = turns_of("0.5.23", tail=1, faults=Faults(http_500=1.0))
+    assert [s.point for s in samples] == list(UNIT.points)
+    assert {s.result for s in samples} == {
+        "an earlier turn failed: HTTP 500: Internal Server Error"
+    }
