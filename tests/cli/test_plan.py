@@ -90,7 +90,7 @@ def test_stored_run_gives_noise_and_pace() -> None:
     assert quiet["noise_from"] == "stored noise (20 launches, 4 sessions)"
     assert quiet["mde_side_by_side"] < outlook_of(plan(), PROFILE, None)["mde_side_by_side"]
     # Four points: ready after 40 s, six warm-up rounds in 3 s of 12, five blocks in the rest.
-    points, starts = len(plan().all_points), PROFILE.plan.starts
+    points, starts = plan().samples_a_block, PROFILE.plan.starts
     warmup_s, blocks_s = 6 * points * 3 / 24, PROFILE.plan.samples * (points + 1) * 9 / 25
     assert quiet["minutes"] == pytest.approx(
         starts * (40 + STOP_S + warmup_s + blocks_s) / 60, rel=1e-3

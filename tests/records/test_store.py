@@ -99,7 +99,7 @@ def _damaged(tmp_path: Path, **changes: object) -> Path:
         ("[]", "no schema key"),
         ('{"schema": 3}', "its schema is 3"),
         ('{"schema": "asv/1"}', "its schema is 'asv/1'"),
-        ('{"schema": "append-prefill/run/2"}', "has schema append-prefill/run/2.*Upgrade"),
+        ('{"schema": "append-prefill/run/3"}', "has schema append-prefill/run/3.*Upgrade"),
     ],
 )
 def test_what_is_no_record_is_named(tmp_path: Path, text: str | None, problem: str) -> None:
