@@ -74,7 +74,7 @@ def reply_cached(
 
     `inconclusive` where none of its turns has a sample.
     """
-    talks = [experiment for experiment in experiments if experiment.conversation is not None]
+    talks = [experiment for experiment in experiments if experiment.context != "primed"]
     if not talks:
         return None
     splits = turn_splits(starts, talks)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from append_prefill.analysis.summary import geometric_interval, start_medians, usable
+from append_prefill.probe.plan import PLANE_SHARE
 from append_prefill.records.run import Look, Run, Start, TrafficPoint, TrafficResult
 from append_prefill.run.comparing import Level, compare_all
 from append_prefill.run.references import References
@@ -34,19 +35,20 @@ def judge_traffic(
     """One result an experiment of `profile.traffic`, in its order.
 
     `profile` is narrowed to what was planned, so that its policy's false-alarm rate, or that of
-    `level`, is the points' part; the experiments share as much again equally. The stored noise is
-    the points' and says nothing of these: they are judged by their own scatter and the profile's
-    assumption, which counts like two launches.
+    `level`, is the points' part where there are points; the experiments share the rest equally.
+    The stored noise is the points' and says nothing of these: they are judged by their own scatter
+    and the profile's assumption, which counts like two launches.
     """
-    parts = max(1, len(profile.traffic))
+    share = (1 - PLANE_SHARE) / PLANE_SHARE if run.plan.points else 1.0
+    share /= max(1, len(profile.traffic))
     if level is None and looks:
         level = Level(looks[-1].threshold, looks[-1].pass_confidence)
-    own = None if level is None else Level(level.alpha / parts, level.pass_confidence)
+    own = None if level is None else Level(level.alpha * share, level.pass_confidence)
     results = []
     for experiment in profile.traffic:
         policy = profile.policy.model_copy(
             update={
-                "false_alarm_rate": profile.policy.false_alarm_rate / parts,
+                "false_alarm_rate": profile.policy.false_alarm_rate * share,
                 "must_catch": experiment.must_catch,
             }
         )

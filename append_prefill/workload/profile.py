@@ -245,7 +245,7 @@ class Profile(Strict):
                         f"than limits.total_tokens = {self.limits.total_tokens}"
                     )
         for traffic in self.traffic:
-            longest = max(unit.total_tokens for unit in traffic.units)
+            longest = max((unit.total_tokens for unit in traffic.units), default=0)
             if longest > self.limits.total_tokens:
                 raise ValueError(
                     f"{traffic.id}: takes {longest} tokens, more than limits.total_tokens = "
@@ -345,7 +345,7 @@ def load_profile(name_or_file: str) -> Profile:
     if "extends" in data:
         data = _extended(data, name_or_file)
     try:
-        return Profile.model_validate(data)
+        profile = Profile.model_validate(data)
     except ValidationError as error:
         raise UsageError(
             _OPTION,
@@ -354,6 +354,9 @@ def load_profile(name_or_file: str) -> Profile:
             "problem(s) in all).",
             "Compare with the shipped profiles in append_prefill/profiles/.",
         ) from error
+    total_tokens = profile.limits.total_tokens
+    traffic = tuple(e.with_trace(path.parent, total_tokens) for e in profile.traffic)
+    return profile.model_copy(update={"traffic": traffic})
 
 
 def _shipped_text(name: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from append_prefill.errors import UsageError
 from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.experiment import Argument, Id, Strict
 from append_prefill.workload.points import Point
+from append_prefill.workload.traces.spec import TURNS_MAX, TraceSpec, load
 from append_prefill.workload.traffic import Condition, ContextKind, Form, State, Traffic
 
-TURNS_MAX = 50
-"""Turns of a conversation. Published agentic traces have some tens of turns a session; each turn's
-prompt holds all before it, so what a conversation costs grows with the square of them."""
+CONDITIONS_MAX = 200
+"""Append-prefills of one experiment. They are compared by one joint test, which works on a square
+of them: 200 take it a second, and ten conversations of an agent have as many turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ class ConversationPlan(Strict):
 
 
 class TrafficExperiment(Strict):
-    """Points, or a conversation, in one traffic.
+    """Points, a conversation, or those of a trace, in one traffic.
+
+    `talks` are the trace's conversations, put in by `with_trace`: a profile does not spell them.
 
     `every`: it is taken in every so many blocks of a launch. `heavy`: only where it is asked for
     (`-m "append_prefill and load"`). `must_catch`: what a pass promises not to hide, relative; a
@@ -74,6 +79,8 @@ class TrafficExperiment(Strict):
     state: State = "fresh"
     points: tuple[tuple[int, int], ...] = ()
     conversation: ConversationPlan | None = None
+    trace: TraceSpec | None = None
+    talks: tuple[Conversation, ...] = Field(default=(), exclude=True)
     every: int = Field(default=1, ge=1)
     must_catch: float = Field(default=0.10, gt=0)
     heavy: bool = False
@@ -96,13 +103,35 @@ class TrafficExperiment(Strict):
                 "fresh server, which belongs to [[experiments]]"
             )
         talks = self.traffic.context != "primed"
-        if talks and (self.conversation is None or self.points):
+        sources = [self.conversation, self.trace]
+        if talks and (sources.count(None) != 1 or self.points):
             raise ValueError(
-                f"{self.id}: a {self.context} context takes a conversation, and no points"
+                f"{self.id}: a {self.context} context takes a conversation or a trace, and no "
+                "points"
             )
-        if not talks and (self.conversation is not None or not self.points):
+        if not talks and (sources.count(None) != 2 or not self.points):
             raise ValueError(f"{self.id}: a primed context takes points, and no conversation")
         return self
+
+    def with_trace(self, folder: Path, total_tokens: int) -> TrafficExperiment:
+        """The experiment with its trace's conversations; itself where it has none.
+
+        `folder`: what the trace's file is relative to; none is longer than `total_tokens`. Raises
+        UsageError where the trace cannot be read, or is too large to be compared.
+        """
+        if self.trace is None:
+            return self
+        talks = load(self.trace, folder=folder, total_tokens=total_tokens).conversations
+        turns = sum(len(talk.turns) - 1 for talk in talks)
+        if turns > CONDITIONS_MAX:
+            raise UsageError(
+                "--profile",
+                self.id,
+                f"has a trace with {turns} append-prefills, more than the {CONDITIONS_MAX} that "
+                "one experiment can hold.",
+                "Take fewer conversations (conversations) or turns (turns_max) of it.",
+            )
+        return self.model_copy(update={"talks": tuple(talks)})
 
     @property
     def traffic(self) -> Traffic:
@@ -112,20 +141,28 @@ class TrafficExperiment(Strict):
     @property
     def units(self) -> tuple[Unit, ...]:
         """What is measured of it."""
-        if self.conversation is not None:
-            talk = self.conversation.as_conversation
-            points = tuple(point for _, point in talk.points())
-            return (Unit(self.id, self.traffic, points, talk),)
+        talks = self._conversations
+        if talks:
+            return tuple(
+                Unit(self.id, self.traffic, tuple(point for _, point in talk.points()), talk)
+                for talk in talks
+            )
         return tuple(Unit(self.id, self.traffic, (Point(*point),)) for point in self.points)
 
     @property
+    def _conversations(self) -> tuple[Conversation, ...]:
+        if self.conversation is not None:
+            return (self.conversation.as_conversation,)
+        return self.talks
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
-        """Those of all its samples."""
-        return tuple(condition for unit in self.units for condition in unit.conditions)
+        """Those of all its samples, each once: turns of two conversations may be alike."""
+        return tuple(
+            dict.fromkeys(condition for unit in self.units for condition in unit.conditions)
+        )
 
     def turn_of(self, point: Point) -> int | None:
-        """The turn whose append-prefill the point is; None for one of no conversation."""
-        if self.conversation is None:
-            return None
-        numbers = {p: number for number, p in self.conversation.as_conversation.points()}
-        return numbers.get(point)
+        """The first turn whose append-prefill the point is; None for one of no conversation."""
+        numbers = (n for talk in self._conversations for n, p in talk.points() if p == point)
+        return next(numbers, None)

@@ -1,6 +1,6 @@
 import pytest
 
-from append_prefill.probe.plan import make_plan, plan_of
+from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
@@ -19,8 +19,40 @@ def test_two_pairs_in_a_row_are_abba():
 
 def test_every_block_has_every_point_in_its_own_order():
     orders = [plan().order(pair, block) for pair in range(2) for block in range(3)]
-    assert all(sorted(order) == list(plan().all_points) for order in orders)
+    for order in orders:
+        points = [task for task in order if isinstance(task, Point)]
+        assert sorted(points) == list(plan().all_points)
     assert len({tuple(order) for order in orders}) == 6
+
+
+def test_traffic_is_in_every_so_many_blocks_among_the_points():
+    planned = plan()
+    (turns,) = planned.traffic
+    assert (turns.id, turns.every) == ("turns", 3)
+    (unit,) = turns.units
+    held = [unit in planned.order(0, block) for block in range(7)]
+    assert held == [True, False, False, True, False, False, True]
+    places = {planned.order(pair, 0).index(unit) for pair in range(20)}
+    assert len(places) > 5
+    assert planned.samples_a_block == len(planned.all_points) + 5 / 3
+    assert planned.record(1.0).traffic == ["turns"]
+
+
+def test_traffic_alone_has_no_drawn_points_and_is_in_every_block():
+    planned = plan(experiments=["turns"])
+    assert (planned.all_points, planned.samples_a_block) == ((), 5)
+    assert all(len(planned.order(0, block)) == 1 for block in range(4))
+    assert planned.longest_tokens(1000) == 128 + 5 * 32 + 6 * 16
+
+
+def test_points_alone_have_the_whole_false_alarm_rate():
+    whole = PROFILE.policy.false_alarm_rate
+    rates = {
+        name: plan(experiments=[name]).narrowed(PROFILE).policy.false_alarm_rate
+        for name in ("append", "turns")
+    }
+    assert rates == {"append": whole, "turns": whole}
+    assert plan().narrowed(PROFILE).policy.false_alarm_rate == whole * PLANE_SHARE
 
 
 def test_the_seed_decides_everything():

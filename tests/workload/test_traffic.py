@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from append_prefill.errors import UsageError
 from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
@@ -87,7 +90,8 @@ def test_the_conditions_of_an_experiment_are_its_units():
     [
         ({"context": "primed", "conversation": None, "points": [[1, 1]]}, "default traffic"),
         ({"conversation": None}, "takes a conversation"),
-        ({"points": [[1, 1]]}, "takes a conversation, and no points"),
+        ({"points": [[1, 1]]}, "takes a conversation or a trace, and no points"),
+        ({"trace": {"generator": "agentic"}}, "takes a conversation or a trace"),
         ({"context": "primed", "form": "chat"}, "takes points"),
         ({"context": "primed", "form": "chat", "conversation": None}, "takes points"),
         ({"points": [[0, 1]]}, "at least one context"),
@@ -116,3 +120,46 @@ def test_a_profile_refuses_what_it_cannot_tell_apart_or_hold(changes, problem):
     own = experiment(**changes).model_dump()
     with pytest.raises(ValueError, match=problem):
         Profile.model_validate({**whole, "traffic": [own]})
+
+
+TRACE = {"generator": "agentic", "conversations": 3, "turns_max": 5, "token_scale": 0.02}
+
+
+def test_a_trace_brings_its_conversations(tmp_path):
+    traced = experiment(conversation=None, trace=TRACE).with_trace(tmp_path, 3000)
+    assert 1 <= len(traced.units) <= 3
+    assert all(unit.total_tokens <= 3000 for unit in traced.units)
+    first = traced.conditions[0].point
+    assert traced.turn_of(first) == 2
+    assert experiment().with_trace(tmp_path, 1) == experiment()
+
+
+def test_a_trace_that_cannot_be_compared_is_refused(tmp_path):
+    large = experiment(
+        conversation=None, trace={**TRACE, "conversations": 50, "turns_max": 40, "seed": 1}
+    )
+    with pytest.raises(UsageError, match="more than the 200"):
+        large.with_trace(tmp_path, 100_000)
+
+
+def test_a_file_of_a_profile_lies_beside_it(tmp_path):
+    text = """
+name = "mine"
+extends = "cpu-nano"
+[[traffic]]
+id = "replay"
+title = "Mine"
+context = "replied"
+trace = { file = "mine.jsonl", token_scale = 0.5 }
+argument = "An argument of at least twenty letters."
+"""
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match="mine.jsonl"):
+        load_profile(str(tmp_path / "mine.toml"))
+    rows = [
+        {"timestamp": 0, "input_length": 600, "output_length": 40, "hash_ids": [1, 2]},
+        {"timestamp": 9000, "input_length": 1100, "output_length": 40, "hash_ids": [1, 2, 3]},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    replay = load_profile(str(tmp_path / "mine.toml")).traffic[-1]
+    assert [unit.points for unit in replay.units] == [(Point(320, 230),)]
