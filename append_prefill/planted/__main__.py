@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import FAULTS, Faults, parse_faults
+from append_prefill.planted.meaning import refuse_meaningless
 from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer, log
 
@@ -24,6 +25,24 @@ _ORPHAN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     f"print('orphan', flush=True); time.sleep({_ORPHAN_S})"
 )
+
+_COSTS = {
+    "floor_ms": "what every prefill takes",
+    "new_token_us": "a token that is not cached",
+    "cached_token_us": "a token that is",
+    "decode_ms": "a token after the first",
+    "start_sd": "spread of launches, on the log scale",
+    "within_sd": "spread of requests, on the log scale",
+    "lag1": "autocorrelation of requests",
+    "outlier_rate": "share of requests that take longer",
+    "outlier_factor": "how many times as long they take",
+    "drift_per_hour": "relative and linear",
+    "text_us": "a token of a prompt that comes as text, cached or not",
+    "template_us": "a token of a chat, beside that",
+    "interference": "share of a prefill for which requests that decode stand still",
+    "decode_load": "share by which each request that decodes makes a prefill longer",
+    "evict_us_per_leaf": "a leaf of the prefix tree, for a prefill that finds the pool full",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,20 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, required=True)
     cost, settings = Cost(), Settings()
     costs = parser.add_argument_group("costs")
-    for name in (
-        "floor_ms",
-        "new_token_us",
-        "cached_token_us",
-        "decode_ms",
-        "start_sd",
-        "within_sd",
-        "lag1",
-        "outlier_rate",
-        "outlier_factor",
-        "drift_per_hour",
-    ):
+    for name, meaning in _COSTS.items():
         option = "--" + name.replace("_", "-")
-        costs.add_argument(option, type=float, default=getattr(cost, name))
+        costs.add_argument(option, type=float, default=getattr(cost, name), help=meaning)
     costs.add_argument("--form", choices=("sum", "max"), default=cost.form)
     costs.add_argument("--prefill-graph", action="store_true", help="a staircase in new tokens")
     costs.add_argument("--start-seed", type=int, help="fixes the noise; default: drawn")
@@ -130,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
         options["api_key"] = _api_key(parser, options["api_key_env"])
         cost = Cost(**{f.name: options[f.name] for f in fields(Cost)})
         settings = Settings(**{f.name: options[f.name] for f in fields(Settings) if f.init})
+        refuse_meaningless(cost, faults, settings)
     except ValueError as error:
         parser.error(str(error))
 

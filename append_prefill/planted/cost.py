@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Form = Literal["sum", "max"]
+# What a prompt comes as: ids, a text, or chat messages.
+RequestForm = Literal["ids", "text", "chat"]
 
 # SGLang captures prefill graphs at these token counts and pads up to the next one (the grid that
 # it builds for a chunk of 8192; cuda_graph_hook.py of 0.5.23).
@@ -36,6 +38,12 @@ def padded_tokens(new_tokens: int) -> int:
     return GRAPH_BUCKETS[index]
 
 
+_TIMES = (
+    *("floor_ms", "new_token_us", "cached_token_us", "decode_ms"),
+    *("text_us", "template_us", "evict_us_per_leaf"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a request costs.
@@ -49,6 +57,15 @@ class Cost:
     `outlier_rate` of the generating requests takes `outlier_factor` times as long.
     `drift_per_hour` is relative and linear. The defaults are of the size the study saw on an H100
     with an 8B model, without noise.
+
+    A prompt that comes as text takes `text_us` per token of all of it, whatever is cached, and one
+    that comes as chat messages `template_us` more; no prefill begins before that. Both are paid one
+    request after another, since one process tokenizes.
+
+    `interference` is the share of a prefill's time for which requests that decode stand still: 1
+    where a prefill has the device to itself, 0 where both go on side by side. Each request that
+    decodes makes a prefill longer by `decode_load` of its time. A prefill that finds the KV pool
+    full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all.
 
     Raises ValueError for a value that has no meaning (a negative time or spread, |lag1| >= 1).
     """
@@ -65,11 +82,22 @@ class Cost:
     outlier_rate: float = 0.0
     outlier_factor: float = 3.0
     drift_per_hour: float = 0.0
+    # A fast tokenizer takes about a microsecond a token (1.15 µs in TensorRT-LLM's issue 18389), a
+    # template some tenths: 2 and 0.4 ms for 2,000 tokens, a tenth of the floor and so measurable.
+    text_us: float = 1.0
+    template_us: float = 0.2
+    interference: float = 1.0
+    decode_load: float = 0.0
+    evict_us_per_leaf: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("floor_ms", "new_token_us", "cached_token_us", "decode_ms"):
+        for name in _TIMES:
             if not (0 <= getattr(self, name) < math.inf):
                 raise ValueError(f"{name} must be a time of at least 0, not {getattr(self, name)}")
+        if not 0 <= self.interference <= 1:
+            raise ValueError(f"interference must lie between 0 and 1, not {self.interference}")
+        if not 0 <= self.decode_load < math.inf:
+            raise ValueError(f"decode_load must be a share of at least 0, not {self.decode_load}")
         if self.form not in ("sum", "max"):
             raise ValueError(f"form must be 'sum' or 'max', not {self.form!r}")
         if self.start_sd < 0 or self.within_sd < 0:
@@ -89,6 +117,13 @@ class Cost:
         if self.form == "max":
             return max(self.floor_ms, new_ms) + cached_ms
         return self.floor_ms + new_ms + cached_ms
+
+    def form_ms(self, form: RequestForm, prompt_tokens: int) -> float:
+        """The noiseless time to make ids of a prompt that comes in this form, ms."""
+        if form == "ids":
+            return 0.0
+        per_token_us = self.text_us + (self.template_us if form == "chat" else 0.0)
+        return per_token_us * prompt_tokens / 1000
 
 
 @dataclass(frozen=True, slots=True)

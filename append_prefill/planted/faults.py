@@ -100,6 +100,9 @@ class Faults:
     cached_inflated: int = _fault(
         0, "TOKENS", "report this many more cached tokens than were", _count
     )
+    reply_lost: float = _fault(
+        0.0, "SHARE", "leave the reply of this share of the requests out of the cache", _share
+    )
     # A request that goes wrong.
     retraction: float = _fault(
         0.0, "SHARE", "retract after the first token, prefill again, report it", _share

@@ -1,4 +1,4 @@
-"""Answers /generate: waits as the scheduler says, sends what the protocol and the faults say."""
+"""Answers what generates: waits as the scheduler says, sends what protocol and faults say."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from append_prefill.planted.chat import ChatAnswer, refusal
 from append_prefill.planted.clock import SPIN_NS, sleep_until
 from append_prefill.planted.faults import Faults
+from append_prefill.planted.native import NativeAnswer, Progress, aborted_body
 from append_prefill.planted.prefix_cache import pack
-from append_prefill.planted.protocol import (
-    Generate,
-    RequestError,
-    Settings,
-    answer_body,
-    error_body,
-    parse_generate,
-)
+from append_prefill.planted.protocol import Generate, RequestError, Settings, error_body
+from append_prefill.planted.reading import Asked, read_chat, read_generate
 from append_prefill.planted.scheduler import Job, Scheduler
+from append_prefill.planted.sessions import Sessions
 from append_prefill.planted.wire import Connection, Request, event
+
+GENERATE_PATH = "/generate"
+CHAT_PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,18 @@ class Served:
     """The truth about one request whose prefill ran.
 
     `cached_tokens` were really matched, whatever was reported. `prefill_ms` is what the prefill
-    was to take; `overshoot_us` is by how much the wait for it ended late.
+    was to take, `evict_ms` of it for room in the cache; before it came `form_ms` of making ids and
+    `queue_ms` of waiting for other prefills. `overshoot_us` is by how much the wait for its end
+    ended late.
     """
 
     prompt_tokens: int
     cached_tokens: int
     max_new_tokens: int
+    form_ms: float
+    queue_ms: float
     prefill_ms: float
+    evict_ms: float
     overshoot_us: float
 
 
@@ -55,6 +60,7 @@ class Answerer:
         served: deque[Served],
         on_death: Callable[[], None],
     ) -> None:
+        self.sessions = Sessions(streaming=settings.traits.streaming_sessions)
         self._scheduler = scheduler
         self._faults = faults
         self._settings = settings
@@ -68,83 +74,125 @@ class Answerer:
         job = self._scheduler.admit(probe, request.arrived_ns)
         try:
             sleep_until(job.first_ns)
-            self._scheduler.store(probe, b"")
+            self._scheduler.store(probe.prompt)
         finally:
-            self._scheduler.finish()
+            self._scheduler.finish(job)
 
     def answer(self, http: Request, connection: Connection) -> None:
-        """Answer one /generate. Raises OSError where the connection breaks."""
+        """Answer one /generate or chat. Raises OSError where the connection breaks."""
         number = next(self._numbers)
         if self._faults.die_after is not None and number > self._faults.die_after:
             self._on_death()
             raise _DroppedError
         try:
-            request = parse_generate(http.body, self._settings)
+            if http.path == CHAT_PATH:
+                asked = read_chat(http.body, self._settings)
+            else:
+                asked = read_generate(http.body, self._settings, self.sessions)
         except RequestError as error:
-            self._refuse(str(error), connection, in_stream=error.in_stream)
+            self._refuse(error, connection, chat=http.path == CHAT_PATH)
             return
+        request = asked.request
         if request.max_new_tokens > 0 and self._scheduler.strikes(self._faults.http_500):
+            self._end_turn(asked, None, 0)
             connection.answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
             return
         job = self._scheduler.admit(request, http.arrived_ns)
+        reply: list[int] | None = None
         try:
+            output_ids = request.output_ids()
+            answer = self._answer_of(asked, output_ids)
             if request.stream:
-                self._stream(request, job, connection)
                 body = None
+                whole = self._stream(asked, answer, job, connection, output_ids)
             else:
-                body = self._whole(request, job)
+                body = self._whole(asked, answer, job, output_ids)
+                whole = True
+            reply = output_ids if whole else None
         finally:
-            self._scheduler.finish()
+            self._scheduler.finish(job)
+            self._end_turn(asked, reply, job.kept_reply_tokens)
         # Only now, so that a client which has seen the end can flush at once.
         if body is None:
             connection.close_stream()
         else:
             connection.answer_json(HTTPStatus.OK, body)
 
-    def _stream(self, request: Generate, job: Job, connection: Connection) -> None:
-        """Send everything of a stream but its end."""
-        connection.open_stream()
-        output_ids = request.output_ids()
+    def _answer_of(self, asked: Asked, output_ids: list[int]) -> NativeAnswer | ChatAnswer:
+        if asked.chat is None:
+            return NativeAnswer(asked.request, self._settings, output_ids)
+        return ChatAnswer(asked.request, asked.chat, self._settings, output_ids)
+
+    def _end_turn(self, asked: Asked, reply: list[int] | None, kept_reply_tokens: int) -> None:
+        if asked.turn is not None:
+            packed = None if reply is None else pack(reply)
+            kept_tokens = asked.request.prompt_tokens + kept_reply_tokens
+            self.sessions.ended(asked.turn, packed, kept_tokens)
+
+    def _stream(
+        self,
+        asked: Asked,
+        answer: NativeAnswer | ChatAnswer,
+        job: Job,
+        connection: Connection,
+        output_ids: list[int],
+    ) -> bool:
+        """Send everything of a stream but its end; whether it is all that was asked for."""
+        request = asked.request
+        if answer.head_first:
+            connection.open_stream()
         fate = self._fate(request)
-        if fate == "error":
+        if fate in ("error", "no tokens"):
             self._prefill(request, job)
-            connection.send(event(error_body("Internal error: simulated", self._settings)))
-            return
-        if fate == "no tokens":
-            self._prefill(request, job)
-            return
+            if not answer.head_first:
+                connection.open_stream()
+            if fate == "error":
+                connection.send(answer.error("Internal error: simulated"))
+            return False
         total = request.max_new_tokens
         if total == 0:
-            body = self._body(request, job, output_ids, 0, 0)
+            chunk = answer.events(self._progress(request, job, 0, 0, job.first_ns))
             self._prefill(request, job)
-            connection.send(event(body))
-            return
+            connection.send(chunk)
+            return True
         sent = 0
         stops = range(self._faults.coalesce, total, self._faults.coalesce)
         for token in (*stops, total):
-            chunk = event(self._body(request, job, output_ids, sent, token))
+            # Made before it is due, so that making it takes none of the time.
+            due_ns = job.token_due_ns(token)
+            chunk = answer.events(self._progress(request, job, sent, token, due_ns))
             if sent == 0:
                 self._prefill(request, job)
-            due_ns = job.token_due_ns(token)
             if token == total:
-                self._store_output(request, output_ids, due_ns)
+                self._store_output(asked, output_ids, job)
             sleep_until(due_ns)
+            while (later_ns := job.token_due_ns(token)) > due_ns:  # another's prefill came between
+                due_ns = later_ns
+                chunk = answer.events(self._progress(request, job, sent, token, due_ns))
+                sleep_until(due_ns)
+            if sent == 0 and not answer.head_first:
+                connection.open_stream()
             connection.send(chunk)
             sent = token
             if fate == "drop":
                 connection.abort()
                 raise _DroppedError
+        return True
 
-    def _whole(self, request: Generate, job: Job) -> dict[str, Any]:
+    def _whole(
+        self, asked: Asked, answer: NativeAnswer | ChatAnswer, job: Job, output_ids: list[int]
+    ) -> dict[str, Any]:
         """Wait for the whole answer; its body."""
-        output_ids = request.output_ids()
+        request = asked.request
         total = request.max_new_tokens
         self._prefill(request, job)
+        due_ns = job.first_ns
         if total > 0:
-            due_ns = job.token_due_ns(total)
-            self._store_output(request, output_ids, due_ns)
-            sleep_until(due_ns)
-        return self._body(request, job, output_ids, 0, total)
+            self._store_output(asked, output_ids, job)
+            while (later_ns := job.token_due_ns(total)) > due_ns:
+                due_ns = later_ns
+                sleep_until(due_ns)
+        return answer.body(self._progress(request, job, 0, total, due_ns))
 
     def _fate(self, request: Generate) -> str | None:
         """The fault that strikes this stream, the first that does."""
@@ -163,49 +211,54 @@ class Answerer:
         """Wait for the prefill; its prompt is in the cache when this returns."""
         # Fill the cache just before the time is up: it then adds nothing to the simulated time.
         sleep_until(job.first_ns - SPIN_NS)
-        self._scheduler.store(request, b"")
+        # A streaming session's later turns are in its own KV, and nobody else finds them.
+        if request.kept_tokens is None:
+            self._scheduler.store(request.prompt)
         sleep_until(job.first_ns)
         self._served.append(
             Served(
                 prompt_tokens=request.prompt_tokens,
                 cached_tokens=job.cached_tokens,
                 max_new_tokens=request.max_new_tokens,
+                form_ms=job.form_ms,
+                queue_ms=job.queue_ms,
                 prefill_ms=job.prefill_ms,
+                evict_ms=job.evict_ms,
                 overshoot_us=(time.perf_counter_ns() - job.first_ns) / 1000,
             )
         )
 
-    def _store_output(self, request: Generate, output_ids: list[int], due_ns: int) -> None:
-        """Cache of the output what the version does: the last token may not have been an input."""
-        traits = self._settings.traits
-        kept = len(output_ids) - traits.uncached_tail_tokens if traits.caches_replies else 0
-        sleep_until(due_ns - SPIN_NS)
-        self._scheduler.store(request, pack(output_ids[:kept]))
+    def _store_output(self, asked: Asked, output_ids: list[int], job: Job) -> None:
+        """Cache as much of the reply as this version does, just before its last token is due."""
+        sleep_until(job.token_due_ns(job.last_token) - SPIN_NS)
+        kept = output_ids[: job.kept_reply_tokens]
+        if kept and not (asked.turn is not None and asked.turn.session.streaming):
+            self._scheduler.store(asked.request.prompt + pack(kept))
 
-    def _body(
-        self, request: Generate, job: Job, output_ids: list[int], sent: int, token: int
-    ) -> dict[str, Any]:
-        """The event at `token` tokens, of which `sent` have been sent."""
-        delta = self._settings.traits.output_ids == "delta" and request.stream
-        last = token == request.max_new_tokens
+    def _progress(
+        self, request: Generate, job: Job, sent: int, token: int, due_ns: int
+    ) -> Progress:
+        """What there is to say at `token` tokens, of which `sent` have been sent."""
         reported = min(job.cached_tokens + self._faults.cached_inflated, request.prompt_tokens)
-        return answer_body(
-            request,
-            self._settings,
-            output_ids=output_ids[sent if delta else 0 : token],
-            completion_tokens=token,
+        last = token == request.max_new_tokens
+        return Progress(
+            sent=sent,
+            token=token,
             cached_tokens=reported,
             retractions=int(job.retracted and token > 1),
-            finished_after_s=(
-                (job.token_due_ns(max(token, 1)) - job.arrived_ns) / 1e9 if last else None
-            ),
+            finished_after_s=(due_ns - job.arrived_ns) / 1e9 if last else None,
         )
 
-    def _refuse(self, message: str, connection: Connection, *, in_stream: bool) -> None:
-        body = error_body(message, self._settings)
-        if in_stream:
-            connection.open_stream()
-            connection.send(event(body))
-            connection.close_stream()
+    def _refuse(self, error: RequestError, connection: Connection, *, chat: bool) -> None:
+        message = str(error)
+        if chat:
+            connection.answer_json(HTTPStatus.BAD_REQUEST, refusal(message))
+        elif not error.in_stream:
+            connection.answer_json(HTTPStatus.BAD_REQUEST, error_body(message, self._settings))
         else:
-            connection.answer_json(HTTPStatus.BAD_REQUEST, body)
+            connection.open_stream()
+            if error.aborted_rid is None:
+                connection.send(event(error_body(message, self._settings)))
+            else:
+                connection.send(event(aborted_body(message, error.aborted_rid)))
+            connection.close_stream()

@@ -30,6 +30,8 @@ def _common_bytes(a: bytes, b: bytes) -> int:
 
 
 class _Node:
+    """An edge and its end. Without a parent it is the root, or was evicted."""
+
     __slots__ = ("children", "key", "parent", "used")
 
     def __init__(self, key: bytes, parent: _Node | None, used: int) -> None:
@@ -43,7 +45,11 @@ class PrefixCache:
     """Which prefixes are cached. Not thread-safe: the server calls it under its own lock.
 
     `page_tokens` >= 1 tokens are matched, stored and evicted together. `capacity_tokens` >= the
-    longest sequence ever inserted; least recently used leaves go first.
+    longest sequence ever inserted; least recently used leaves go first. `tokens` are cached,
+    `leaves` is how many sequences end in the tree without another going on.
+
+    An eviction costs the logarithm of the leaves, where SGLang's walks all of them: what a server
+    full of leaves takes for it is part of the simulated cost, and must not be real time as well.
     """
 
     def __init__(self, capacity_tokens: int, page_tokens: int = 1) -> None:
@@ -59,6 +65,10 @@ class PrefixCache:
         """Forget everything (what /flush_cache does)."""
         self._root = _Node(b"", None, sys.maxsize)
         self.tokens = 0
+        self.leaves = 0
+        # (last use, number, leaf): an entry counts while the leaf is one and was not used since.
+        self._oldest: list[tuple[int, int, _Node]] = []
+        self._pushed = 0
 
     def match(self, prompt: bytes) -> int:
         """Tokens of the packed `prompt` that are cached, a whole number of pages; marks them used.
@@ -67,7 +77,8 @@ class PrefixCache:
         """
         self._clock += 1
         usable = max(0, len(prompt) - TOKEN_BYTES)
-        _, matched = self._walk(prompt[: usable - usable % self._page_bytes])
+        node, matched = self._walk(prompt[: usable - usable % self._page_bytes])
+        self._touched(node)
         return matched // TOKEN_BYTES
 
     def insert(self, sequence: bytes) -> None:
@@ -82,8 +93,13 @@ class PrefixCache:
         node, matched = self._walk(whole)
         if matched < len(whole):
             rest = whole[matched:]
-            node.children[rest[: self._page_bytes]] = _Node(rest, node, self._clock)
+            # A leaf that is gone on from is none any more; another child is one more.
+            self.leaves += bool(node.children) or node is self._root
+            child = _Node(rest, node, self._clock)
+            node.children[rest[: self._page_bytes]] = child
             self.tokens += len(rest) // TOKEN_BYTES
+            node = child
+        self._touched(node)
         if self.tokens > self.capacity_tokens:
             self._evict()
 
@@ -113,15 +129,16 @@ class PrefixCache:
         upper.children[node.key[: self._page_bytes]] = node
         return upper
 
-    def _leaves(self) -> list[_Node]:
-        stack, leaves = [self._root], []
-        while stack:
-            node = stack.pop()
-            if node.children:
-                stack.extend(node.children.values())
-            elif node.parent is not None:
-                leaves.append(node)
-        return leaves
+    def _touched(self, node: _Node) -> None:
+        """Note the use of a path that ends in `node`, where that is a leaf."""
+        if node.children or node.parent is None:
+            return
+        self._pushed += 1
+        heapq.heappush(self._oldest, (node.used, self._pushed, node))
+        # Every use leaves an entry behind; half of them outdated keeps the heap's size in bounds.
+        if len(self._oldest) > 2 * self.leaves + 64:
+            self._oldest = [entry for entry in self._oldest if _counts(entry)]
+            heapq.heapify(self._oldest)
 
     def _evict(self) -> None:
         """Drop least recently used leaves until the rest fits.
@@ -129,14 +146,22 @@ class PrefixCache:
         A path just inserted was used last, and a parent is never older than its child, so that
         path is the last to go; it fits alone, so it never does.
         """
-        # id() breaks ties: nodes do not compare.
-        heap = [(leaf.used, id(leaf), leaf) for leaf in self._leaves()]
-        heapq.heapify(heap)
         while self.tokens > self.capacity_tokens:
-            _, _, leaf = heapq.heappop(heap)
+            entry = heapq.heappop(self._oldest)
+            leaf = entry[2]
             parent = leaf.parent
-            assert parent is not None
+            if parent is None or not _counts(entry):
+                continue
             del parent.children[leaf.key[: self._page_bytes]]
+            leaf.parent = None
             self.tokens -= len(leaf.key) // TOKEN_BYTES
-            if not parent.children and parent.parent is not None:
-                heapq.heappush(heap, (parent.used, id(parent), parent))
+            if parent.children or parent is self._root:
+                self.leaves -= 1
+            else:
+                self._touched(parent)
+
+
+def _counts(entry: tuple[int, int, _Node]) -> bool:
+    """Whether this is the entry of a leaf's last use."""
+    used, _, node = entry
+    return node.parent is not None and not node.children and node.used == used

@@ -11,32 +11,46 @@ from append_prefill.planted.cost import Cost, Draws
 from append_prefill.planted.faults import Faults
 from append_prefill.planted.prefix_cache import PrefixCache
 from append_prefill.planted.protocol import Generate, Settings
+from append_prefill.planted.timeline import Timeline
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Job:
     """One admitted request. Times are on `time.perf_counter_ns`'s clock.
 
-    `cached_tokens` were really matched. `prefill_ms` includes noise and slowness on purpose, not
-    the wait for another request's prefill; `first_ns` is when the first token is due. `retracted`:
-    between the first and the second token lies a second prefill.
+    `cached_tokens` were really matched. `form_ms` is what making ids of a text took, `queue_ms` the
+    wait for other prefills. `prefill_ms` includes noise, eviction, the requests that decode and
+    slowness on purpose; `evict_ms` is the eviction's part of it. `first_ns` is when the first token
+    is due. `retracted`: between the first and the second token lies a second prefill. Of the reply
+    the first `kept_reply_tokens` will be cached.
     """
 
     arrived_ns: int
     cached_tokens: int
+    form_ms: float
+    queue_ms: float
     prefill_ms: float
+    evict_ms: float
     decode_ms: float
     first_ns: int
+    last_token: int
     retracted: bool
+    kept_reply_tokens: int
+    timeline: Timeline
 
     def token_due_ns(self, token: int) -> int:
-        """When token number `token` (from 1) is due."""
+        """When token number `token` (from 1) is due; later than said where a prefill comes."""
         pause_ms = self.prefill_ms if self.retracted and token > 1 else 0.0
-        return self.first_ns + int(((token - 1) * self.decode_ms + pause_ms) * 1e6)
+        work_ns = int(((token - 1) * self.decode_ms + pause_ms) * 1e6)
+        return self.timeline.due_ns(self.first_ns, work_ns)
+
+    def decodes_at(self, ns: int) -> bool:
+        """Whether it decodes then, with the prefills that are known now."""
+        return self.first_ns <= ns < self.token_due_ns(self.last_token)
 
 
 class Scheduler:
-    """One device: prefills run one after the other, decodes beside them at no cost.
+    """One device: prefills run one after the other in the order of admission.
 
     The clock counts from the arrival of a request's last byte. Thread-safe.
     """
@@ -53,20 +67,21 @@ class Scheduler:
         self.draws = Draws(cost, start_seed)
         self.cache = PrefixCache(settings.kv_capacity_tokens, settings.page_size_tokens)
         self._faults = faults
-        self._page_tokens = settings.page_size_tokens
+        self._settings = settings
         self._chance = random.Random(f"faults {start_seed}")  # noqa: S311  # not secrets
         self._drift_from_unix_s = drift_from_unix_s
         self._ready_ns = time.perf_counter_ns()
         self._ready_unix_s = time.time()
         self._idle = threading.Condition()
-        self._running = 0
-        self._device_free_ns = 0
+        self._timeline = Timeline(cost.interference)
+        self._jobs: set[Job] = set()
+        self._tokenized_ns = 0
         self._last_event_ns: int | None = None
 
     @property
     def running(self) -> int:
         """How many admitted requests are not finished."""
-        return self._running
+        return len(self._jobs)
 
     def begin(self) -> None:
         """Readiness: drift and throttling count from here."""
@@ -84,47 +99,107 @@ class Scheduler:
         """Match the prompt, draw the noise, queue the prefill. Pair with `finish`."""
         generating = request.max_new_tokens > 0
         retracted = generating and self.strikes(self._faults.retraction)
+        lost = generating and self.strikes(self._faults.reply_lost)
         with self._idle:
-            self._running += 1
-            cached = 0
-            if not self._faults.radix_off:
-                kept = self.cache.match(request.prompt) * (1 - self._faults.cache_loss)
-                cached = int(kept) // self._page_tokens * self._page_tokens
+            cached = self._cached(request)
             elapsed_s = (arrived_ns - self._ready_ns) / 1e9
             drifted_s = elapsed_s
             if self._drift_from_unix_s is not None:
                 drifted_s += self._ready_unix_s - self._drift_from_unix_s
             noise = self.draws.next(elapsed_s=drifted_s, generating=generating)
             throttle = self._faults.throttle_factor(elapsed_s)
-            slow = self._faults.prefill_factor(
-                prompt_tokens=request.prompt_tokens,
-                cached_tokens=cached,
-                page_tokens=self._page_tokens,
+            form_ms = self.cost.form_ms(request.form, request.text_tokens)
+            form_ms *= noise.decode * throttle
+            ready_ns = arrived_ns
+            if form_ms:
+                ready_ns = max(arrived_ns, self._tokenized_ns) + int(form_ms * 1e6)
+                self._tokenized_ns = ready_ns
+            start_ns = self._timeline.start_ns(ready_ns)
+            evict_ms = self._evict_ms(request.prompt_tokens - cached) * noise.prefill * throttle
+            prefill_ms = evict_ms + noise.prefill * throttle * self._mean_ms(
+                request, cached, start_ns
             )
-            mean_ms = self.cost.ttft_ms(request.prompt_tokens - cached, cached)
-            prefill_ms = mean_ms * noise.prefill * throttle * slow
-            first_ns = max(arrived_ns, self._device_free_ns) + int(prefill_ms * 1e6)
-            self._device_free_ns = first_ns
-            return Job(
+            decode_ms = self.cost.decode_ms * noise.decode * throttle
+            first_ns = self._timeline.prefill(
+                ready_ns,
+                self._chunks_ns(request.prompt_tokens - cached, prefill_ms),
+                step_ns=int(decode_ms * 1e6),
+                decodes=self._decoding,
+            )
+            job = Job(
                 arrived_ns=arrived_ns,
                 cached_tokens=cached,
+                form_ms=form_ms,
+                queue_ms=(start_ns - ready_ns) / 1e6,
                 prefill_ms=prefill_ms,
-                decode_ms=self.cost.decode_ms * noise.decode * throttle,
+                evict_ms=evict_ms,
+                decode_ms=decode_ms,
                 first_ns=first_ns,
+                last_token=max(1, request.max_new_tokens),
                 retracted=retracted,
+                kept_reply_tokens=self._kept_reply_tokens(request, lost=lost),
+                timeline=self._timeline,
             )
+            self._jobs.add(job)
+            return job
 
-    def store(self, request: Generate, output_ids: bytes) -> None:
-        """Put the prompt and the packed output tokens whose KV exists into the cache."""
+    def _cached(self, request: Generate) -> int:
+        if self._faults.radix_off:
+            return 0
+        share = 1 - self._faults.cache_loss
+        if request.kept_tokens is not None:
+            # What a streaming session keeps is its own, page or not.
+            return int(min(request.kept_tokens, request.prompt_tokens - 1) * share)
+        page_tokens = self._settings.page_size_tokens
+        return int(self.cache.match(request.prompt) * share) // page_tokens * page_tokens
+
+    def _kept_reply_tokens(self, request: Generate, *, lost: bool) -> int:
+        traits = self._settings.traits
+        if lost or not traits.caches_replies:
+            return 0
+        return max(0, request.max_new_tokens - traits.uncached_tail_tokens)
+
+    def _mean_ms(self, request: Generate, cached: int, start_ns: int) -> float:
+        """The prefill without noise and eviction."""
+        slow = self._faults.prefill_factor(
+            prompt_tokens=request.prompt_tokens,
+            cached_tokens=cached,
+            page_tokens=self._settings.page_size_tokens,
+        )
+        if self.cost.decode_load:
+            slow *= 1 + self.cost.decode_load * self._decoding(start_ns)
+        return self.cost.ttft_ms(request.prompt_tokens - cached, cached) * slow
+
+    def _evict_ms(self, new_tokens: int) -> float:
+        """What making room for a prompt's new tokens takes."""
+        full = self.cache.tokens + new_tokens > self.cache.capacity_tokens
+        return self.cost.evict_us_per_leaf * self.cache.leaves / 1000 if full else 0.0
+
+    def _chunks_ns(self, new_tokens: int, prefill_ms: float) -> list[int]:
+        """The prefill's time, shared out among its chunks by their tokens."""
+        size = self._settings.chunked_prefill_tokens
+        whole, rest = divmod(new_tokens, size)
+        chunks_ns = [int(prefill_ms * 1e6 * size / new_tokens)] * whole
+        if rest:
+            chunks_ns.append(int(prefill_ms * 1e6) - sum(chunks_ns))
+        return chunks_ns
+
+    def _decoding(self, ns: int) -> int:
+        """How many requests decode at a time."""
+        return sum(job.decodes_at(ns) for job in self._jobs)
+
+    def store(self, sequence: bytes) -> None:
+        """Put packed tokens whose KV exists into the cache."""
         if self._faults.radix_off:
             return
         with self._idle:
-            self.cache.insert(request.prompt + output_ids)
+            self.cache.insert(sequence)
 
-    def finish(self) -> None:
+    def finish(self, job: Job) -> None:
         """The request of an `admit` has sent its last event, or failed."""
         with self._idle:
-            self._running -= 1
+            self._jobs.remove(job)
+            self._timeline.forget_before(min((j.first_ns for j in self._jobs), default=None))
             self._last_event_ns = time.perf_counter_ns()
             self._idle.notify_all()
 
@@ -142,7 +217,7 @@ class Scheduler:
 
     def _busy_ns(self) -> int:
         """For how long at least the server is not idle; a second while a request runs."""
-        if self._running:
+        if self._jobs:
             return 1_000_000_000
         if self._last_event_ns is None:
             return 0

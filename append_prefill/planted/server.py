@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import secrets
 import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
-from append_prefill.engines.versions import MODEL_INFO_PATHS, SERVER_INFO_PATHS
-from append_prefill.planted import protocol
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import Faults
 from append_prefill.planted.generate import Answerer, Served
+from append_prefill.planted.meaning import refuse_meaningless
 from append_prefill.planted.protocol import Settings
+from append_prefill.planted.routes import Launch, Routes
 from append_prefill.planted.scheduler import Scheduler
-from append_prefill.planted.wire import BadRequestError, Connection, Request
+from append_prefill.planted.wire import BadRequestError, Connection
 
 State = Literal["loading", "warming", "ready"]
 
-_HEALTH = ("/health", "/health_generate")
 # Connection threads end as soon as their socket does; more than this means one is stuck.
 _JOIN_S = 2.0
 
@@ -36,11 +33,6 @@ def log(line: str) -> None:
     """A log line in the shape of SGLang's, at once."""
     sys.stdout.write(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {line}\n")
     sys.stdout.flush()
-
-
-def _names_of(own: str, newest_first: Sequence[str]) -> Sequence[str]:
-    """A version's own name of an endpoint and the older ones, which go on."""
-    return newest_first[newest_first.index(own) :]
 
 
 class PlantedServer:
@@ -55,7 +47,8 @@ class PlantedServer:
     last 10,000 requests, in order. `on_death` is what the fault `die-after` does; by default the
     listener and all connections break, as when a process is killed.
 
-    `start()` raises OSError if the port is taken and RuntimeError for the fault `refuse-start`.
+    Raises ValueError for costs, faults and settings that mean nothing together. `start()` raises
+    OSError if the port is taken and RuntimeError for the fault `refuse-start`.
     """
 
     def __init__(
@@ -73,9 +66,7 @@ class PlantedServer:
         self.cost = cost if cost is not None else Cost()
         self.faults = faults if faults is not None else Faults()
         self.settings = settings if settings is not None else Settings()
-        traits = self.settings.traits
-        self._model_paths = _names_of(traits.model_info_path, MODEL_INFO_PATHS)
-        self._server_paths = _names_of(traits.server_info_path, SERVER_INFO_PATHS)
+        refuse_meaningless(self.cost, self.faults, self.settings)
         self.host = host
         self.start_seed = secrets.randbits(31) if start_seed is None else start_seed
         self.scheduler = Scheduler(
@@ -85,8 +76,15 @@ class PlantedServer:
         self.state: State = "loading"
         self._port = port
         self._on_death = on_death if on_death is not None else self._break_off
-        self._answerer = Answerer(
-            self.scheduler, self.faults, self.settings, self.served, self._on_death
+        answerer = Answerer(self.scheduler, self.faults, self.settings, self.served, self._on_death)
+        self._routes = Routes(
+            answerer,
+            self.scheduler,
+            self.faults,
+            self.settings,
+            is_ready=lambda: self.state == "ready",
+            launch=lambda: Launch(self.host, self._port, self.start_seed, self.cost.prefill_graph),
+            say=log,
         )
         self._stopping = threading.Event()
         self._ready = threading.Event()
@@ -223,7 +221,7 @@ class PlantedServer:
                     return
                 if request is None:
                     return
-                self._route(request, connection)
+                self._routes.answer(request, connection)
                 if not request.keep_alive:
                     return
         except OSError:
@@ -233,87 +231,3 @@ class PlantedServer:
             with self._lock:
                 self._open.discard(sock)
             sock.close()
-
-    def _route(self, request: Request, connection: Connection) -> None:
-        path = request.path
-        if not (path in _HEALTH or self._authorised(request)):
-            connection.answer_json(HTTPStatus.UNAUTHORIZED, {"error": "Unauthorized"})
-            return
-        method = self._known(path)
-        if method is None:
-            connection.answer_json(HTTPStatus.NOT_FOUND, {"detail": "Not Found"})
-        elif request.method not in method:
-            connection.answer_json(HTTPStatus.METHOD_NOT_ALLOWED, {"detail": "Method Not Allowed"})
-        elif path in _HEALTH:
-            self._health(request, connection)
-        elif path == "/generate":
-            if self.state == "ready":
-                self._answerer.answer(request, connection)
-            else:
-                connection.answer(HTTPStatus.SERVICE_UNAVAILABLE)
-        elif path == "/flush_cache":
-            self._flush(request, connection)
-        elif path == "/freeze_gc":
-            log("froze the garbage collector")
-            connection.answer(HTTPStatus.OK, b"Garbage collection frozen.\n")
-        else:
-            self._info(path, connection)
-
-    def _authorised(self, request: Request) -> bool:
-        if self.settings.api_key is None:
-            return True
-        given = request.headers.get("authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self.settings.api_key}".encode())
-
-    def _known(self, path: str) -> tuple[str, ...] | None:
-        """The methods a path takes, None where there is no such path in this version."""
-        if path in _HEALTH or path in self._model_paths or path in self._server_paths:
-            return ("GET",)
-        if path == "/generate":
-            return ("POST", "PUT")
-        if path in {"/flush_cache", "/freeze_gc"}:
-            return ("GET", "POST")
-        return None
-
-    def _health(self, request: Request, connection: Connection) -> None:
-        if self.state == "ready":
-            self._answerer.probe(request)
-            connection.answer(HTTPStatus.OK)
-        else:
-            connection.answer(HTTPStatus.SERVICE_UNAVAILABLE)
-
-    def _flush(self, request: Request, connection: Connection) -> None:
-        # A version that cannot wait ignores the parameter; what is no number is FastAPI's 422.
-        timeout_s = 0.0
-        can_wait = self.settings.traits.flush_timeout_param
-        if can_wait and "timeout" in request.query:
-            try:
-                timeout_s = float(request.query["timeout"])
-            except ValueError:
-                connection.answer(HTTPStatus.UNPROCESSABLE_ENTITY)
-                return
-        flushed = self.scheduler.flush(timeout_s)
-        text = protocol.FLUSHED_TEXT if flushed or not can_wait else "Flush cache failed.\n"
-        status = HTTPStatus.OK if flushed else HTTPStatus.BAD_REQUEST
-        connection.answer(status, text.encode())
-
-    def _info(self, path: str, connection: Connection) -> None:
-        if path in self._model_paths:
-            connection.answer_json(HTTPStatus.OK, protocol.model_info(self.settings))
-        elif self.faults.info == "html":
-            page = b"<!doctype html><html><title>Welcome</title></html>"
-            connection.answer(HTTPStatus.OK, page, content_type="text/html")
-        elif self.faults.info == "list":
-            connection.answer_json(HTTPStatus.OK, [])
-        else:
-            said = self.faults.says_version
-            body = protocol.server_info(
-                self.settings,
-                host=self.host,
-                port=self._port,
-                start_seed=self.start_seed,
-                prefill_graph=self.cost.prefill_graph,
-                radix_cache=not self.faults.radix_off,
-                version=self.settings.sglang_version if said is None else said,
-            )
-            connection.answer_json(HTTPStatus.OK, body)

@@ -149,6 +149,29 @@ def caches_replies(version, value):
     assert (found_of_reply(version, 5) > 0) is value
 
 
+def streaming_sessions(version, value):
+    with served(version) as server, client_of(server) as raw:
+        options = {"capacity_of_str_len": 1000, "streaming": True}
+        name = raw.post("/open_session", json=options).json()
+        for _ in range(2):
+            body = {
+                "input_ids": PROMPT,
+                "sampling_params": {"max_new_tokens": 1},
+                "session_params": {"id": name},
+            }
+            tokens = raw.post("/generate", json=body).json()["meta_info"]["prompt_tokens"]
+        # A plain session goes on from no turn unless one is named.
+        assert tokens == (2 * len(PROMPT) + 1 if value else len(PROMPT))
+
+
+def usage_of_none_cached(version, value):
+    with served(version) as server, client_of(server) as raw:
+        messages = [{"role": "user", "content": "w20 w21"}]
+        body = {"messages": messages, "max_tokens": 1}
+        usage = raw.post("/v1/chat/completions", json=body).json()["usage"]
+        assert usage["prompt_tokens_details"] == ({"cached_tokens": 0} if value else None)
+
+
 def prefill_graph(version, value):
     for graph, backend in ((True, value.backend), (False, "off")):
         with served(version, cost=Cost(floor_ms=1.0, prefill_graph=graph)) as server:
@@ -188,7 +211,7 @@ CHECKS = {
     for check in (
         *(info_paths, retraction_key, output_ids, cached_details, flush_timeout, fills_context),
         *(stream_error_code, model_info_names, freezes_gc, uncached_tail_tokens, caches_replies),
-        *(prefill_graph, python),
+        *(prefill_graph, python, streaming_sessions, usage_of_none_cached),
         *(stubs, from_metadata),
     )
 }

@@ -57,11 +57,21 @@ def test_padding_as_in_sglang(new, padded):
         {"lag1": 1.0},
         {"outlier_rate": 1.5},
         {"outlier_factor": 0},
+        {"text_us": -1},
+        {"interference": 1.1},
+        {"decode_load": -0.1},
+        {"decode_load": math.inf},
+        {"evict_us_per_leaf": math.inf},
     ],
 )
 def test_a_figure_without_meaning_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Cost(**wrong)
+
+
+def test_a_text_costs_all_its_tokens_and_a_chat_the_template_as_well():
+    cost = Cost(text_us=2, template_us=0.5)
+    assert [cost.form_ms(form, 1000) for form in ("ids", "text", "chat")] == [0, 2, 2.5]
 
 
 def factors(cost: Cost, seed: int, count: int, *, generating: bool = True) -> list[float]:

@@ -86,6 +86,16 @@ def test_old_protocol_from_the_command_line():
             assert client.get("/get_server_info").json()["version"] == "0.5.5.post3"
 
 
+def test_costs_of_traffic_from_the_command_line():
+    costs = {"text_us": 2.5, "template_us": 0.5, "interference": 0.25, "decode_load": 0.1}
+    costs["evict_us_per_leaf"] = 3.0
+    words = [w for k, v in costs.items() for w in ("--" + k.replace("_", "-"), str(v))]
+    with launched(*words, "--fault", "reply-lost=0.5") as (process, _):
+        told = until(process, "simulated")
+    assert all(f"{name}={value}" in told for name, value in costs.items())
+    assert "reply_lost=0.5" in told
+
+
 def test_the_key_comes_from_the_environment_and_stays_out_of_the_log():
     key = "a-key-for-this-test"
     with launched("--api-key-env", "PLANTED_KEY", env={"PLANTED_KEY": key}) as (process, url):
@@ -104,6 +114,8 @@ def test_the_key_comes_from_the_environment_and_stays_out_of_the_log():
         (["--floor", "3"], "unrecognized arguments: --floor"),
         (["--fault", "nothing"], "no fault 'nothing'"),
         (["--floor-ms", "-1"], "floor_ms"),
+        (["--interference", "2"], "interference must lie between 0 and 1"),
+        (["--sglang-version", "0.5.7", "--fault", "reply-lost=0.5"], "0.5.7 caches no reply"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "not set"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,33 @@ def test_eviction_keeps_the_capacity_and_the_newest(page, operations):
         assert cache.tokens <= 24
 
 
+@given(page=PAGE, stored=st.lists(SEQUENCE, max_size=12))
+def test_leaves_are_the_sequences_that_none_goes_on_from(page, stored):
+    cache = PrefixCache(10_000, page)
+    for sequence in stored:
+        cache.insert(pack(sequence))
+    whole = {tuple(s[: len(s) // page * page]) for s in stored} - {()}
+    ends = [s for s in whole if not any(o != s and o[: len(s)] == s for o in whole)]
+    assert cache.leaves == len(ends)
+
+
+@given(used=st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=300))
+def test_of_many_leaves_always_the_one_used_longest_ago_goes(used):
+    """Ten single-page sequences fit; against a list in the order of use."""
+    cache = PrefixCache(40, 4)
+    order: list[int] = []
+    for insert, k in used:
+        sequence = pack([k, 5, 6, 7])
+        if insert:
+            cache.insert(sequence)
+        else:
+            assert (cache.match(sequence + pack([9])) > 0) is (k in order)
+        if insert or k in order:
+            order = [*(other for other in order if other != k), k][-10:]
+        assert cache.leaves == len(order)
+        assert cache.tokens == 4 * len(order)
+
+
 def test_the_least_recently_used_leaf_goes_first():
     cache = PrefixCache(12)
     a, b, c = [[k] * 4 for k in (1, 2, 3)]
@@ -83,6 +112,24 @@ def test_a_parent_outlives_leaves_older_than_it():
     assert cache.match(pack([2, 2, 9])) == 0
     assert cache.match(pack([1, 1, 5, 5, 9])) == 2
     assert cache.match(pack([1, 1, 6, 6, 9])) == 4
+
+
+def test_an_eviction_takes_no_longer_where_there_are_more_leaves():
+    """What a walk over all leaves costs a server is simulated, and must not be real as well."""
+
+    def evictions_s(leaves: int) -> float:
+        cache = PrefixCache(leaves)
+        for k in range(leaves):
+            cache.insert(pack([k]))
+        started_s = time.perf_counter()
+        for k in range(200):
+            cache.insert(pack([leaves + k]))
+        spent_s = time.perf_counter() - started_s
+        assert cache.leaves == leaves
+        return spent_s
+
+    # A hundred times the leaves: a walk takes a hundred times as long, a heap no twice.
+    assert min(evictions_s(20_000) for _ in range(3)) < 10 * min(evictions_s(200) for _ in range(3))
 
 
 def test_clear_forgets_everything():

@@ -44,18 +44,18 @@ def test_nothing_is_cached_before_its_prefill_is_done():
     device = scheduler()
     assert device.admit(request(100), 0).cached_tokens == 0
     assert device.admit(request(100), 0).cached_tokens == 0
-    device.store(request(100), b"")
+    device.store(request(100).prompt)
     assert device.admit(request(100), 0).cached_tokens == 7
 
 
 def test_flush_waits_for_the_last_request_and_then_empties():
     device = scheduler()
-    device.admit(request(100), time.perf_counter_ns())
-    device.store(request(100), b"")
+    job = device.admit(request(100), time.perf_counter_ns())
+    device.store(request(100).prompt)
     assert not device.flush(0)
     assert not device.flush(0.01)
     assert device.cache.tokens == 8
-    device.finish()
+    device.finish(job)
     assert device.flush(0)
     assert (device.cache.tokens, device.running) == (0, 0)
 

@@ -209,7 +209,12 @@ def test_output_is_cut_to_what_fits_the_kv_pool():
     [
         b"{",
         b"[]",
-        b'{"text": "hello"}',
+        b'{"text": " "}',
+        b'{"text": ["w14"]}',
+        b'{"text": "w14", "input_ids": [14]}',
+        b'{"sampling_params": {"max_new_tokens": 1}}',
+        b'{"input_ids": [1], "session_params": [1]}',
+        b'{"input_ids": [1], "session_params": {"id": "s", "offset": "2"}}',
         b'{"input_ids": []}',
         b'{"input_ids": [1.5]}',
         b'{"input_ids": [-1]}',

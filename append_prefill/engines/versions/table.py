@@ -72,6 +72,10 @@ _UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.22", 1))
 # From 0.5.6 to 0.5.8.post1 the prefix cache has a finished request's prompt and nothing of what was
 # generated. That is a fault (sgl-project/sglang#16521), and no rule that a server may follow.
 _CACHES_REPLIES: Rows[bool] = ((OLDEST, True), ("0.5.6", False), ("0.5.9", True))
+# `streaming` of /open_session; before, the key is ignored and the session is a plain one.
+_STREAMING_SESSIONS: Rows[bool] = ((OLDEST, False), ("0.5.10", True))
+# Whether the usage of a chat says that none of its prompt was cached; before, it then says nothing.
+_USAGE_OF_NONE_CACHED: Rows[bool] = ((OLDEST, False), ("0.5.22", True))
 _PREFILL_GRAPH: Rows[PrefillGraph] = (
     (OLDEST, PrefillGraph("enable", "tc_piecewise", default_on=False)),
     ("0.5.10", PrefillGraph("disable", "tc_piecewise", default_on=True)),
@@ -93,6 +97,8 @@ TABLES: Mapping[str, Rows[Any]] = {
     "freezes_gc": _FREEZES_GC,
     "uncached_tail_tokens": _UNCACHED_TAIL,
     "caches_replies": _CACHES_REPLIES,
+    "streaming_sessions": _STREAMING_SESSIONS,
+    "usage_of_none_cached": _USAGE_OF_NONE_CACHED,
     "prefill_graph": _PREFILL_GRAPH,
     "python": _PYTHON,
 }
@@ -135,6 +141,8 @@ class VersionTraits:
     freezes_gc: bool
     uncached_tail_tokens: int
     caches_replies: bool
+    streaming_sessions: bool
+    usage_of_none_cached: bool
     prefill_graph: PrefillGraph
     requires_python: SpecifierSet
     warning: str | None
@@ -163,6 +171,8 @@ def traits_of(version: str) -> VersionTraits:
         freezes_gc=since(_FREEZES_GC, parsed),
         uncached_tail_tokens=since(_UNCACHED_TAIL, parsed),
         caches_replies=since(_CACHES_REPLIES, parsed),
+        streaming_sessions=since(_STREAMING_SESSIONS, parsed),
+        usage_of_none_cached=since(_USAGE_OF_NONE_CACHED, parsed),
         prefill_graph=since(_PREFILL_GRAPH, parsed),
         requires_python=SpecifierSet(since(_PYTHON, parsed)),
         warning=_warning(parsed),
