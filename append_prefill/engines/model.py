@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from append_prefill.engines.tokenizer import write_tokenizer
 from append_prefill.errors import UsageError
 from append_prefill.places import cache_folder
 from append_prefill.workload.profile import Model
@@ -24,7 +25,8 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vo
 class ResolvedModel:
     """A model directory that exists. `config_sha256` is of the config's content, not its layout.
 
-    `has_tokenizer` is False for a bare geometry: the server then runs without one.
+    `has_tokenizer` is False for a bare geometry: the server then runs without one. `tokenizer`
+    names the suite's own where a geometry was given it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ResolvedModel:
     config_sha256: str
     weights: Literal["dummy", "real"]
     has_tokenizer: bool
+    tokenizer: str | None = None
 
     @property
     def dtype(self) -> str | None:
@@ -47,7 +50,11 @@ class ResolvedModel:
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be of one model."""
+        # A server with a tokenizer makes texts of what it generates, which takes time; there is no
+        # key without, as before there could be one.
+        given = {} if self.tokenizer is None else {"tokenizer": self.tokenizer}
         return {
+            **given,
             "name": self.name,
             "config_sha256": self.config_sha256,
             "dtype": self.dtype,
@@ -72,6 +79,7 @@ def resolve_model(
     real weights for a model that was named. Raises UsageError.
     """
     own = model is None or model == declared.name
+    tokenizer = None
     dummy = declared.dummy_weights if own and dummy_weights is None else bool(dummy_weights)
     if own and declared.path is None and declared.config is not None:
         if not dummy:
@@ -81,7 +89,7 @@ def resolve_model(
                 f"{declared.name} is only a geometry in this profile and has no weights.",
                 "Give the directory that holds them as --model PATH, or use --dummy-weights.",
             )
-        path = materialise(declared, cache or default_cache())
+        path, tokenizer = materialise(declared, cache or default_cache()), declared.tokenizer
     else:
         path = _directory(declared.path or declared.name if own else str(model))
     config = read_config(path)
@@ -99,6 +107,7 @@ def resolve_model(
         config_sha256=config_digest(config),
         weights="dummy" if dummy else "real",
         has_tokenizer=any((path / name).is_file() for name in _TOKENIZERS),
+        tokenizer=tokenizer,
     )
 
 
@@ -119,12 +128,17 @@ def config_digest(config: dict[str, Any]) -> str:
 def materialise(declared: Model, cache: Path) -> Path:
     """Write the profile's geometry as a model directory in `cache`; its name holds its hash.
 
+    With the suite's tokenizer beside it where the profile asks for it.
+
     Safe for several processes at once: the file appears whole or not at all.
     """
     if declared.config is None:
         raise ValueError(f"{declared.name} has no geometry")
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", declared.name)
-    folder = cache / f"{slug}-{config_digest(declared.config)[:12]}"
+    kind = "" if declared.tokenizer is None else f"-{declared.tokenizer}"
+    folder = cache / f"{slug}-{config_digest(declared.config)[:12]}{kind}"
+    if declared.tokenizer is not None:
+        write_tokenizer(folder, int(declared.config["vocab_size"]))
     target = folder / "config.json"
     text = json.dumps(declared.config, indent=1, sort_keys=True) + "\n"
     if target.is_file() and target.read_text(encoding="utf-8") == text:

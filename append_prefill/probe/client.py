@@ -1,19 +1,21 @@
-"""The timed streaming client of SGLang's native `/generate`."""
+"""The timed streaming client of SGLang's native `/generate`, and of its chats."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 import orjson
 
-from append_prefill.engines.versions import retractions_in, stream_error_status
+from append_prefill.engines.versions import retractions_in
 from append_prefill.errors import InfrastructureError, UsageError
+from append_prefill.probe.chat import Message, chat_body, read_chat
 from append_prefill.probe.sse import parse_events
+from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten
 from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
 
 # A server answers 400 to a flush while anything runs, and the lookahead step of its overlap
@@ -21,7 +23,9 @@ from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
 # still busy after ten seconds serves somebody else.
 _FLUSH_RETRY_S = 0.02
 _FLUSH_LIMIT_S = 10.0
-_ERROR_TEXT_CHARS = 300  # enough for a server's sentence, too little for its traceback
+
+
+Read = Callable[[Exchange], tuple[Timing, int | None]]
 
 
 class RequestRefusedError(InfrastructureError):
@@ -34,29 +38,6 @@ class RequestRefusedError(InfrastructureError):
 
 class PrimeRefusedError(RequestRefusedError):
     """The server would not prefill with `max_new_tokens` 0; `prime` with 1 is what is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """One request as the client saw it; a value that did not come is None.
-
-    All times are ms since just before the request's first byte was sent. `ttft_ms`: the arrival
-    of the first event with `completion_tokens` >= 1; `e2e_ms`: that of the last event with
-    `meta_info`; `token_times_ms`: (completion_tokens, ms) of every event that brought a token.
-    Events that one read brought together share its time. The token counts and `retractions` are
-    the server's words in its last event that says them. `error` says why the request proves
-    nothing, or is None.
-    """
-
-    ttft_ms: float | None
-    e2e_ms: float | None
-    token_times_ms: list[tuple[int, float]]
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    completion_tokens: int | None
-    retractions: int | None
-    error: str | None
-    output_ids: tuple[int, ...] | None = None
 
 
 class TimedClient:
@@ -102,28 +83,33 @@ class TimedClient:
 
     def generate(
         self,
-        input_ids: Sequence[int],
+        prompt: Sequence[int] | str,
         *,
         max_new_tokens: int,
         fields: Mapping[str, object] | None = None,
     ) -> Timing:
-        """Send token ids, read `max_new_tokens` (>= 1) greedy tokens. A refusal is in `error`.
+        """Send ids, or a text, read `max_new_tokens` (>= 1) greedy tokens. A refusal is in `error`.
 
         `fields`: further keys of the request, such as a P/D pair's bootstrap room. Raises
         ValueError for `max_new_tokens` below 1: without a token there is no first one.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}; see prime")
-        return self._generate(input_ids, max_new_tokens, fields)[0]
+        return self._generate(prompt, max_new_tokens, fields)[0]
 
-    def prime(self, input_ids: Sequence[int], *, max_new_tokens: int = 0) -> Timing:
-        """Put `input_ids` into the prefix cache; the Timing needs no first token.
+    def chat(self, messages: Sequence[Message], *, max_new_tokens: int) -> Timing:
+        """Send a chat, read `max_new_tokens` (>= 1) greedy tokens. A refusal is in `error`."""
+        body = chat_body(messages, max_new_tokens=max_new_tokens)
+        return self._stream("/v1/chat/completions", body, read_chat)[0]
 
-        With `max_new_tokens` 0 the cache holds exactly these ids. Raises PrimeRefusedError when
+    def prime(self, prompt: Sequence[int] | str, *, max_new_tokens: int = 0) -> Timing:
+        """Put `prompt` into the prefix cache; the Timing needs no first token.
+
+        With `max_new_tokens` 0 the cache holds exactly its ids. Raises PrimeRefusedError when
         the server will not do that; with 1, which every server accepts, the generated token may
         be cached too. Any other refusal is in `error`.
         """
-        timing, status = self._generate(input_ids, max_new_tokens)
+        timing, status = self._generate(prompt, max_new_tokens)
         if max_new_tokens == 0 and status == httpx.codes.BAD_REQUEST and timing.error is not None:
             raise PrimeRefusedError(
                 "priming with max_new_tokens 0 was refused", status, timing.error
@@ -132,13 +118,8 @@ class TimedClient:
 
     def get_json(self, path: str) -> Any:
         """The JSON at `path`. Raises RequestRefusedError for any status but 200, or no JSON."""
-        response = self._send(self._client.build_request("GET", path))
-        if response.status_code != httpx.codes.OK:
-            raise RequestRefusedError(f"GET {path}", response.status_code, _http_error(response))
-        try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError as error:
-            raise RequestRefusedError(f"GET {path}", 200, f"no JSON: {error}") from error
+        request = self._client.build_request("GET", path)
+        return self._json(f"GET {path}", self._send(request))
 
     def flush_cache(self) -> None:
         """Empty the prefix cache, waiting while the server is busy (it answers 400).
@@ -158,24 +139,47 @@ class TimedClient:
                 )
             time.sleep(_FLUSH_RETRY_S)
 
+    def post_json(self, path: str, content: object) -> Any:
+        """The JSON that answers `content`, None for an empty answer.
+
+        Raises RequestRefusedError as `get_json` does.
+        """
+        response = self._send(self._client.build_request("POST", path, json=content))
+        if response.status_code == httpx.codes.OK and not response.content:
+            return None
+        return self._json(f"POST {path}", response)
+
     def _generate(
         self,
-        input_ids: Sequence[int],
+        prompt: Sequence[int] | str,
         max_new_tokens: int,
         fields: Mapping[str, object] | None = None,
     ) -> tuple[Timing, int | None]:
+        body = generate_body(prompt, max_new_tokens=max_new_tokens, fields=fields)
+        return self._stream(
+            "/generate", body, partial(_read_stream, first_token=max_new_tokens > 0)
+        )
+
+    def _stream(self, path: str, body: bytes, read: Read) -> tuple[Timing, int | None]:
         """The Timing, and the HTTP status of its error where the server named one."""
-        body = generate_body(input_ids, max_new_tokens=max_new_tokens, fields=fields)
         request = self._client.build_request(
-            "POST", "/generate", content=body, headers={"content-type": "application/json"}
+            "POST", path, content=body, headers={"content-type": "application/json"}
         )
         response = self._send(request)
         exchange: Exchange = response.extensions[EXCHANGE]
         if response.status_code != httpx.codes.OK:
-            return _failed(_http_error(response)), response.status_code
+            return failed(_http_error(response)), response.status_code
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            return _failed(f"not an event stream: {_http_error(response)}"), None
-        return _read_stream(exchange, first_token=max_new_tokens > 0)
+            return failed(f"not an event stream: {_http_error(response)}"), None
+        return read(exchange)
+
+    def _json(self, what: str, response: httpx.Response) -> Any:
+        if response.status_code != httpx.codes.OK:
+            raise RequestRefusedError(what, response.status_code, _http_error(response))
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            raise RequestRefusedError(what, 200, f"no JSON: {error}") from error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -187,12 +191,16 @@ class TimedClient:
 
 
 def generate_body(
-    input_ids: Sequence[int], *, max_new_tokens: int, fields: Mapping[str, object] | None = None
+    prompt: Sequence[int] | str,
+    *,
+    max_new_tokens: int,
+    fields: Mapping[str, object] | None = None,
 ) -> bytes:
     """The JSON body of a streaming greedy `/generate` of exactly `max_new_tokens` tokens."""
+    said = {"text": prompt} if isinstance(prompt, str) else {"input_ids": list(prompt)}
     return orjson.dumps(
         {
-            "input_ids": list(input_ids),
+            **said,
             "sampling_params": {
                 "temperature": 0,
                 "max_new_tokens": max_new_tokens,
@@ -221,10 +229,10 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         except orjson.JSONDecodeError:
             payload = None
         if not isinstance(payload, dict):
-            error = f"an event that is no JSON object: {_shorten(event.data)}"
+            error = f"an event that is no JSON object: {shorten(event.data)}"
             break
         if "error" in payload:
-            error, status = _in_stream_error(payload["error"])
+            error, status = in_stream_error(payload["error"])
             break
         # An event says what it knows; one that omits a count does not unsay it.
         meta |= payload.get("meta_info", {})
@@ -235,7 +243,7 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
             token_times_ms.append((tokens, e2e_ms))
     finish = meta.get("finish_reason")
     if error is None and isinstance(finish, dict) and finish.get("type") == "abort":
-        error = f"aborted: {_shorten(str(finish.get('message')))}"
+        error = f"aborted: {shorten(str(finish.get('message')))}"
         status = finish.get("status_code")
     elif error is None and first_token and not token_times_ms:
         error = "no event with completion_tokens >= 1"
@@ -264,31 +272,5 @@ def _output_ids(told: Sequence[Sequence[int]], count: int | None) -> tuple[int, 
     return None
 
 
-def _failed(error: str) -> Timing:
-    return Timing(
-        ttft_ms=None,
-        e2e_ms=None,
-        token_times_ms=[],
-        prompt_tokens=None,
-        cached_tokens=None,
-        completion_tokens=None,
-        retractions=None,
-        error=error,
-    )
-
-
-def _in_stream_error(problem: Any) -> tuple[str, int]:
-    """Text and status of `{"error": …}`."""
-    said = problem if isinstance(problem, dict) else {"message": problem}
-    return _shorten(str(said.get("message", said))), stream_error_status(said)
-
-
 def _http_error(response: httpx.Response) -> str:
-    return f"HTTP {response.status_code}: {_shorten(response.content)}"
-
-
-def _shorten(text: str | bytes) -> str:
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    text = text.strip()
-    return text if len(text) <= _ERROR_TEXT_CHARS else text[:_ERROR_TEXT_CHARS] + "…"
+    return f"HTTP {response.status_code}: {shorten(response.content)}"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from append_prefill.probe.client import TimedClient, Timing
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.timing import Timing
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic import DEFAULT, Condition, Traffic

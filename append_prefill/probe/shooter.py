@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from append_prefill.engines.base import ServerDescription
-from append_prefill.engines.versions import NEWEST, uncached_tail_in
+from append_prefill.engines.versions import uncached_tail_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Task
 from append_prefill.probe.sample import Sample, take_sample
-from append_prefill.probe.turns import take_turns
+from append_prefill.probe.texts import take_text
+from append_prefill.probe.turns import Kept, take_turns
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
@@ -30,8 +31,8 @@ class Shooter:
         self.client = client
         self._prompts, self._plan = prompts, profile.plan
         self._page_tokens = description.page_size_tokens
-        version = description.versions["sglang"] or NEWEST
-        self._uncached_tail_tokens = uncached_tail_in(description.raw, version)
+        tail = uncached_tail_in(description.raw, description.versions["sglang"])
+        self._kept = Kept(description.page_size_tokens, tail)
 
     def __call__(self, task: Task, output_tokens: int | None = None) -> list[Sample]:
         """The samples of a task; `output_tokens` of a point, by default the plan's."""
@@ -53,10 +54,20 @@ class Shooter:
                 self.client,
                 self._prompts,
                 unit,
-                page_tokens=self._page_tokens,
-                uncached_tail_tokens=self._uncached_tail_tokens,
+                kept=self._kept,
                 pause=self._pause,
             )
+        if unit.traffic.company == "alone" and unit.traffic.form != "ids":
+            return [
+                take_text(
+                    self.client,
+                    self._prompts,
+                    unit.points[0],
+                    unit.traffic,
+                    page_tokens=self._page_tokens,
+                    output_tokens=self._plan.output_tokens,
+                )
+            ]
         raise InfrastructureError(f"{unit.traffic.label}: this traffic cannot be measured yet")
 
     def _pause(self, after_s: float) -> None:

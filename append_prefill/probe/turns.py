@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from append_prefill.probe.client import TimedClient
-from append_prefill.probe.sample import Sample, Times, times_of
+from append_prefill.probe.sample import Sample, times_of
+from append_prefill.probe.speech import Speech, speech_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic_experiment import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a version's prefix cache keeps of a request that has ended: whole pages, but for its
+    last `uncached_tail_tokens` tokens.
+    """
+
+    page_tokens: int
+    uncached_tail_tokens: int
+
+    def of(self, tokens: int) -> int:
+        """How many of `tokens` are found again."""
+        return (tokens - self.uncached_tail_tokens) // self.page_tokens * self.page_tokens
 
 
 def take_turns(
@@ -16,41 +33,34 @@ def take_turns(
     prompts: PromptSource,
     unit: Unit,
     *,
-    page_tokens: int,
-    uncached_tail_tokens: int,
+    kept: Kept,
     pause: Callable[[float], None],
 ) -> list[Sample]:
     """One sample per turn from the second on; the first is a full prefill, and not counted.
 
-    `uncached_tail_tokens`: how many of a finished request's last tokens the version does not cache.
     `pause` waits, given a turn's `after_s`, before it is sent. Where a turn fails those after it
-    cannot be sent, and have its reason. Raises InfrastructureError if the connection breaks, and
-    ValueError for a unit without a conversation.
+    cannot be sent, and have its reason. Raises InfrastructureError if the connection breaks or the
+    server opens no session, and ValueError for a unit without a conversation.
     """
     if unit.conversation is None:
         raise ValueError("turns take a conversation")
     samples: list[Sample] = []
-    before: list[int] = []
-    for turn in unit.conversation.turns:
-        first = not before
-        new = (
-            prompts.draw(Point(turn.append_tokens, 1))[0]
-            if first
-            else prompts.suffix(turn.append_tokens)
-        )
-        pause(turn.after_s)
-        timing = client.generate(before + new, max_new_tokens=turn.reply_tokens)
-        result = times_of(timing, len(before) + len(new), turn.reply_tokens)
-        if isinstance(result, Times) and timing.output_ids is None:
-            result = "the server told no ids of its reply"
-        if not first:
-            kept = (len(before) - uncached_tail_tokens) // page_tokens * page_tokens
-            samples.append(
-                Sample(Point(len(before), turn.append_tokens), result, unit.traffic, kept)
-            )
-        if isinstance(result, str):
-            reason = f"an earlier turn failed: {result.removeprefix('error: ')}"
-            rest = unit.points[len(samples) :]
-            return samples + [Sample(point, reason, unit.traffic) for point in rest]
-        before += [*new, *(timing.output_ids or ())]
+    before = 0
+    with ExitStack() as stack:
+        speech: Speech = stack.enter_context(speech_of(unit.traffic, client, prompts))
+        for turn in unit.conversation.turns:
+            pause(turn.after_s)
+            timing = speech.say(turn.append_tokens, turn.reply_tokens)
+            result = times_of(timing, before + turn.append_tokens, turn.reply_tokens)
+            told = speech.told
+            if not isinstance(result, str) and told is not None:
+                result = told
+            if before:
+                point = Point(before, turn.append_tokens)
+                samples.append(Sample(point, result, unit.traffic, kept.of(before)))
+            if isinstance(result, str):
+                reason = f"an earlier turn failed: {result.removeprefix('error: ')}"
+                rest = unit.points[len(samples) :]
+                return samples + [Sample(point, reason, unit.traffic) for point in rest]
+            before += turn.append_tokens + turn.reply_tokens
     return samples

@@ -31,12 +31,14 @@ class Model(Strict):
     """What the server loads: a geometry (`config`, written to a directory) or a path or name.
 
     `config` is a Hugging Face `config.json` as a table; with it and `dummy_weights` nothing is
-    downloaded.
+    downloaded. `tokenizer`: `wordlevel` gives a geometry the tokenizer that ships with the suite,
+    which text and chats need; None leaves the server without one, where it takes ids alone.
     """
 
     name: str
     path: str | None = None
     config: dict[str, Any] | None = None
+    tokenizer: Literal["wordlevel"] | None = None
     dummy_weights: bool = True
 
 
@@ -245,6 +247,11 @@ class Profile(Strict):
                         f"than limits.total_tokens = {self.limits.total_tokens}"
                     )
         for traffic in self.traffic:
+            if traffic.form != "ids" and self.model.tokenizer is None:
+                raise ValueError(
+                    f"{traffic.id}: {traffic.form} takes a tokenizer: set model.tokenizer = "
+                    "'wordlevel'"
+                )
             longest = max((unit.total_tokens for unit in traffic.units), default=0)
             if longest > self.limits.total_tokens:
                 raise ValueError(

@@ -19,6 +19,10 @@ CONDITIONS_MAX = 200
 of them: 200 take it a second, and ten conversations of an agent have as many turns."""
 
 
+MARKERS_MAX = 4
+"""Tokens that a chat's template puts around the words of a message; see `probe.speech`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What is measured in one go, both servers of a pair taking turns: one or more samples.
@@ -111,6 +115,15 @@ class TrafficExperiment(Strict):
             )
         if not talks and (sources.count(None) != 2 or not self.points):
             raise ValueError(f"{self.id}: a primed context takes points, and no conversation")
+        if self.form == "chat" and any(few := [p for p in self.points if min(p) <= MARKERS_MAX]):
+            raise ValueError(
+                f"{self.id}: a chat's markers take up to {MARKERS_MAX} tokens of a message, so a "
+                f"point has more of either, not {list(few[0])}"
+            )
+        if self.context == "session" and self.form != "ids":
+            raise ValueError(f"{self.id}: a session is sent ids, not {self.form}")
+        if not talks and self.form != "ids" and self.traffic.company != "alone":
+            raise ValueError(f"{self.id}: {self.form} is sent alone, not {self.company}")
         return self
 
     def with_trace(self, folder: Path, total_tokens: int) -> TrafficExperiment:

@@ -16,7 +16,8 @@ import pytest
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer
-from append_prefill.probe.client import TimedClient, Timing
+from append_prefill.probe.client import TimedClient
+from append_prefill.probe.timing import Timing
 from tests.planted.client import client_of, quick_server
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.probe import client as client_module
-from append_prefill.probe.client import PrimeRefusedError, RequestRefusedError, TimedClient, Timing
+from append_prefill.probe.client import PrimeRefusedError, RequestRefusedError, TimedClient
+from append_prefill.probe.timing import Timing, shorten
 from append_prefill.probe.transport import Exchange
 
 from .fake_server import DONE, FakeServer, Reply, event, plain, stream
@@ -216,7 +217,7 @@ def test_an_error_says_what_happened_and_no_more(last: bytes, error: str) -> Non
     ],
 )
 def test_a_servers_words_are_cut_at_300_characters(text: str | bytes, shown: str) -> None:
-    assert client_module._shorten(text) == shown
+    assert shorten(text) == shown
 
 
 def test_the_wait_for_a_byte_is_bounded(server: FakeServer) -> None:

@@ -8,7 +8,7 @@ from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.sample import Times
-from append_prefill.probe.turns import take_turns
+from append_prefill.probe.turns import Kept, take_turns
 from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic import Traffic
@@ -19,7 +19,7 @@ TALK = Conversation((Turn(100, 50), Turn(20, 30), Turn(20, 30, after_s=1.5)))
 UNIT = Unit("turns", REPLIED, tuple(point for _, point in TALK.points()), TALK)
 
 
-def turns_of(version, *, tail=0, page=1, faults=None, waits=None):
+def turns_of(version, *, tail=0, page=1, faults=None, waits=None, traffic=REPLIED, talk=TALK):
     settings = Settings(sglang_version=version, page_size_tokens=page)
     cost = Cost(floor_ms=0.5, new_token_us=0, cached_token_us=0, decode_ms=0.05)
     with (
@@ -29,9 +29,8 @@ def turns_of(version, *, tail=0, page=1, faults=None, waits=None):
         return take_turns(
             client,
             PromptSource((1,), 32000),
-            UNIT,
-            page_tokens=page,
-            uncached_tail_tokens=tail,
+            Unit("turns", traffic, tuple(point for _, point in talk.points()), talk),
+            kept=Kept(page, tail),
             pause=(waits if waits is not None else []).append,
         )
 
@@ -73,3 +72,22 @@ def test_what_a_failed_turn_takes_with_it_has_its_reason():
     assert {s.result for s in samples} == {
         "an earlier turn failed: HTTP 500: Internal Server Error"
     }
+
+
+@pytest.mark.parametrize("traffic", [Traffic("replied", "text"), Traffic("replied", "chat")])
+def test_text_and_chats_are_turns_of_as_many_tokens(traffic):
+    samples = turns_of("0.5.23", tail=1, traffic=traffic)
+    assert split(samples) == [(149, 149), (199, 199)]
+    assert [s.point for s in samples] == list(UNIT.points)
+    assert {s.traffic for s in samples} == {traffic}
+
+
+def test_a_session_is_sent_what_is_new_and_finds_the_rest():
+    samples = turns_of("0.5.23", tail=1, traffic=Traffic("session"))
+    assert split(samples) == [(149, 149), (199, 199)]
+
+
+def test_a_turn_too_short_for_the_markers_of_a_chat_is_refused():
+    short = Conversation((Turn(100, 50), Turn(4, 30)))
+    with pytest.raises(ValueError, match="5 tokens or more, not 4"):
+        turns_of("0.5.23", traffic=Traffic("replied", "chat"), talk=short)

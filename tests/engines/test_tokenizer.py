@@ -1,0 +1,48 @@
+"""The files against the vocabulary they stand for, by the library that servers read them with."""
+
+import json
+
+import pytest
+from jinja2 import Environment
+
+from append_prefill.engines.model import materialise
+from append_prefill.engines.tokenizer import TEMPLATE, write_tokenizer
+from append_prefill.workload.profile import load_profile
+from append_prefill.workload.wordlevel import decode, encode, encode_chat
+
+
+def test_the_files_hold_the_vocabulary(tmp_path):
+    write_tokenizer(tmp_path, 100)
+    written = json.loads((tmp_path / "tokenizer.json").read_text())
+    vocabulary = written["model"]["vocab"]
+    assert sorted(vocabulary.values()) == list(range(100))
+    for token_id in range(14, 100):
+        assert vocabulary[decode([token_id])] == token_id
+    assert [vocabulary[word] for word in ["<|user|>", "w20", "<|end|>"]] == [4, 20, 7]
+    assert {token["content"] for token in written["added_tokens"]} <= set(vocabulary)
+
+
+def test_the_template_puts_the_markers_where_the_vocabulary_does():
+    messages = [("system", "w20 w21"), ("user", "w22"), ("assistant", "w23 w24"), ("user", "w25")]
+    rendered = (
+        Environment(autoescape=False)
+        .from_string(TEMPLATE)
+        .render(
+            messages=[{"role": role, "content": text} for role, text in messages],
+            add_generation_prompt=True,
+        )
+    )
+    assert encode(rendered) == encode_chat(messages)
+
+
+def test_a_vocabulary_without_room_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no room"):
+        write_tokenizer(tmp_path, 8)
+
+
+def test_a_profile_that_asks_for_it_gets_it_in_a_folder_of_its_own(tmp_path):
+    with_it = materialise(load_profile("cpu-nano-chat").model, tmp_path)
+    without = materialise(load_profile("cpu-nano").model, tmp_path)
+    assert (with_it / "tokenizer.json").is_file()
+    assert not (without / "tokenizer.json").exists()
+    assert (with_it / "config.json").read_text() == (without / "config.json").read_text()
