@@ -4,20 +4,24 @@
     python -m benchmarks.turns --sglang ENV --server-arg=--disable-overlap-schedule
 
 A turn's prompt is all before it, the model's own replies included, plus new tokens. Each version is
-launched as the profile launches it and holds three conversations of five turns: replies of fifty
-tokens, replies of one, and replies that end on a stop token, most before they reach fifty. With
-`--out DIR` the answers go to a file for each version.
+launched as the profile launches it and holds conversations of five turns: one whose replies have
+fifty tokens, one whose replies have one, one whose replies end on a stop token, and eight at once.
+With `--out DIR` the answers go to a file for each version.
 
 Prints for each turn but the first how many of the tokens before it were cached, and of how many
-that the version should have kept: all, less the tail that its table names.
+that the version should have kept: all, less the tail that its table names. Of the eight at once it
+prints how often how many fewer were cached.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,11 +46,15 @@ LOCK_S = 1800
 
 @dataclass(frozen=True)
 class Ending:
-    """How replies end: after `reply_tokens`, or before on a token of `stop_ids`."""
+    """How replies end: after `reply_tokens`, or before on a token of `stop_ids`.
+
+    `at_once`: how many such conversations are held at the same time.
+    """
 
     name: str
     reply_tokens: int
     stop_ids: Sequence[int] = ()
+    at_once: int = 1
 
     def body(self, ids: Sequence[int]) -> dict[str, Any]:
         how = (
@@ -61,12 +69,21 @@ class Ending:
 def endings(profile: Profile) -> list[Ending]:
     vocabulary = int((profile.model.config or {})["vocab_size"])
     stops = range(0, vocabulary, STOPS)
-    return [Ending("fifty", 50), Ending("one", 1), Ending("stop", 50, stops)]
+    return [
+        Ending("fifty", 50),
+        Ending("one", 1),
+        Ending("stop", 50, stops),
+        # Short, so that one's reply often ends as another's prompt comes.
+        Ending("eight at once", 8, at_once=8),
+    ]
 
 
-def converse(client: httpx.Client, new: Iterator[list[int]], ending: Ending) -> Iterator[Any]:
+def converse(
+    client: httpx.Client, new: Iterator[list[int]], ending: Ending
+) -> list[dict[str, Any]]:
     """A row a turn. `before_tokens` were sent or generated in the turns before it."""
     held: list[int] = []
+    rows = []
     for number in range(1, TURNS + 1):
         before = len(held)
         held += next(new)
@@ -74,12 +91,9 @@ def converse(client: httpx.Client, new: Iterator[list[int]], ending: Ending) -> 
         meta = answer["meta_info"]
         held += answer["output_ids"]
         told = ("prompt_tokens", "cached_tokens", "completion_tokens", "finish_reason")
-        yield {
-            "replies": ending.name,
-            "turn": number,
-            "before_tokens": before,
-            **{key: meta[key] for key in told},
-        }
+        row = {"replies": ending.name, "turn": number, "before_tokens": before}
+        rows.append(row | {key: meta[key] for key in told})
+    return rows
 
 
 def new_tokens(profile: Profile, seed: int) -> Iterator[list[int]]:
@@ -98,19 +112,26 @@ def launch(value: str, profile: Profile, more: Sequence[str], folder: Path) -> d
         await_ready([server])
         rows: list[dict[str, Any]] = []
         with httpx.Client(base_url=server.base_url, trust_env=False, timeout=120) as client:
-            for seed, ending in enumerate(endings(profile)):
-                rows += converse(client, new_tokens(profile, seed), ending)
+            for number, ending in enumerate(endings(profile)):
+                hold = partial(converse, client, ending=ending)
+                news = [new_tokens(profile, 100 * number + k) for k in range(ending.at_once)]
+                with ThreadPoolExecutor(ending.at_once) as pool:
+                    rows += [row for held in pool.map(hold, news) for row in held]
     finally:
         server.stop()
     return {"sglang": engine.version, "server_args": list(server.server_args), "turns": rows}
 
 
-def kept(found: Mapping[str, Any], replies: str) -> str:
+def kept(found: Mapping[str, Any], ending: Ending) -> str:
     """`cached/expected` of the tokens before each turn, from the second turn on."""
     overlap_off = "--disable-overlap-schedule" in found["server_args"]
     tail = uncached_tail_in({"disable_overlap_schedule": overlap_off}, found["sglang"])
-    rows = [row for row in found["turns"] if row["replies"] == replies and row["turn"] > 1]
-    return " ".join(f"{row['cached_tokens']}/{row['before_tokens'] - tail}" for row in rows)
+    rows = [row for row in found["turns"] if row["replies"] == ending.name and row["turn"] > 1]
+    pairs = [(row["cached_tokens"], row["before_tokens"] - tail) for row in rows]
+    if ending.at_once == 1:
+        return " ".join(f"{cached}/{expected}" for cached, expected in pairs)
+    fewer = Counter(expected - cached for cached, expected in pairs)
+    return ", ".join(f"{tokens} fewer: {times}" for tokens, times in sorted(fewer.items()))
 
 
 def main() -> None:
@@ -125,7 +146,7 @@ def main() -> None:
     for value in options.sglang:
         with DeviceLock(device_of(profile), timeout_s=LOCK_S), TemporaryDirectory() as folder:
             found = launch(value, profile, options.server_arg, Path(folder))
-        cells = [kept(found, ending.name) for ending in endings(profile)]
+        cells = [kept(found, ending) for ending in endings(profile)]
         print(f"| {' | '.join([found['sglang'], *cells])} |", flush=True)
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)

@@ -65,9 +65,11 @@ _MODEL_INFO_NAMES: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
 # From 0.5.18 the server freezes its garbage collector after its own warm-up.
 _FREEZES_GC: Rows[bool] = ((OLDEST, False), ("0.5.18", True))
 # How many of a finished request's last tokens, prompt and reply together, are not in the prefix
-# cache. The token generated last was never an input, unless the overlap scheduler has begun a step
-# with it before it knows that the reply has ended; from 0.5.22 it begins none where a reply ends by
-# its length, and one that ends on a token is whole. Without that scheduler it is 1 everywhere.
+# cache, of a request that was served alone. The token generated last was never an input, unless the
+# overlap scheduler has begun a step with it before it knows that the reply has ended; from 0.5.22
+# it begins none where a reply ends by its length, and one that ends on a token is whole. In company
+# it is 1 at times before, where a prompt that just came is prefilled in place of that step; without
+# the overlap scheduler it is 1 always.
 _UNCACHED_TAIL: Rows[int] = ((OLDEST, 0), ("0.5.22", 1))
 # From 0.5.6 to 0.5.8.post1 the prefix cache has a finished request's prompt and nothing of what was
 # generated. That is a fault (sgl-project/sglang#16521), and no rule that a server may follow.
@@ -125,7 +127,8 @@ class VersionTraits:
 
     `output_ids` says what each streamed event carries where there is a tokenizer. A conversation's
     next turn finds all but `uncached_tail_tokens` of what was before it, with the overlap scheduler
-    that is the default; where not `caches_replies`, of the last reply it finds nothing.
+    that is the default, and one token less where it is 0 and others are served meanwhile; where not
+    `caches_replies`, of the last reply it finds nothing.
     """
 
     version: str
