@@ -38,6 +38,7 @@ from append_prefill.analysis.moderation import (
     FloatArray,
     Spread,
     add,
+    between_sessions,
     moderate,
     moderate_family,
     own_spread,
@@ -46,14 +47,6 @@ from append_prefill.analysis.moderation import (
 )
 from append_prefill.analysis.prior import Prior
 from append_prefill.workload.profile import Stratum
-
-NIGHTS_DF_MIN = 1.0
-"""Least degrees of freedom of a spread across sessions. Satterthwaite's approximation gives a sum
-of variances no fewer than its poorest term has. The sessions' variance is a difference, though, and
-where it was cut at 0 the approximation is outside its domain: a tenth of a degree, or a millionth,
-whose t quantiles are beyond any number. Two sessions' mean square has one degree, and what is built
-on it has no fewer. Simulated with two stored sessions and none to 3 % between sessions: false
-alarms stay as they are (at most 0.7 % for 1, and 15.5 % for 20)."""
 
 CONTRAST_PRIOR_DF_MAX = 16.0
 """Weight of the pooled residual in a contrast's variance. It has far more degrees of freedom, but
@@ -307,23 +300,18 @@ def _timed(
 
 
 def _across_sessions(joint: Joint, prior: Prior) -> Joint:
-    """Every spread with the sessions' part added, degrees of freedom after Satterthwaite, or 1.
-
-    The between-session variance is a difference of mean squares, cut at 0, from few sessions. Taken
-    with the degrees of freedom of a variance of its own size, a record that happened to find none
-    would vouch for sessions it has not seen (4 % false alarms for 1, with four sessions stored);
-    its true uncertainty is that of the sessions' mean square.
-    """
+    """Every spread with the sessions' part added, as much as the level's is larger for them."""
     night_sd = prior.night_sd
     assert night_sd is not None  # estimate() has refused
     inflation = 2 * night_sd**2 / joint.level.spread.variance
     doubt = 2 * (night_sd**2 + prior.night_error) / joint.level.spread.variance
 
     def wider(part: Part) -> Part:
-        variance, df = part.spread.variance, part.spread.df
-        total = variance * (1 + inflation)
-        terms = variance**2 / df + (variance * doubt) ** 2 / prior.night_df
-        return Part(part.estimate, Spread(total, np.maximum(total**2 / terms, NIGHTS_DF_MIN)))
+        variance = part.spread.variance
+        spread = between_sessions(
+            part.spread, variance * inflation, variance * doubt, prior.night_df
+        )
+        return Part(part.estimate, spread)
 
     return Joint(
         wider(joint.level),

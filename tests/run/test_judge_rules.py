@@ -26,6 +26,7 @@ from append_prefill.records.run import (
     Run,
     Void,
 )
+from append_prefill.run import comparing
 from append_prefill.run.comparing import (
     compare_all,
     compare_references,
@@ -160,8 +161,8 @@ WHICH_COUNTS: list[tuple[str, Comparison | None, list[Comparison], str | int | N
     ids=[r[0] for r in WHICH_COUNTS],
 )
 def test_which_comparison_counts(monkeypatch, beside, stored, counts):
-    monkeypatch.setattr(judging, "compare_sides", lambda *_, **__: beside)
-    monkeypatch.setattr(judging, "compare_references", lambda *_, **__: stored)
+    monkeypatch.setattr(comparing, "compare_sides", lambda *_, **__: beside)
+    monkeypatch.setattr(comparing, "compare_references", lambda *_, **__: stored)
     looks = [look(0.008)]
     got = compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
     if counts is None:
@@ -181,8 +182,8 @@ def test_which_comparison_counts(monkeypatch, beside, stored, counts):
 )
 def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, thresholds, alpha):
     asked = {}
-    monkeypatch.setattr(judging, "compare_sides", lambda *_, **options: asked.update(options))
-    monkeypatch.setattr(judging, "compare_references", lambda *_, **__: [])
+    monkeypatch.setattr(comparing, "compare_sides", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr(comparing, "compare_references", lambda *_, **__: [])
     looks = [look(threshold, number + 1) for number, threshold in enumerate(thresholds)]
     compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
     assert asked == {"alpha": alpha, "pass_confidence": 0.95 if alpha is None else 1 - alpha}
@@ -220,7 +221,7 @@ def test_stored_references_share_the_false_alarm_rate(monkeypatch, stored, rate,
         asked.append((reference, options))
         return found("pass")
 
-    monkeypatch.setattr(judging, "compare_stored", record)
+    monkeypatch.setattr(comparing, "compare_stored", record)
     roles = ("chosen", "pinned", "rolling")
     runs = [run_of(version=OLD, provenance=provenance) for provenance in stored]
     site = noise(40)
@@ -251,7 +252,7 @@ def capture(monkeypatch) -> dict[str, Any]:
         asked.update(options, candidate=candidate, reference=reference)
         return found("regression")
 
-    monkeypatch.setattr(judging, "compare", record)
+    monkeypatch.setattr(comparing, "compare", record)
     return asked
 
 
@@ -383,7 +384,7 @@ def test_what_cannot_be_compared_stays_so_where_launches_cannot_be_replicated(mo
     )  # fmt: skip
     level = Effect(name="level", reference=None, candidate=None, verdict="not-comparable", **effect)
     made = found("not-comparable").model_copy(update={"points": [point], "surface": [level]})
-    monkeypatch.setattr(judging, "compare", lambda *_, **__: made)
+    monkeypatch.setattr(comparing, "compare", lambda *_, **__: made)
     got = compare_stored(run_of(Model()), PROFILE, run_of(Model()), replicable=False)
     assert (got.verdict, got.points[0].verdict, got.surface[0].verdict) == (
         "not-comparable", "not-comparable", "not-comparable",
@@ -504,7 +505,29 @@ def test_what_the_findings_are_held_against(case):
     assert against.values == {}
     # Launches one by one; sessions differ, the two sides of one do not.
     assert against.paired is False
-    assert against.night_sd == (0.0 if whose == "other side" else PROFILE.noise.night_sd)
+    assert against.sessions == (None if whose == "other side" else prior_of(PROFILE.noise))
+
+
+@pytest.mark.parametrize(
+    ("own", "site", "known"),
+    [
+        (20, 30, (0.004, 9.0)),
+        (None, 30, (0.004, 9.0)),
+        (1, None, None),
+        (None, None, None),
+    ],
+)
+def test_findings_know_of_sessions_what_the_comparison_knows(own, site, known):
+    """The noise stored with the run they are held against, else this machine's, else assumed; of
+    one session nothing is known."""
+    old = run_of(Model(), version=OLD)
+    site_noise = None if site is None else noise(site)
+    if own is not None:
+        record = noise(own) if own > 1 else noise(own).model_copy(update={"nights": 1})
+        old = old.model_copy(update={"noise": record})
+    sessions = held_against(run_of(Model()), PROFILE, old, site_noise).sessions
+    assumed = PROFILE.noise.night_sd, ASSUMED_NIGHT_DF
+    assert (sessions.night_sd, sessions.night_df) == (known or assumed)
 
 
 @pytest.mark.parametrize("lonely", [False, True])
