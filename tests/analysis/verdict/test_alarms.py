@@ -320,6 +320,21 @@ def test_a_point_that_stands_out_slower_holds_a_pass_back(p, estimates, hold, sa
     assert bool(passes(made, must_catch=0.03, hold_rate=hold)) is said
 
 
+def test_a_point_holds_back_the_pass_of_its_own_session_alone() -> None:
+    quiet = Part(
+        np.full((2, 1), 0.01),
+        Spread(np.full((2, 1), QUIET_PART.spread.variance), np.full((2, 1), DF)),
+    )
+    parts_of = dict.fromkeys(("level", *STRATA, "append", "context"), quiet)
+    loud, calm = parts([1e-9, 0.4, 0.4], [1.0] * 3), parts([0.4] * 3, [1.0] * 3)
+    excess = Part(
+        np.stack([loud.estimate, calm.estimate]),
+        Spread(np.stack([loud.spread.variance, calm.spread.variance]), np.full((2, 3), DF)),
+    )
+    made = replace(passing(**parts_of), excess=excess)
+    assert passes(made, must_catch=0.03, hold_rate=0.05).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("of", ["level", "floor", "append"])
 def test_what_is_at_what_must_be_caught_is_no_pass(of) -> None:
     """Half widths of zero make the upper ends exact."""

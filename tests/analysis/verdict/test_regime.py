@@ -6,11 +6,13 @@ from scipy import stats
 
 from append_prefill.analysis.measures import Measured
 from append_prefill.analysis.prior import Prior
+from append_prefill.analysis.summary import Interval
 from append_prefill.analysis.verdict.regime import Against, regime_of
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POLICY
 
 A, B = Point(512, 32), Point(512, 64)
+HALVED = Interval(0.5, 0.4, 0.6)
 SESSIONS = Prior(None, 0.0, 0.1, 5.0, "a record", night_error=0.003)
 OWN = {A: {0: 10.0, 1: 12.0, 2: 11.0}, B: {0: 20.0, 1: 24.0, 2: 22.0}}
 OTHER = {A: {0: 20.0, 1: 24.4, 2: 21.0}, B: {0: 40.0, 1: 48.0, 2: 45.0}}
@@ -71,6 +73,21 @@ def test_what_one_side_lacks_has_no_ratio(own, against, points):
 def test_one_launch_gives_no_interval():
     found = Against({A: {0: 20.0}}, {}, paired=True).ratio_of(OWN)([A])
     assert (found.value, found.low, found.high) == (pytest.approx(0.5), None, None)
+
+
+def test_two_launches_give_an_interval():
+    two = {A: {0: 10.0, 1: 12.0}}
+    found = Against({A: {0: 20.0, 1: 24.4}}, {}, paired=True).ratio_of(two)([A])
+    logs = np.log([10 / 20, 12 / 24.4])
+    half = stats.t.ppf(0.995, 1) * logs.std(ddof=1) / np.sqrt(2)
+    assert found.high == pytest.approx(np.exp(logs.mean() + half))
+
+
+def test_without_a_far_end_the_cheap_one_alone_decides():
+    """There is nothing that may have got dearer, and no ratio of it is told."""
+    shift = regime_of(Measured(1.4, 1.3, 1.5, 5, near=(A,), far=()), lambda _: HALVED, POLICY)
+    assert shift.shifted is True
+    assert shift.facts == {"near_ratio": 0.5, "far_ratio": None}
 
 
 @pytest.mark.simulation
