@@ -28,8 +28,9 @@ import numpy as np
 
 from append_prefill.analysis.components import Pair, components_of
 from append_prefill.analysis.design import BoolArray, strata_of
+from append_prefill.analysis.detection import detectable
 from append_prefill.analysis.noise import noise_of
-from append_prefill.analysis.power import detectable, side_by_side
+from append_prefill.analysis.power import side_by_side
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.analysis.split import Costs, for_minutes
 from append_prefill.records.run import Start

@@ -35,6 +35,15 @@ PRIOR_DF_MAX = 30.0
 beyond, while sessions differ in how noisy they are, which a pooled value cannot know."""
 
 
+NIGHTS_DF_MIN = 1.0
+"""Least degrees of freedom of a spread across sessions. Satterthwaite's approximation gives a sum
+of variances no fewer than its poorest term has. The sessions' variance is a difference, though, and
+where it was cut at 0 the approximation is outside its domain: a tenth of a degree, or a millionth,
+whose t quantiles are beyond any number. Two sessions' mean square has one degree, and what is built
+on it has no fewer. Simulated with two stored sessions and none to 3 % between sessions: false
+alarms stay as they are (at most 0.7 % for 1, and 15.5 % for 20)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Variance of an estimated log ratio and its degrees of freedom; arrays of one shape."""
@@ -97,6 +106,20 @@ def add(*terms: Spread) -> Spread:
     total = np.asarray(sum(term.variance for term in terms))
     parts = np.asarray(sum(term.variance**2 / term.df for term in terms))
     return Spread(total, total**2 / parts)
+
+
+def between_sessions(spread: Spread, added: FloatArray, doubt: FloatArray, df: float) -> Spread:
+    """`spread` of a difference between two sessions, which differ by a variance `added` on top.
+
+    Degrees of freedom after Satterthwaite, or `NIGHTS_DF_MIN`. The between-session variance is a
+    difference of mean squares, cut at 0, from few sessions. Taken with the degrees of freedom of a
+    variance of its own size, a record that happened to find none would vouch for sessions it has
+    not seen (4 % false alarms for 1, with four sessions stored); its true uncertainty is that of
+    the sessions' mean square: `doubt` is that variance, and `df` what it is known by.
+    """
+    total = spread.variance + added
+    terms = spread.variance**2 / spread.df + doubt**2 / df
+    return Spread(total, np.maximum(total**2 / terms, NIGHTS_DF_MIN))
 
 
 def scaled(spread: Spread, factor: float) -> Spread:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from append_prefill.analysis.power import MAX_STARTS
+from append_prefill.analysis.detection import MAX_STARTS
 from append_prefill.analysis.rounds import ROUNDS_MIN
 
 SAMPLES_MAX = 500

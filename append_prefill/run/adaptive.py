@@ -27,7 +27,7 @@ SUSPECT_RATE = 0.2
 The confirmation decides, at its own rate, so a loose suspicion costs minutes and no false alarm.
 At a quiet device's noise 13 sessions in 100 measure both sides for nothing; +3 % on the floor is
 suspected 73 times in 100 and +5 % 96 times, which at the policy's own 1 % would be 7 and 24
-(`python -m benchmarks.verdicts --across-nights`)."""
+(`python -m benchmarks.verdicts --across-sessions`)."""
 
 
 class Decider:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from append_prefill.analysis.prior import with_nights
+from append_prefill.analysis.prior import prior_of, with_nights
 from append_prefill.analysis.summary import (
     CONFIDENCE,
     as_candidate,
@@ -297,22 +297,23 @@ def reference_starts(run: Run, profile: Profile, baseline: Run | None) -> list[S
     return usable(baseline.starts, "candidate")
 
 
-def held_against(run: Run, profile: Profile, baseline: Run | None) -> Against | None:
+def held_against(
+    run: Run, profile: Profile, baseline: Run | None, site: NoiseRecord | None = None
+) -> Against | None:
     """Median TTFT in ms of what the candidate is held against; None without any.
 
     A stored run of another identity is none: its hardware would pass for a regime shift. The
-    study's table is one, being what the findings claim.
+    study's table is one, being what the findings claim. How sessions differ is known as it is for
+    the comparison (`noise_for`), or assumed where that knows of one session alone.
     """
     medians = start_medians(reference_starts(run, profile, baseline))
     if medians:
         beside = bool(run.beside("reference"))
         pairs = beside and all(s.interleaved for s in run.starts if s.usable)
-        return Against(
-            cells=medians,
-            values={},
-            paired=pairs,
-            night_sd=0.0 if beside else profile.noise.night_sd,
-        )
+        known = prior_of(noise_for(run, profile, baseline, site))
+        if known.night_sd is None:
+            known = prior_of(profile.noise)
+        return Against(medians, {}, paired=pairs, sessions=None if beside else known)
     if baseline is None:
         return None
     if baseline.provenance != "study" and differences(run, baseline, profile.identity_not_binding):

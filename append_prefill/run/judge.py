@@ -67,7 +67,7 @@ def judged_findings(
     findings = judge_findings(
         candidate,
         profile,
-        against=held_against(run, profile, references.chosen),
+        against=held_against(run, profile, references.chosen, references.noise),
         before=reference_starts(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--setting", choices=tuple(SETTINGS), default="quiet")
     parser.add_argument("--nights", type=int, default=1000, help="simulated sessions per effect")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--across-nights", action="store_true", help="a stored baseline instead")
+    parser.add_argument("--across-sessions", action="store_true", help="a stored baseline instead")
     parser.add_argument("--json", type=Path, help="write the rates there as well")
     options = parser.parse_args()
     setting = SETTINGS[options.setting]()

@@ -182,16 +182,22 @@ def test_whole_nights_false_alarms(starts, prior, common, cell, design) -> None:
 
 
 @pytest.mark.simulation
-@pytest.mark.parametrize("apart", [False, True], ids=["alike", "strata"])
+@pytest.mark.parametrize(
+    ("apart", "named", "most"),
+    [(False, False, 0.0132), (True, True, 0.0132), (True, False, 0.015)],
+    ids=["alike", "strata", "unnamed"],
+)
 @pytest.mark.parametrize("pairs", [2, 3, 5])
-def test_an_assumption_of_a_third_of_the_truth_keeps_the_rate(pairs, apart) -> None:
+def test_an_assumption_of_a_third_of_the_truth_keeps_the_rate(pairs, apart, named, most) -> None:
     """Nothing differs, pairs scatter three times as much as the profile assumes of them.
 
     Where strata are told apart each has a scatter of its own, as an H100's pairs have. At 1 in 100
-    at most 1.2 alarm: of 20,000 sessions in both directions 1.32 is two standard errors more.
+    at most 1.2 alarm: of 20,000 sessions in both directions 1.32 is two standard errors more. Where
+    the profile does not name them at most 1.3, and 1.8 if what several points have in common were
+    taken for as many proofs.
     """
     rng = np.random.default_rng(14)
-    design, shape = STRATA if apart else DESIGN, (20_000, pairs, 1)
+    design, shape = STRATA if named else DESIGN, (20_000, pairs, 1)
     floor, compute = (sd * rng.normal(size=shape) for sd in (0.03, 0.01))
     ratios = np.where((M <= 308) & apart, floor, compute if apart else floor)
     level_sd = float(np.sqrt((ratios.mean(axis=-1) ** 2).mean()))
@@ -202,7 +208,7 @@ def test_an_assumption_of_a_third_of_the_truth_keeps_the_rate(pairs, apart) -> N
     )  # fmt: skip
     joint = estimate(ratios, 0 * ratios, design, assumed, nights=False, paired=True)
     said = [alarm(joint, design, alpha=0.01, min_effect=0.015, sign=sign).any for sign in (1, -1)]
-    assert float(np.mean(said)) <= 0.0132
+    assert float(np.mean(said)) <= most
 
 
 @pytest.mark.simulation
@@ -541,7 +547,8 @@ def test_every_part_is_its_own_spread_moderated_by_what_is_known_of_it(
 
     def contrast(row) -> Spread:
         df = stray_df[row != 0].min()
-        return moderate(alone(row), of(inside(row, strays=True), min(df, 16.0)))
+        worth = min(df, 16.0, 4 * float(alone(row).df[0]))
+        return moderate(alone(row), of(inside(row, strays=True), worth))
 
     def sd_of(stratum=None) -> float:
         if paired and stratum in prior.strata:
@@ -573,6 +580,26 @@ def test_every_part_is_its_own_spread_moderated_by_what_is_known_of_it(
             check(part, [difference(row)], moderate(alone(row), terms))
     for group, common in zip(groups, means, strict=True):
         check_points(joint, (a, b), group, common, own)
+    for chosen in ([0, 1, 4], [5], [0, 1, 2]):
+        row = sum(np.eye(count)[p] - others_of(p, chosen, groups) for p in chosen) / len(chosen)
+        check(joint.together(np.isin(range(count), chosen)), [difference(row)], alone(row))
+
+
+def others_of(point, chosen, groups) -> np.ndarray:
+    """The mean of those of the point's group that are not chosen; nothing where all are."""
+    group = next(group for group in groups if group[point])
+    others = [p for p in np.flatnonzero(group) if p not in chosen]
+    return np.isin(range(len(group)), others) / max(len(others), 1)
+
+
+def test_of_a_batch_each_session_has_points_of_its_own() -> None:
+    batch = np.stack([table(seed, 3) for seed in (1, 2)]), np.stack([table(3, 3), table(4, 3)])
+    chosen = np.array([[True, False, False, True], [False, True, True, True]])
+    whole = estimate(*batch, FEW_DESIGN, NOTHING, nights=False).together(chosen)
+    for at, points in enumerate(chosen):
+        one = estimate(batch[0][at], batch[1][at], FEW_DESIGN, NOTHING, nights=False)
+        part = one.together(points)
+        check(part, whole.estimate[at], Spread(whole.spread.variance[at], whole.spread.df[at]))
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -654,6 +681,8 @@ def test_across_sessions_every_spread_widens_by_the_levels_factor() -> None:
     for name in ("strata", "slopes", "ends", "timed"):
         assert getattr(near, name).keys() == getattr(far, name).keys() != set()
         pairs += [(part, getattr(far, name)[key]) for key, part in getattr(near, name).items()]
+    some = np.array([True, False, True, False])
+    pairs.append((near.together(some), far.together(some)))
     for before, after in pairs:
         variance, df = before.spread.variance, before.spread.df
         whole = variance * (1 + factor)

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from append_prefill.analysis.power import MAX_STARTS, side_by_side
+from append_prefill.analysis.detection import MAX_STARTS
+from append_prefill.analysis.power import side_by_side
 from append_prefill.analysis.rounds import ROUNDS_MIN
 from append_prefill.analysis.split import NEIGHBOURS, SAMPLES_MAX, Costs, for_effect, for_minutes
 from append_prefill.workload.profile import PairNoise, load_profile

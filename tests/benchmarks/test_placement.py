@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from append_prefill.analysis.power import detectable
+from append_prefill.analysis.detection import detectable
 from append_prefill.records.run import BlockState
 from append_prefill.records.store import write_start
 from benchmarks import packs

@@ -505,7 +505,29 @@ def test_what_the_findings_are_held_against(case):
     assert against.values == {}
     # Launches one by one; sessions differ, the two sides of one do not.
     assert against.paired is False
-    assert against.night_sd == (0.0 if whose == "other side" else PROFILE.noise.night_sd)
+    assert against.sessions == (None if whose == "other side" else prior_of(PROFILE.noise))
+
+
+@pytest.mark.parametrize(
+    ("own", "site", "known"),
+    [
+        (20, 30, (0.004, 9.0)),
+        (None, 30, (0.004, 9.0)),
+        (1, None, None),
+        (None, None, None),
+    ],
+)
+def test_findings_know_of_sessions_what_the_comparison_knows(own, site, known):
+    """The noise stored with the run they are held against, else this machine's, else assumed; of
+    one session nothing is known."""
+    old = run_of(Model(), version=OLD)
+    site_noise = None if site is None else noise(site)
+    if own is not None:
+        record = noise(own) if own > 1 else noise(own).model_copy(update={"nights": 1})
+        old = old.model_copy(update={"noise": record})
+    sessions = held_against(run_of(Model()), PROFILE, old, site_noise).sessions
+    assumed = PROFILE.noise.night_sd, ASSUMED_NIGHT_DF
+    assert (sessions.night_sd, sessions.night_df) == (known or assumed)
 
 
 @pytest.mark.parametrize("lonely", [False, True])

@@ -14,7 +14,7 @@ import numpy as np
 
 from append_prefill.analysis.change import change_of
 from append_prefill.analysis.design import ALIKE
-from append_prefill.analysis.power import starts_needed
+from append_prefill.analysis.detection import starts_needed
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import CONFIDENCE, FloatArray, point_medians, usable
 from append_prefill.analysis.verdict.effects import (
@@ -247,6 +247,7 @@ def _starts_needed(
                 prior_df=known_df,
                 night_sd=night_sd,
                 night_df=prior.night_df if nights else None,
+                night_error=prior.night_error if nights else 0.0,
                 min_effect=policy.min_effect,
             )
         )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from append_prefill.analysis.detection import PRIOR_WORTH, detectable, proportional
 from append_prefill.analysis.joint import Part
 from append_prefill.analysis.moderation import FloatArray
-from append_prefill.analysis.power import PRIOR_WORTH, detectable, proportional
 from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
 from append_prefill.analysis.verdict.joint_test import Judged
 from append_prefill.analysis.verdict.sides import Sides
@@ -43,7 +43,7 @@ def _larger(*effects: float | None) -> float | None:
 
 def _mde(part: Part, alpha: float, min_effect: float, own_df: float, at: int = 0) -> float | None:
     se, df = float(part.spread.se[at]), float(part.spread.df[at])
-    # Degrees of freedom beyond this run's own come from a prior, and count in part: see power.
+    # Degrees of freedom beyond this run's own come from a prior, and count in part: see detection.
     df = min(df, own_df + PRIOR_WORTH * (df - own_df))
     return detectable(se, df, alpha, min_effect=min_effect)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from append_prefill.analysis.measures import Cells, Measured
-from append_prefill.analysis.moderation import own_spread, paired_spread
+from append_prefill.analysis.moderation import between_sessions, own_spread, paired_spread
+from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import FloatArray, Interval
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
@@ -29,14 +29,14 @@ class Against:
     """What the candidate's TTFT is held against.
 
     `cells`: the other side's medians by point and launch, or one value a point in `values` (a
-    table's). `paired`: launches of one index were up together. `night_sd`: how sessions differ,
-    where the other side is of another one.
+    table's). `paired`: launches of one index were up together. `sessions`: what is known of how
+    sessions differ, where the other side is of another one; its `night_sd` is not None.
     """
 
     cells: Cells
     values: Mapping[Point, float]
     paired: bool = False
-    night_sd: float = 0.0
+    sessions: Prior | None = None
 
     def ratio_of(self, candidate: Cells) -> Ratio:
         """The ratio of `candidate` to it, of the mean TTFT over points."""
@@ -63,8 +63,12 @@ class Against:
         if min(len(a), len(b)) < 2:
             return Interval(float(np.exp(value)), None, None)
         spread = paired_spread(a, b) if both else own_spread(a, b)
-        se = float(np.sqrt(spread.variance[0] + 2 * self.night_sd**2))
-        half = se * float(stats.t.ppf((1 + CONFIDENCE) / 2, spread.df[0]))
+        if self.sessions is not None:
+            night_sd, error = self.sessions.night_sd, self.sessions.night_error
+            assert night_sd is not None
+            added, doubt = (np.full(1, 2 * of) for of in (night_sd**2, night_sd**2 + error))
+            spread = between_sessions(spread, added, doubt, self.sessions.night_df)
+        half = float(spread.half_width(CONFIDENCE)[0])
         return Interval(*(float(np.exp(x)) for x in (value, value - half, value + half)))
 
 

@@ -56,6 +56,7 @@ def joint(*, axes=("append", "context"), strata=STRATA, **known) -> Joint:
     }
     of_axes["strata"] = dict.fromkeys(strata, QUIET) | known.pop("of_strata", {})
     whole = {"level": QUIET, "excess": nothing, "absolute": nothing} | known
+    whole["together"] = known.get("together", lambda points: part(SURE))
     return Joint(**whole, **of_axes, residual_variance=np.zeros(3))
 
 
@@ -198,6 +199,44 @@ def test_points_step_up_over_their_share_and_are_slower_in_absolute_terms() -> N
     assert points(0.1, 0.1, 0.1, absolute=low) == {"point 2"}
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("count", "of_share", "estimate", "alarms"),
+    [
+        (1, 9.0, -9.0, True),
+        (2, 0.99, 0.001, True),
+        (2, 1.01, 9.0, False),
+        (2, 0.01, -9.0, False),
+        (3, 0.99, 0.001, True),
+        (3, 1.01, 9.0, False),
+    ],
+)
+def test_several_points_at_once_have_to_show_by_launches_what_they_share(
+    sign, count, of_share, estimate, alarms
+) -> None:
+    """One stands for itself; several may only have moved together, as launches do."""
+    share, rejected = ALPHA * SHARES["points"], np.arange(3) < count
+    asked = []
+
+    def together(points):
+        asked.append(points.tolist())
+        return part(of_share * share, sign * estimate)
+
+    each = parts(np.where(rejected, 0.01 * share, UNSURE), [sign * 1.0] * 3)
+    found = raised(joint(excess=each, absolute=each, together=together), sign)
+    assert found == ({f"point {at}" for at in range(count)} if alarms else set())
+    assert asked == [rejected.tolist()]
+
+
+def test_what_points_share_at_their_share_exactly_is_enough() -> None:
+    made = joint(
+        excess=parts([SURE] * 3, [1.0] * 3),
+        absolute=parts([SURE] * 3, [1.0] * 3),
+        together=lambda points: Exact(ALPHA * design().shares["points"]),
+    )
+    assert raised(made) == {"point 0", "point 1", "point 2"}
+
+
 def test_two_points_are_no_family() -> None:
     two = design(("append",), POINTS[:2], ())
     assert "points" not in two.shares
@@ -279,6 +318,21 @@ def test_no_slope_and_no_single_point_is_part_of_a_pass() -> None:
 def test_a_point_that_stands_out_slower_holds_a_pass_back(p, estimates, hold, said) -> None:
     made = replace(passing(), excess=parts(p, estimates))
     assert bool(passes(made, must_catch=0.03, hold_rate=hold)) is said
+
+
+def test_a_point_holds_back_the_pass_of_its_own_session_alone() -> None:
+    quiet = Part(
+        np.full((2, 1), 0.01),
+        Spread(np.full((2, 1), QUIET_PART.spread.variance), np.full((2, 1), DF)),
+    )
+    parts_of = dict.fromkeys(("level", *STRATA, "append", "context"), quiet)
+    loud, calm = parts([1e-9, 0.4, 0.4], [1.0] * 3), parts([0.4] * 3, [1.0] * 3)
+    excess = Part(
+        np.stack([loud.estimate, calm.estimate]),
+        Spread(np.stack([loud.spread.variance, calm.spread.variance]), np.full((2, 3), DF)),
+    )
+    made = replace(passing(**parts_of), excess=excess)
+    assert passes(made, must_catch=0.03, hold_rate=0.05).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("of", ["level", "floor", "append"])

@@ -168,7 +168,7 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
         return 7
 
     monkeypatch.setattr(comparison, "starts_needed", needed)
-    prior = replace(KNOWN, night_sd=night_sd)
+    prior = replace(KNOWN, night_sd=night_sd, night_error=0.0002)
     sides = plain_sides(3, 3, paired=True) if paired else plain_sides(2, 4)
     made = judgement("pass", level=of_variance(0.0075), strata={})
     assert comparison._starts_needed(sides, made, prior, POLICY, nights=nights) == 7
@@ -180,6 +180,7 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
         "prior_df": 12.0 if paired else 16.0,
         "night_sd": (night_sd or 0.0) if nights else 0.0,
         "night_df": 3.0 if nights else None,
+        "night_error": 0.0002 if nights else 0.0,
         "min_effect": POLICY.min_effect,
     }
 

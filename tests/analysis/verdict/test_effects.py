@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from append_prefill.analysis.design import SHARES
+from append_prefill.analysis.detection import detectable
 from append_prefill.analysis.joint import Part
 from append_prefill.analysis.moderation import Spread
-from append_prefill.analysis.power import detectable
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.verdict import effects as module
 from append_prefill.analysis.verdict.alarms import NOMINAL, Alarm

@@ -95,6 +95,19 @@ def test_a_pass_rests_on_95_per_cent_unless_told_otherwise() -> None:
     assert found.pass_confidence == 0.95
 
 
+def test_no_point_holds_a_pass_back_unless_a_rate_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def passed(*_: Any, **options: Any) -> np.ndarray:
+        asked.update(options)
+        return np.array(True)
+
+    monkeypatch.setattr(module, "passes", passed)
+    same = Sides(TABLE, TABLE, TABLE, TABLE, tuple(POINTS), True, True, WITHIN, 0, 0)
+    joint_test(same, prior_of(NOISE), POLICY, 0.004, nights=False, plane=PLANE, times_ms=TIMES)
+    assert asked["hold_rate"] == 0.0
+
+
 def judged(verdict: ComparisonVerdict, confidence: float = 0.95) -> Judged:
     nothing: Any = SimpleNamespace()
     return Judged(nothing, design_of(POINTS), nothing, nothing, verdict, 0.01, confidence)

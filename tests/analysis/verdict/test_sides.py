@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.rounds import launch_figures, pair_figures
-from append_prefill.analysis.verdict.sides import Sides, complete, sides_of
+from append_prefill.analysis.verdict.sides import (
+    Sides,
+    complete,
+    sides_of,
+    sides_through_control,
+)
 from append_prefill.workload.points import Point
 from tests.analysis.factory import start
 
@@ -146,6 +151,64 @@ def test_the_blocks_error_is_of_what_is_left(paired) -> None:
     kept = 3 if paired else 4
     expected = sides_of(a[:3], b[:kept], [A, C], paired=paired)
     np.testing.assert_allclose(made.within, expected.within)
+
+
+def with_control(count: int, **lacking) -> list:
+    """Pairs of a side and the control; `lacking`: what the last pair lacks."""
+    pairs = [
+        [rounds(n, points=(A, B, C)), rounds(n, "reference", points=(A, B, C))]
+        for n in range(count)
+    ]
+    pairs[-1][0] = rounds(count - 1, points=(A, B, C), **lacking)
+    return [tuple(pair) for pair in pairs]
+
+
+def log_median_ratios(pairs, points) -> np.ndarray:
+    def medians(launch) -> np.ndarray:
+        of = {series.point: series.ttft_ms for series in launch.series}
+        return np.log([np.median(of[point]) for point in points])
+
+    return np.array([medians(side) - medians(control) for side, control in pairs])
+
+
+def test_through_a_control_each_pair_is_a_launch_of_ratios() -> None:
+    """Most of the candidate's pairs lack C, so it goes; one that lacks everything goes whole."""
+    points, left = [A, C, B], (A, B)
+    a, b = with_control(3, lacks=(A, B, C)), with_control(4)
+    a[:2] = [(rounds(n, lacks=(C,), points=(A, B, C)), a[n][1]) for n in range(2)]
+    made = sides_through_control(a, b, points)
+    assert made.points == left
+    assert (made.left_out_starts, made.left_out_points) == (1, 1)
+    assert (made.paired, made.alike, made.fewest) == (False, True, 2)
+    for pairs, values, medians in (
+        (a[:2], made.candidate, made.candidate_medians),
+        (b, made.reference, made.reference_medians),
+    ):
+        np.testing.assert_allclose(values, [pair_figures(*pair, left).values for pair in pairs])
+        np.testing.assert_allclose(medians, log_median_ratios(pairs, left))
+    errors = [
+        sum(pair_figures(*pair, left).covariance for pair in pairs) / len(pairs) ** 2
+        for pairs in (a[:2], b)
+    ]
+    np.testing.assert_allclose(made.within, errors[0] + errors[1])
+
+
+@pytest.mark.parametrize("of", ["candidate", "reference"])
+def test_through_a_control_one_pair_of_too_few_rounds_leaves_the_errors_unknown(of) -> None:
+    pairs = {"candidate": with_control(2), "reference": with_control(2)}
+    few = [rounds(1, side, count=2, points=(A, B, C)) for side in ("candidate", "reference")]
+    pairs[of][1] = tuple(few)
+    made = sides_through_control(pairs["candidate"], pairs["reference"], [A, B, C])
+    assert made.within is None
+    assert (len(made.candidate), len(made.reference)) == (2, 2)
+
+
+@pytest.mark.parametrize("of", ["candidate", "reference"])
+def test_through_a_control_samples_are_like_where_all_pairs_took_turns(of) -> None:
+    pairs = {"candidate": with_control(2), "reference": with_control(2)}
+    by_block = rounds(1, alternated="block", points=(A, B, C))
+    pairs[of][1] = (by_block, pairs[of][1][1])
+    assert not sides_through_control(pairs["candidate"], pairs["reference"], [A, B, C]).alike
 
 
 def sides(na: int, nb: int, *, paired: bool = False, points=(A, B)) -> Sides:
