@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.measures import Cells, Measured
 from append_prefill.analysis.moderation import own_spread, paired_spread
@@ -64,7 +64,7 @@ class Against:
             return Interval(float(np.exp(value)), None, None)
         spread = paired_spread(a, b) if both else own_spread(a, b)
         se = float(np.sqrt(spread.variance[0] + 2 * self.night_sd**2))
-        half = se * float(stats.t.ppf((1 + CONFIDENCE) / 2, spread.df[0]))
+        half = se * float(special.stdtrit(spread.df[0], (1 + CONFIDENCE) / 2))
         return Interval(*(float(np.exp(x)) for x in (value, value - half, value + half)))
 
 
