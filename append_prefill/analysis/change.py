@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.joint import Joint, Part
@@ -73,7 +73,7 @@ def change_of(
     precision = np.asarray(np.linalg.inv(in_ms), dtype=np.float64)
     fit = select(shapes_of(design, times_ms), delta_ms, precision)
     df = len(delta_ms) - len(fit.shapes)
-    misfit = float(stats.chi2.sf(fit.chi_squared, df)) if df else None
+    misfit = float(special.chdtrc(df, fit.chi_squared)) if df else None
     fits = misfit is None or misfit >= MISFIT_P
     # Where no few shapes are the change, it is told point by point, as it was measured.
     told = fit if fits else by_point(design.points, delta_ms, in_ms)
@@ -118,7 +118,7 @@ class _Plane:
     def sure(self) -> BoolArray:
         """The points whose change is no chance, for all of them at once (Bonferroni)."""
         alpha = (1 - CONFIDENCE) / len(self.design.points)
-        quantile = float(stats.t.isf(alpha / 2, float(self.joint.level.spread.df[0])))
+        quantile = -float(special.stdtrit(float(self.joint.level.spread.df[0]), alpha / 2))
         half = quantile * np.sqrt(np.diag(self.covariance))
         return np.asarray(np.abs(self.joint.absolute.estimate) > half)
 
@@ -239,9 +239,9 @@ def _range(inside: Sequence[int], outside: Sequence[int]) -> tuple[int, int] | N
 def _terms(fit: Fit, parts: Sequence[ChangeIn], df: float) -> list[ChangeTerm]:
     """The shapes, the strongest (by its standard error) first."""
     se = np.sqrt(np.diag(fit.covariance))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * se
+    half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * se
     picked = 1 - (1 - CONFIDENCE) / len(fit.fitted)
-    half_picked = float(stats.t.ppf((1 + picked) / 2, df)) * se
+    half_picked = float(special.stdtrit(df, (1 + picked) / 2)) * se
     order = np.argsort(-np.abs(fit.coefficients) / np.where(se > 0, se, np.inf))
     terms = []
     for at in order:

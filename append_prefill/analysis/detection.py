@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from append_prefill.analysis.moderation import NIGHTS_DF_MIN
 
@@ -47,13 +47,13 @@ def detectable(
 
     def either(power: float) -> float:
         """Log effect at which p is small enough that often, and the estimate large enough."""
-        of_estimate = least + float(stats.norm.ppf(power)) * se
+        of_estimate = least + float(special.ndtri(power)) * se
         return max(_shift(df, alpha, power) * se if se else 0.0, of_estimate)
 
     low, high = either(power), either((1 + power) / 2)
     if least == 0 or se == 0 or math.isinf(low):
         return _relative(low)  # one of the two is always so
-    threshold = float(stats.t.isf(alpha, df))
+    threshold = -float(special.stdtrit(df, alpha))
 
     def missing(effect: float) -> float:
         return power - _found(effect / se, least / se, df, threshold)
@@ -83,7 +83,7 @@ def _found(shift: float, least: float, df: float, threshold: float) -> float:
 
 def _shift(df: float, alpha: float, power: float) -> float:
     """The effect in standard errors that a t test at `alpha` finds with probability `power`."""
-    threshold = float(stats.t.isf(alpha, df))
+    threshold = -float(special.stdtrit(df, alpha))
     if threshold > 1e100:  # beyond some 1e150, at a thousandth of a degree, scipy's isf is flat
         return math.inf
 
@@ -94,7 +94,7 @@ def _shift(df: float, alpha: float, power: float) -> float:
     # Z + shift exceeds threshold * S wherever both -Z and S stay below their quantiles at
     # (1 + power) / 2, which happens with probability `power` at least (Bonferroni).
     tail = (1 + power) / 2
-    upper = max(threshold, 0.0) * _scale(df, tail) + float(stats.norm.ppf(tail))
+    upper = max(threshold, 0.0) * _scale(df, tail) + float(special.ndtri(tail))
     if math.isfinite(missing(upper)):
         return float(optimize.brentq(missing, 0.0, upper, xtol=1e-6))
     # A threshold of thousands, beyond what nctdtr can do: there Z no longer matters beside S.
@@ -103,7 +103,7 @@ def _shift(df: float, alpha: float, power: float) -> float:
 
 def _scale(df: float, quantile: float) -> float:
     """That quantile of an estimated over the true standard deviation."""
-    return math.sqrt(float(stats.chi2.ppf(quantile, df)) / df)
+    return math.sqrt(2 * float(special.gammaincinv(df / 2, quantile)) / df)
 
 
 def _relative(log_effect: float) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.summary import FloatArray, t_interval
 from append_prefill.workload.points import Point
@@ -99,7 +99,10 @@ def ratio_of(
 
 @cache
 def _range_quantile(columns: int, df: int) -> float:
-    # scipy integrates numerically, at some 0.1 s a call; a run asks for a handful of pairs.
+    # scipy integrates numerically, at some 0.1 s a call; a run asks for a handful of pairs. Its
+    # stats are half of what importing the suite would take, and nothing else here needs them.
+    from scipy import stats  # noqa: PLC0415
+
     return float(stats.studentized_range.ppf(TAIL, columns, df))
 
 
@@ -148,7 +151,7 @@ def spread_of(table: FloatArray) -> Range:
     pairs = table[:, :, None] - table[:, None, :]
     variance = np.maximum(pairs.var(axis=0, ddof=1), 2 * pooled)
     se = np.sqrt(variance / starts)
-    upper = float((np.abs(pairs.mean(axis=0)) + stats.t.ppf(TAIL, df) * se).max())
+    upper = float((np.abs(pairs.mean(axis=0)) + special.stdtrit(df, TAIL) * se).max())
     # studentized_range counts in se of one mean: the pair's se over root 2.
     q = _range_quantile(columns, df) / np.sqrt(2)
     low = max(0.0, value - q * float(se[largest, smallest]))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.components import components_of, pairs_of, whole
 from append_prefill.analysis.design import ALIKE, strata_of
@@ -61,7 +61,8 @@ def _root(variance: float | None) -> float | None:
 
 def robust_sd(residuals: FloatArray) -> float:
     """Sd from the median absolute deviation, scaled for the normal: outliers hardly count."""
-    return float(stats.median_abs_deviation(residuals, scale="normal"))
+    deviations = np.abs(residuals - np.median(residuals))
+    return float(np.median(deviations) / special.ndtri(0.75))
 
 
 def lag1(sequences: Sequence[FloatArray]) -> float | None:

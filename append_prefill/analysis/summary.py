@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PointSummary, Start
@@ -54,7 +54,7 @@ def t_interval(values: Sequence[float] | FloatArray, confidence: float = CONFIDE
     mean = float(array.mean())
     if array.size == 1:
         return Interval(mean, None, None)
-    half = float(stats.t.ppf((1 + confidence) / 2, array.size - 1))
+    half = float(special.stdtrit(array.size - 1, (1 + confidence) / 2))
     half *= float(array.std(ddof=1)) / np.sqrt(array.size)
     return Interval(mean, mean - half, mean + half)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from append_prefill.analysis.summary import (
     FloatArray,
@@ -108,7 +108,7 @@ def fit_starts(points: Sequence[Point], log_ms: FloatArray) -> tuple[Form, list[
     count = log_ms.size
     # Exact (simulated) data leaves nothing to compare: a residual of 1e-6 is as good as none.
     squares = {form: sum(fit.squares for fit in fits[form]) + 1e-12 * count for form in FORMS}
-    better = count * np.log(squares["sum"] / squares["max"]) > float(stats.chi2.ppf(0.95, 1))
+    better = count * np.log(squares["sum"] / squares["max"]) > float(special.chdtri(1, 0.05))
     form: Form = "max" if better else "sum"
     return form, fits[form]
 

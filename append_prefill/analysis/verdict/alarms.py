@@ -26,7 +26,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.joint import Joint, Part
@@ -61,7 +60,11 @@ class Alarm:
 
 def step_up(p: FloatArray, rate: float) -> BoolArray:
     """Benjamini & Hochberg's rejections along the last axis."""
-    return np.asarray(stats.false_discovery_control(p, axis=-1) <= rate)
+    ranked = np.sort(p, axis=-1)
+    small = ranked <= rate * np.arange(1, p.shape[-1] + 1) / p.shape[-1]
+    # Up to the largest that is small for its rank; below every p where none is.
+    highest = np.where(small, ranked, -1.0).max(axis=-1, keepdims=True)
+    return np.asarray(p <= highest)
 
 
 def alarm(joint: Joint, design: Design, *, alpha: float, min_effect: float, sign: int) -> Alarm:

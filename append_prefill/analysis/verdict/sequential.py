@@ -29,7 +29,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from append_prefill.records.grounds import Decision
 from append_prefill.records.run import Comparison, Look
@@ -155,9 +155,11 @@ def crossing(starts: Sequence[int], rates: Sequence[float]) -> float:
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     sums, mass, before = np.zeros(1), np.ones(1), 0
     for number, rate in zip(starts, rates, strict=True):
-        low, high = -_TAIL * np.sqrt(number), stats.norm.isf(rate) * np.sqrt(number)
+        low, high = -_TAIL * np.sqrt(number), -special.ndtri(rate) * np.sqrt(number)
         at = low + (high - low) * (nodes + 1) / 2
-        steps = stats.norm.pdf(at[:, None] - sums, scale=np.sqrt(number - before))
+        step_variance = number - before
+        steps = np.exp(-((at[:, None] - sums) ** 2) / (2 * step_variance))
+        steps /= np.sqrt(2 * np.pi * step_variance)
         sums, mass, before = at, steps @ mass * weights * (high - low) / 2, number
     return 1 - float(mass.sum())
 
