@@ -528,11 +528,21 @@ class TrafficPoint(Record):
         return Point(self.context_tokens, self.append_tokens)
 
 
+class OverIds(Record):
+    """What a form costs the candidate over the same points as ids, in ms: whatever the length, and
+    for every 1,000 tokens of the prompt.
+    """
+
+    fixed_ms: Estimate
+    per_1000_tokens_ms: Estimate
+
+
 class TrafficResult(Record):
     """One experiment in other traffic than the default, judged on its own.
 
-    `comparison` is null where nothing was compared; its false-alarm rate is this experiment's part
-    of the run's. `reason` says why the experiment was not measured, null where it was.
+    `over_ids` is null for ids, and where the points were not measured as ids. `comparison` is null
+    where nothing was compared; its false-alarm rate is this experiment's part of the run's.
+    `reason` says why the experiment was not measured, null where it was.
     """
 
     experiment: str
@@ -542,6 +552,7 @@ class TrafficResult(Record):
     company: str
     state: State
     points: list[TrafficPoint]
+    over_ids: OverIds | None = None
     comparison: Comparison | None = None
     reason: str | None = None
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from append_prefill.analysis.forms import over_ids
 from append_prefill.analysis.summary import geometric_interval, start_medians, usable
 from append_prefill.probe.plan import PLANE_SHARE
 from append_prefill.records.run import Look, Run, Start, TrafficPoint, TrafficResult
@@ -44,6 +45,7 @@ def judge_traffic(
     if level is None and looks:
         level = Level(looks[-1].threshold, looks[-1].pass_confidence)
     own = None if level is None else Level(level.alpha * share, level.pass_confidence)
+    candidate = usable(run.starts, "candidate")
     results = []
     for experiment in profile.traffic:
         policy = profile.policy.model_copy(
@@ -70,7 +72,8 @@ def judge_traffic(
                 form=traffic.form,
                 company=traffic.company,
                 state=traffic.state,
-                points=summarise(usable(run.starts, "candidate"), experiment),
+                points=summarise(candidate, experiment),
+                over_ids=over_ids(candidate, experiment),
                 comparison=comparison,
             )
         )
