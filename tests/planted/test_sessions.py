@@ -161,7 +161,7 @@ def test_before_0_5_10_a_session_is_a_plain_one():
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_turn_that_runs_keeps_the_next_one_out_and_its_session_open(streaming):
-    slow = Cost(floor_ms=300, decode_ms=0)
+    slow = Cost(floor_ms=500, decode_ms=0)
     with (
         quick_server(cost=slow) as server,
         client_of(server) as client,
