@@ -1,11 +1,8 @@
 """Other traffic than a lone, primed request of ids: what the profile's `[[traffic]]` asks for."""
 
-import pytest
 
-
-@pytest.mark.append_prefill("turns")
-def test_replies_are_cached(finding):
-    finding("reply_cached")
+def test_conversations_are_cached(finding, conversation_finding):
+    finding(conversation_finding)
 
 
 def test_traffic_has_not_regressed(hold_traffic, planned_traffic):

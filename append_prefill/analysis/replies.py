@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean
 
 from append_prefill.records.grounds import FindingGround
 from append_prefill.records.run import Finding, Start
@@ -18,28 +18,36 @@ from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 ID = "reply_cached"
 CLAIM = "A turn of a conversation finds all before it cached, the server's own reply included"
-FORMULA = "the most tokens before a turn that were prefilled again: planned - cached, in the median"
+FORMULA = "tokens before a turn that were prefilled again: planned - cached, mean of the worst turn"
 BOUND_TOKENS = 0.0
 ARGUMENT = (
     "The version's own rule says which tokens stay, to the last one, so a single token less is one "
-    "that was computed twice. The median over a turn's samples leaves out a sample whose context "
-    "was evicted."
+    "that was computed twice. One turn in twenty may find less: the cache is not the test's alone "
+    "where a server probes itself."
 )
+LOST_SHARE_MAX = 0.05
+"""See `ARGUMENT`; a server that loses one reply in five has lost it in four launches of five by the
+sixth turn, while its median turn has lost none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSplit:
-    """What a turn found cached, in the median over all samples, and what it should have found."""
+    """What a turn found cached, in the mean over all samples, and what it should have found.
+
+    `lost`: of `samples`, how many found less.
+    """
 
     experiment: str
     turn: int
     point: Point
     cached_tokens: float
     planned_cached_tokens: int
+    samples: int
+    lost: int
 
     @property
     def missing_tokens(self) -> float:
-        """More than planned is none missing: a version newer than the rules may keep more."""
+        """In the mean. More than planned is none missing: a newer version may keep more."""
         return max(0.0, self.planned_cached_tokens - self.cached_tokens)
 
 
@@ -62,7 +70,15 @@ def turn_splits(
                 continue
             planned = max(s.planned_cached_tokens or 0 for s in series)
             found.append(
-                TurnSplit(experiment.id, turn, condition.point, float(median(cached)), planned)
+                TurnSplit(
+                    experiment.id,
+                    turn,
+                    condition.point,
+                    fmean(min(tokens, planned) for tokens in cached),
+                    planned,
+                    len(cached),
+                    sum(tokens < planned for tokens in cached),
+                )
             )
     return found
 
@@ -82,8 +98,10 @@ def reply_cached(
     if worst is None:
         ground = FindingGround(code="not-measured", text="no turn has a valid sample")
     else:
+        lost = sum(split.lost for split in splits)
+        too_many = lost > LOST_SHARE_MAX * sum(split.samples for split in splits)
         ground = FindingGround(
-            code="reply-lost" if worst.missing_tokens else "reply-kept",
+            code="reply-lost" if too_many else "reply-kept",
             turn=worst.turn,
             cached_tokens=worst.cached_tokens,
             planned_cached_tokens=worst.planned_cached_tokens,

@@ -132,8 +132,9 @@ def _settle(outcome: Outcome) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims and
-    `planned_traffic` over its experiments in other traffic.
+    """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims,
+    `planned_traffic` over its experiments in other traffic and `conversation_finding` over what
+    is claimed of conversations, where it has any.
     """
     settings = metafunc.config.stash.get(SETTINGS, None)
     if "planned_point" in metafunc.fixturenames:
@@ -145,6 +146,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("profile_finding", _claims(settings))
     if "planned_traffic" in metafunc.fixturenames:
         metafunc.parametrize("planned_traffic", _traffic(settings))
+    if "conversation_finding" in metafunc.fixturenames:
+        metafunc.parametrize("conversation_finding", _of_conversations(settings))
 
 
 def _traffic(settings: Settings | None) -> list[Any]:
@@ -157,6 +160,17 @@ def _traffic(settings: Settings | None) -> list[Any]:
         pytest.param(e.id, marks=[mark(e.id), *(load if e.heavy else [])], id=e.id)
         for e in settings.profile.traffic
     ]
+
+
+def _of_conversations(settings: Settings | None) -> list[Any]:
+    """`reply_cached`, marked with the profile's conversations; none without such."""
+    from append_prefill.analysis.replies import ID  # noqa: PLC0415 (see `plugin`)
+
+    mark = getattr(pytest.mark, MARKER)
+    if settings is None:
+        return [pytest.param("", marks=mark, id="of-the-profile")]
+    talks = [e.id for e in settings.profile.traffic if e.context != "primed" and not e.heavy]
+    return [pytest.param(ID, marks=mark(*talks), id=ID)] if talks else []
 
 
 def _claims(settings: Settings | None) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from append_prefill.engines.base import ServerDescription
-from append_prefill.engines.versions import uncached_tail_in
+from append_prefill.engines.versions import NEWEST, traits_of, uncached_tail_in
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Task
@@ -31,7 +31,9 @@ class Shooter:
         self.client = client
         self._prompts, self._plan = prompts, profile.plan
         self._page_tokens = description.page_size_tokens
-        tail = uncached_tail_in(description.raw, description.versions["sglang"])
+        version = description.versions["sglang"]
+        self._has_sessions = traits_of(version or NEWEST).streaming_sessions
+        tail = uncached_tail_in(description.raw, version)
         self._kept = Kept(description.page_size_tokens, tail)
 
     def __call__(self, task: Task, output_tokens: int | None = None) -> list[Sample]:
@@ -49,6 +51,8 @@ class Shooter:
         return self._take(task)
 
     def _take(self, unit: Unit) -> list[Sample]:
+        if unit.traffic.context == "session" and not self._has_sessions:
+            return []  # the version has none, which is no fault of a sample
         if unit.conversation is not None:
             return take_turns(
                 self.client,

@@ -141,7 +141,7 @@ class FindingGround(Record):
     `shift-unclear` (the cheap end got cheaper, and the dear end may have got dearer).
     `near_ratio` and `far_ratio`: the candidate over the reference at the cheap and the dear end;
     `reference_value` and `reference_high`: the finding as the reference measured it.
-    `reply-lost` and `reply-kept`: in the median, `turn` found `cached_tokens` of the
+    `reply-lost` and `reply-kept`: in the mean, `turn`, the worst, found `cached_tokens` of the
     `planned_cached_tokens` that its version keeps.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.

@@ -262,12 +262,12 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             )
         case "reply-lost":
             return (
-                f"Turn {ground.turn} found {ground.cached_tokens:g} of the "
+                f"Turn {ground.turn} found {fmt.exact(ground.cached_tokens)} of the "
                 f"{ground.planned_cached_tokens} tokens cached that this version keeps: the rest "
                 "was prefilled again."
             )
         case "reply-kept":
-            return "Every turn found all tokens cached that this version keeps."
+            return "Turns found all tokens cached that this version keeps."
 
 
 def _regime(ground: FindingGround) -> str:

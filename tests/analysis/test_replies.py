@@ -36,11 +36,13 @@ def test_the_turn_that_lost_most_is_named():
     assert finding.details == {"turns_turn_2": 50, "turns_turn_3": 79, "turns_turn_4": 50}
 
 
-def test_what_happens_to_a_minority_of_samples_is_no_rule():
-    starts = launches()
-    starts[0].traffic[0].cached_tokens = [0, 0, 149, 149, 149]
-    assert reply_cached(starts, [TALK]).verdict == "holds"
-    starts[1].traffic[0].cached_tokens = [0, 0, 0, 0, 149]
+def test_one_turn_in_twenty_may_find_less():
+    """Of 60 turns (two launches, three turns, ten samples) three may, and a fourth may not."""
+    starts = launches(samples=10)
+    starts[0].traffic[0].cached_tokens = [0, 0, 0, *[149] * 7]
+    finding = reply_cached(starts, [TALK])
+    assert (finding.verdict, finding.measured) == ("holds", pytest.approx(149 * 3 / 20))
+    starts[1].traffic[2].cached_tokens = [0, *[289] * 9]
     assert reply_cached(starts, [TALK]).verdict == "broken"
 
 
