@@ -15,6 +15,7 @@ from append_prefill.report.delivery.teams import to_teams
 from append_prefill.report.exports import to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
+from append_prefill.report.routing_map import to_routing
 from append_prefill.workload.profile import Profile
 
 FILES = {
@@ -23,6 +24,7 @@ FILES = {
     "bencher": "bencher.json",
     "pytest-benchmark": "pytest-benchmark.json",
     "csv": "samples.csv",
+    "routing": "routing.json",
     "status": "status.txt",
     "github-summary": "github-summary.md",
     "pr-comment": "pr-comment.md",
@@ -31,7 +33,7 @@ FILES = {
 }
 """Format -> the name of its file."""
 
-REPORTS = ("html", "md")
+REPORTS = ("html", "md", "routing")
 """What every run writes."""
 
 
@@ -79,6 +81,8 @@ def rendered(
             return _json(to_bencher(run))
         case "pytest-benchmark":
             return _json(to_pytest_benchmark(run))
+        case "routing":
+            return _json(to_routing(run))
         case "slack":
             return _json(to_slack(run, baseline))
         case "teams":

@@ -10,10 +10,10 @@ from append_prefill.report.write import FILES, rendered, write_reports
 from tests.report import parts, samples
 
 
-def test_both_files_are_written_and_the_summary_names_the_page(tmp_path: Path) -> None:
+def test_all_files_are_written_and_the_summary_names_the_page(tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "now"
     written = write_reports(samples.passing(), folder, profile=parts.profile())
-    assert set(written) == {"report.html", "summary.md"}
+    assert set(written) == {"report.html", "summary.md", "routing.json"}
     page, summary = written["report.html"], written["summary.md"]
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert str(page) in summary.read_text(encoding="utf-8")

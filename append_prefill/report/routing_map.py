@@ -1,0 +1,86 @@
+"""`routing.json`: where each measured turn is best prefilled, and what rules of thumb cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from append_prefill.analysis.decision import (
+    DECODES,
+    PUBLISHED_STALL,
+    WHOLE_STALL,
+    Choice,
+    choices_of,
+    judged_rules,
+)
+from append_prefill.analysis.routing import NOMINAL
+from append_prefill.records.run import Run
+
+SCHEMA = "append-prefill/routing/1"
+
+
+def to_routing(run: Run) -> dict[str, Any]:
+    """The decision map by link and load, and the rules' regrets in ms a request.
+
+    One map by the measured stall of decodes; where that was not measured, one for each end of what
+    it may be, for the answer turns on it. Their links are none where nothing was measured or the
+    KV's size is not known.
+    """
+    stall = stall_share(run)
+    maps = {"measured": stall} if stall else {"published": PUBLISHED_STALL, "whole": WHOLE_STALL}
+    links = {NOMINAL: run.plan.link_gb_per_s, **run.kv_links_gb_per_s}
+    return {
+        "schema": SCHEMA,
+        "version": run.version,
+        "kv_bytes_per_token": run.kv_bytes_per_token,
+        "maps": [
+            {
+                "stall": source,
+                "stall_share": share,
+                "links": [
+                    _link(name, speed, choices)
+                    for name, speed in links.items()
+                    if (choices := choices_of(run, speed, share))
+                ],
+            }
+            for source, share in maps.items()
+        ],
+    }
+
+
+def stall_share(run: Run) -> float | None:
+    """The share of an append-prefill for which decodes stood still, where it was measured."""
+    told = (f.details.get("stall_share") for f in run.findings if f.id == "decode_interference")
+    return next((value for value in told if value is not None and value > 0), None)
+
+
+def _link(name: str, gb_per_s: float, choices: list[Choice]) -> dict[str, Any]:
+    return {
+        "link": name,
+        "gb_per_s": gb_per_s,
+        "beside": [
+            {
+                "decodes": decodes,
+                "points": [
+                    {
+                        "context_tokens": choice.point.context_tokens,
+                        "append_tokens": choice.point.append_tokens,
+                        "local_ms": choice.local_ms,
+                        "remote_ms": choice.remote_ms,
+                        "choose": "local" if choice.stays else "remote",
+                    }
+                    for choice in choices
+                    if choice.decodes == decodes
+                ],
+            }
+            for decodes in DECODES
+        ],
+        "rules": [
+            {
+                "rule": rule.name,
+                "agrees": rule.agrees,
+                "regret_ms": rule.regret_ms,
+                "worst_ms": rule.worst_ms,
+            }
+            for rule in judged_rules(choices)
+        ],
+    }

@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import pytest
+
+from append_prefill.analysis.decision import (
+    DECODES,
+    PUBLISHED,
+    Choice,
+    below,
+    choices_of,
+    judged,
+    judged_rules,
+)
+from append_prefill.workload.points import Point
+
+KV_BYTES = 131_072  # Llama-3.1-8B, bf16
+
+
+def run(*points, size=KV_BYTES):
+    summaries = [SimpleNamespace(point=Point(c, m), median_ms=ms) for c, m, ms in points]
+    return SimpleNamespace(points=summaries, kv_bytes_per_token=size)
+
+
+def test_what_either_way_costs():
+    """1,024 tokens of 128 KiB take 5.37 ms at 25 GB/s; one decode waits for a prefill of 20 ms."""
+    first, *others = choices_of(run((896, 128, 20.0)), 25)
+    assert (first.local_ms, first.remote_ms) == (40, pytest.approx(20 + 5.37, abs=0.01))
+    assert not first.stays
+    assert [c.local_ms for c in others] == [20 + 20 * k for k in DECODES[1:]]
+
+
+def test_where_decodes_hardly_notice_the_turn_stays():
+    """A stall of 2 % of a prefill: 0.4 ms for one decode, 6.4 for sixteen, against 5.37."""
+    stays = [c.stays for c in choices_of(run((896, 128, 20.0)), 25, stall_share=0.02)]
+    assert stays == [True, True, False, False]
+
+
+def test_without_a_size_or_a_time_there_is_no_choice():
+    assert choices_of(run((896, 128, 20.0), size=None), 25) == []
+    assert choices_of(run((896, 128, None)), 25) == []
+
+
+def test_rules_see_new_tokens_and_their_share():
+    dynamo = PUBLISHED["Dynamo, its defaults (2048, 0.7)"]
+    assert dynamo(Point(2000, 100))
+    assert not dynamo(Point(8000, 2048))
+    assert not dynamo(Point(30, 70))
+    assert below(16)(Point(1, 15))
+    assert not below(16)(Point(1, 16))
+    assert PUBLISHED["the study's advice (2048)"](Point(1, 2048))
+
+
+CHOICES = [
+    Choice(Point(100, 10), 1, 10.0, 12.0),  # best at home
+    Choice(Point(100, 500), 1, 30.0, 20.0),  # best elsewhere
+]
+
+
+def test_a_rule_is_judged_by_what_its_mistakes_cost():
+    right = judged("right", below(100), CHOICES)
+    assert (right.agrees, right.regret_ms, right.worst_ms) == (1, 0, 0)
+    home = judged("home", below(float("inf")), CHOICES)
+    assert (home.agrees, home.regret_ms, home.worst_ms) == (0.5, 5, 10)
+    with pytest.raises(ValueError, match="one choice"):
+        judged("none", below(1), [])
+
+
+def test_the_best_thresholds_are_found():
+    *published, alone, both = judged_rules(CHOICES)
+    assert len(published) == len(PUBLISHED)
+    assert (alone.regret_ms, both.regret_ms) == (0, 0)
+    assert alone.name == "llm-d's kind at 11"
