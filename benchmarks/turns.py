@@ -20,7 +20,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +48,8 @@ LOCK_S = 1800
 class Ending:
     """How replies end: after `reply_tokens`, or before on a token of `stop_ids`.
 
-    `at_once`: how many such conversations are held at the same time.
+    `at_once`: how many such conversations are held at the same time, each with replies of one token
+    more than the last one's, so that one's reply often ends as another's prompt comes.
     """
 
     name: str
@@ -73,8 +74,7 @@ def endings(profile: Profile) -> list[Ending]:
         Ending("fifty", 50),
         Ending("one", 1),
         Ending("stop", 50, stops),
-        # Short, so that one's reply often ends as another's prompt comes.
-        Ending("eight at once", 8, at_once=8),
+        Ending("eight at once", 5, at_once=8),
     ]
 
 
@@ -113,10 +113,12 @@ def launch(value: str, profile: Profile, more: Sequence[str], folder: Path) -> d
         rows: list[dict[str, Any]] = []
         with httpx.Client(base_url=server.base_url, trust_env=False, timeout=120) as client:
             for number, ending in enumerate(endings(profile)):
-                hold = partial(converse, client, ending=ending)
-                news = [new_tokens(profile, 100 * number + k) for k in range(ending.at_once)]
+                each = range(ending.at_once)
+                news = [new_tokens(profile, 100 * number + k) for k in each]
+                longer = [replace(ending, reply_tokens=ending.reply_tokens + k) for k in each]
                 with ThreadPoolExecutor(ending.at_once) as pool:
-                    rows += [row for held in pool.map(hold, news) for row in held]
+                    held = pool.map(partial(converse, client), news, longer)
+                    rows += [row for turns in held for row in turns]
     finally:
         server.stop()
     return {"sglang": engine.version, "server_args": list(server.server_args), "turns": rows}
