@@ -55,7 +55,7 @@ ALLOWED = {
     r"append_prefill[./]planted": "the package's name",
     r"benchmarks\.figures": "a module's name",
     r"\bnights_cpu\.json|benchmarks\.nights": "a module and its data",
-    r"--nights|--across-nights|--starts|--shares": "options",
+    r"--nights|--starts|--shares": "options",
     r"every night|last night's|from night to night|a night or an afternoon": "real nights",
     r"</?figure|figcaption|\bfigure \{": "HTML's element",
     r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}": "Jinja",

@@ -8,6 +8,7 @@ from append_prefill.analysis.moderation import (
     Spread,
     _inverse_trigamma,
     add,
+    between_sessions,
     fit_prior,
     moderate,
     moderate_family,
@@ -183,3 +184,11 @@ def test_a_wrong_prior_stays_nearly_honest(louder: float, limit: float) -> None:
     found = moderate(own_spread(a, b), Spread(stored, np.full(stored.shape, 16.0)))
     p = found.p_slower(a.mean(axis=-2) - b.mean(axis=-2))
     assert float((p <= 0.01).mean()) <= limit
+
+
+def test_between_sessions_their_part_is_added_and_is_as_uncertain_as_it_was_told() -> None:
+    spread = Spread(np.array([4.0, 1.0]), np.array([8.0, 2.0]))
+    found = between_sessions(spread, np.array([2.0, 0.0]), np.array([3.0, 5.0]), 6.0)
+    np.testing.assert_allclose(found.variance, [6.0, 1.0])
+    # The second would have a fifth of a degree, which no mean square has.
+    np.testing.assert_allclose(found.df, [36 / (16 / 8 + 9 / 6), 1.0])

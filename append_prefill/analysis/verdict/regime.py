@@ -66,7 +66,7 @@ class Against:
         if self.sessions is not None:
             night_sd, error = self.sessions.night_sd, self.sessions.night_error
             assert night_sd is not None
-            added, doubt = (np.full(1, 2 * of) for of in (night_sd**2, night_sd**2 + error))
+            added, doubt = (np.asarray(2 * of) for of in (night_sd**2, night_sd**2 + error))
             spread = between_sessions(spread, added, doubt, self.sessions.night_df)
         half = float(spread.half_width(CONFIDENCE)[0])
         return Interval(*(float(np.exp(x)) for x in (value, value - half, value + half)))

@@ -228,6 +228,29 @@ def test_several_points_at_once_have_to_show_by_launches_what_they_share(
     assert asked == [rejected.tolist()]
 
 
+def test_each_session_of_a_batch_answers_for_its_own_points() -> None:
+    """Two points at once that launches do not show, two that they do, and one alone."""
+    sure, unsure = parts([SURE, SURE, UNSURE], [1.0] * 3), parts([SURE, UNSURE, UNSURE], [1.0] * 3)
+    rows = [sure, sure, unsure]
+    each = Part(
+        np.stack([row.estimate for row in rows]),
+        Spread(np.stack([row.spread.variance for row in rows]), np.full((3, 3), DF)),
+    )
+    shared = [part(p) for p in (UNSURE, SURE, UNSURE)]
+    common = Part(
+        np.stack([one.estimate for one in shared]),
+        Spread(np.stack([one.spread.variance for one in shared]), np.full((3, 1), DF)),
+    )
+    level = Part(np.full((3, 1), 0.01), Spread(np.full((3, 1), 1.0), np.full((3, 1), DF)))
+    quiet = dict.fromkeys(("append", "context"), level)
+    made = joint(
+        level=level, of_strata=dict.fromkeys(STRATA, level), slopes=quiet, ends=quiet,
+        excess=each, absolute=each, together=lambda _: common,
+    )  # fmt: skip
+    found = alarm(made, design(), alpha=ALPHA, min_effect=LEAST, sign=1)
+    assert found.points.tolist() == [[False] * 3, [True, True, False], [True, False, False]]
+
+
 def test_what_points_share_at_their_share_exactly_is_enough() -> None:
     made = joint(
         excess=parts([SURE] * 3, [1.0] * 3),
