@@ -44,7 +44,7 @@ def test_the_last_line_is_the_verdict_in_a_sentence(first):
 
 @pytest.mark.parametrize("quiet", ["-q", "-qq", "--no-summary"])
 def test_so_it_is_however_little_pytest_says(suite, quiet):
-    result = suite.run("--baseline=none", quiet, files=FAST)
+    result = suite.run("--baseline=none", "--starts=1", quiet, files=FAST)
     assert shown(result)[-1].startswith(f"verdict: {verdict_of(suite).upper()}")
 
 
@@ -63,7 +63,7 @@ def test_with_nothing_stored_findings_are_judged_and_nothing_is_inconclusive(fir
 
 
 def test_strict_verdicts_do_not_ask_for_a_stored_run(suite):
-    result = suite.run(FLAT, "--starts=3", "--strict-verdicts", files=("test_regression.py",))
+    result = suite.run(FLAT, "--strict-verdicts", files=("test_regression.py",))
     skipped = result.parseoutcomes()["skipped"]
     assert skipped == 10
     assert "failed" not in result.parseoutcomes()
@@ -126,13 +126,16 @@ def test_a_stored_run_that_hardly_tells_is_said_before_the_run(suite):
         f"--profile={profile}", f"{sglang}0.5.5", "--save-baseline", "--baseline=none", files=None
     )
     assert "hardly tell" not in stored.stdout.str()
-    result = suite.run(f"--profile={profile}", f"{sglang}0.5.6", files=FAST)
+    # It is said before tests are collected, so that none need be.
+    nothing = "-knothing_like_it"
+    result = suite.run(f"--profile={profile}", f"{sglang}0.5.6", nothing, files=FAST)
     (line,) = (line for line in shown(result) if "a stored run can hardly tell" in line)
     assert line.startswith("append-prefill: sessions differ more than versions do here")
     assert line.endswith("--against simulated")
     collected = next(s for s in shown(result) if s.startswith("collected "))
     assert shown(result).index(line) < shown(result).index(collected)
-    steady = suite.run(f"{sglang}0.5.6", files=FAST)
+    steady = suite.run(f"{sglang}0.5.6", nothing, files=FAST)
+    assert "append-prefill: candidate simulated" in steady.stdout.str()
     assert "hardly tell" not in steady.stdout.str()
 
 
