@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,12 +32,21 @@ _CONTEXT.set_forkserver_preload(IMPORTED)
 
 
 def run_pytest(folder: Path, *arguments: str) -> pytest.RunResult:
-    """As `pytester.runpytest_subprocess`, in that folder, which is its home, too."""
+    """As `pytester.runpytest_subprocess`, in that folder, which is its home, too.
+
+    And has its temporary files: the locks on devices lie there, and a test that takes the machine's
+    CPU for one would wait for every other that does.
+    """
+    (folder / "tmp").mkdir(exist_ok=True)
     out, err = folder / "stdout", folder / "stderr"
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"HOME": str(folder), "PYTHONPATH": path}
+    environment = os.environ | {
+        "HOME": str(folder),
+        "PYTHONPATH": path,
+        "TMPDIR": str(folder / "tmp"),
+    }
     process = _CONTEXT.Process(
-        target=_become_pytest, args=(folder, arguments, dict(environment), out, err), daemon=True
+        target=_become_pytest, args=(folder, arguments, environment, out, err), daemon=True
     )
     began = time.perf_counter()
     process.start()
@@ -55,6 +65,7 @@ def _become_pytest(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # asked for anew
     sys.path.insert(0, str(folder))
     for path, descriptor in ((out, 1), (err, 2)):
         with path.open("wb") as file:
