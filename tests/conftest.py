@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
+
+from tests.forked import run_pytest
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "tiny.toml"
@@ -25,20 +30,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Suite:
     """The perf tests in a folder of their own, run against simulated servers."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        pytester.makeconftest('pytest_plugins = ["append_prefill.plugin"]')
-        pytester.makepyprojecttoml(
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "conftest.py").write_text('pytest_plugins = ["append_prefill.plugin"]\n')
+        # Ignored: that `forked` has imported modules which pytest would have rewritten.
+        (path / "pyproject.toml").write_text(
             """
-            [tool.pytest.ini_options]
-            addopts = "--strict-markers --strict-config"
-            filterwarnings = ["error"]
-            """
+[tool.pytest.ini_options]
+addopts = "--strict-markers --strict-config"
+filterwarnings = ["error", "ignore::pytest.PytestAssertRewriteWarning"]
+"""
         )
         shutil.copytree(
             REPOSITORY / "perf_tests",
-            pytester.path / "perf_tests",
+            path / "perf_tests",
             ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
         )
 
     def run(self, *arguments: str, files: tuple[str, ...] | None = ()) -> pytest.RunResult:
@@ -55,18 +62,40 @@ class Suite:
         chosen = [f"perf_tests/{name}" for name in files or ()] or ["perf_tests"]
         if files is None:
             chosen = []
-        return self.pytester.runpytest_subprocess(
-            "-m", "append_prefill", f"--profile={TINY}", *defaults, *planted, *arguments, *chosen
+        return run_pytest(
+            self.path,
+            *("-m", "append_prefill", f"--profile={TINY}"),
+            *defaults,
+            *planted,
+            *arguments,
+            *chosen,
         )
 
     def latest(self) -> Path:
         """The folder of the last run."""
-        return (self.pytester.path / "reports" / "latest").resolve()
+        return (self.path / "reports" / "latest").resolve()
 
     def record(self) -> dict:
         return json.loads((self.latest() / "run.json").read_text())
 
 
+def run_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, *arguments: str, **chosen: Any
+) -> tuple[Suite, pytest.RunResult]:
+    """`Suite.run` in a folder of that name, by whichever of xdist's workers asks first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    kept = folder / "result.json"
+    with FileLock(f"{folder}.lock"):
+        if not kept.exists():
+            folder.mkdir()
+            result = Suite(folder).run(*arguments, **chosen)
+            kept.write_text(json.dumps([int(result.ret), result.outlines, result.errlines]))
+    ret, *lines = json.loads(kept.read_text())
+    return Suite(folder), pytest.RunResult(ret, *lines, duration=0.0)
+
+
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> Suite:
-    return Suite(pytester)
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.chdir(tmp_path)
+    return Suite(tmp_path)

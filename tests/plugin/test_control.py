@@ -10,13 +10,13 @@ OLD, NEW, PINNED = (
     f"simulated:sglang-version={version},floor_ms={floor},new_token_us=1"
     for version, floor in (("0.5.22", 8), ("0.5.23", 12), ("0.5.9", 9))
 )
-NIGHT = ("--starts=3", "--samples=5")
+NIGHT = ("--starts=3", "--samples=3")
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_two_nights_are_compared_by_their_ratio_to_the_control(suite, workers):
     beside = '[plan]\ninterleave = true\nalternate = "sample"'
-    profile = suite.pytester.path / "beside.toml"
+    profile = suite.path / "beside.toml"
     assumed = TINY.read_text().replace("[noise]", "[noise]\npair_sd = 0.02")
     profile.write_text(assumed.replace("[plan]", beside))
     common = (f"--profile={profile}", f"--control={PINNED}", *NIGHT, *workers)
@@ -31,7 +31,7 @@ def test_two_nights_are_compared_by_their_ratio_to_the_control(suite, workers):
     assert (made["kind"], made["verdict"]) == ("baseline", "regression")
     assert (made["method"]["control"], made["reference_version"]) == ("0.5.9", "0.5.22")
     second.stdout.fnmatch_lines(["*the stored 0.5.22, both by their ratio to 0.5.9*"])
-    (stored,) = (suite.pytester.path / "baselines").rglob("0.5.22.json")
+    (stored,) = (suite.path / "baselines").rglob("0.5.22.json")
     starts = json.loads(stored.read_text())["starts"]
     assert {start["side"] for start in starts} == {"candidate", "reference"}
 
@@ -49,4 +49,4 @@ def test_a_control_that_cannot_serve_is_refused_before_anything_starts(suite, op
     result = suite.run(*options, files=("test_regression.py",))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert problem in result.stderr.str()
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()

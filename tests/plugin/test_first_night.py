@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from append_prefill.report.words import WORDS
-from tests.conftest import TINY
+from tests.conftest import TINY, Suite, run_once
 
 FAST = ("test_exp3_append.py", "test_regression.py")
 FLAT = "--sglang=simulated:floor_ms=12,new_token_us=1,cached_token_us=0"
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+
+
+@pytest.fixture(scope="module", params=[(), ("-n", "2")], ids=["alone", "xdist"])
+def first(request, tmp_path_factory) -> tuple[Suite, pytest.RunResult]:
+    """A run on a machine where nothing is stored yet."""
+    name = "first-xdist" if request.param else "first-alone"
+    return run_once(tmp_path_factory, name, FLAT, "--starts=3", "-ra", *request.param, files=None)
 
 
 def shown(result: pytest.RunResult) -> list[str]:
@@ -24,9 +31,8 @@ def verdict_of(suite: Any) -> str:
     return str(suite.record()["verdict"])
 
 
-@WORKERS
-def test_the_last_line_is_the_verdict_in_a_sentence(suite, workers):
-    result = suite.run("--baseline=none", *workers, files=FAST)
+def test_the_last_line_is_the_verdict_in_a_sentence(first):
+    suite, result = first
     last = shown(result)[-1]
     assert last.startswith(f"verdict: {verdict_of(suite).upper()}")
     assert last.endswith(".")
@@ -38,13 +44,12 @@ def test_the_last_line_is_the_verdict_in_a_sentence(suite, workers):
 
 @pytest.mark.parametrize("quiet", ["-q", "-qq", "--no-summary"])
 def test_so_it_is_however_little_pytest_says(suite, quiet):
-    result = suite.run("--baseline=none", quiet, files=FAST)
+    result = suite.run("--baseline=none", "--starts=1", quiet, files=FAST)
     assert shown(result)[-1].startswith(f"verdict: {verdict_of(suite).upper()}")
 
 
-@WORKERS
-def test_with_nothing_stored_findings_are_judged_and_nothing_is_inconclusive(suite, workers):
-    result = suite.run(FLAT, "--starts=3", "-ra", *workers, files=FAST)
+def test_with_nothing_stored_findings_are_judged_and_nothing_is_inconclusive(first):
+    suite, result = first
     assert result.ret == 0
     record = suite.record()
     assert record["comparison"] is None
@@ -58,18 +63,17 @@ def test_with_nothing_stored_findings_are_judged_and_nothing_is_inconclusive(sui
 
 
 def test_strict_verdicts_do_not_ask_for_a_stored_run(suite):
-    result = suite.run(FLAT, "--starts=3", "--strict-verdicts", files=("test_regression.py",))
+    result = suite.run(FLAT, "--strict-verdicts", files=("test_regression.py",))
     skipped = result.parseoutcomes()["skipped"]
     assert skipped == 10
     assert "failed" not in result.parseoutcomes()
 
 
-@WORKERS
-def test_the_next_commands_are_printed(suite, workers):
-    result = suite.run(FLAT, "--starts=2", *workers, files=None)
+def test_the_next_commands_are_printed(first):
+    suite, result = first
     lines = shown(result)
     commands = [lines[i + 1].strip() for i, line in enumerate(lines) if line.startswith("next: ")]
-    folder = suite.latest().relative_to(suite.pytester.path)
+    folder = suite.latest().relative_to(suite.path)
     # Behind what a finding leaves open, if a machine busy with other tests makes one do so.
     keep, compare = commands[-2:]
     assert keep == f"append-prefill baselines store {folder}"
@@ -115,20 +119,23 @@ def test_undecided_points_are_one_line(suite, workers):
 
 def test_a_stored_run_that_hardly_tells_is_said_before_the_run(suite):
     """The profile assumes that sessions differ by 2 %: made 30, nothing short of that shows."""
-    profile = suite.pytester.path / "drifting.toml"
+    profile = suite.path / "drifting.toml"
     profile.write_text(TINY.read_text().replace("night_sd = 0.02", "night_sd = 0.3"))
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version="
     stored = suite.run(
         f"--profile={profile}", f"{sglang}0.5.5", "--save-baseline", "--baseline=none", files=None
     )
     assert "hardly tell" not in stored.stdout.str()
-    result = suite.run(f"--profile={profile}", f"{sglang}0.5.6", files=FAST)
+    # It is said before tests are collected, so that none need be.
+    nothing = "-knothing_like_it"
+    result = suite.run(f"--profile={profile}", f"{sglang}0.5.6", nothing, files=FAST)
     (line,) = (line for line in shown(result) if "a stored run can hardly tell" in line)
     assert line.startswith("append-prefill: sessions differ more than versions do here")
     assert line.endswith("--against simulated")
     collected = next(s for s in shown(result) if s.startswith("collected "))
     assert shown(result).index(line) < shown(result).index(collected)
-    steady = suite.run(f"{sglang}0.5.6", files=FAST)
+    steady = suite.run(f"{sglang}0.5.6", nothing, files=FAST)
+    assert "append-prefill: candidate simulated" in steady.stdout.str()
     assert "hardly tell" not in steady.stdout.str()
 
 
@@ -136,7 +143,7 @@ def test_a_stored_run_of_another_machine_is_none_of_this_one(suite):
     """As the stored runs that come with the suite are, on anybody's first run."""
     sglang = "--sglang=simulated:floor_ms=12,new_token_us=1,cached_token_us=0,sglang_version="
     assert suite.run(f"{sglang}0.5.5", "--save-baseline", files=None).ret == 0
-    (path,) = (suite.pytester.path / "baselines").rglob("0.5.5.json")
+    (path,) = (suite.path / "baselines").rglob("0.5.5.json")
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"identity": record["identity"] | {"logical_cores": 96}}))
     result = suite.run(f"{sglang}0.5.6", "--starts=3", files=("test_regression.py",))
@@ -179,23 +186,25 @@ def test_every_verdict_has_a_colour():
     assert {word.tone for word in WORDS.values()} == set(_COLOURS)
 
 
-def test_the_report_line_can_be_typed(suite):
-    result = suite.run("--baseline=none", files=FAST)
+def test_the_report_line_can_be_typed(first):
+    suite, result = first
     line = shown(result)[-2]
     assert line.startswith("report: ")
-    assert (suite.pytester.path / Path(line.removeprefix("report: "))).is_file()
+    assert (suite.path / Path(line.removeprefix("report: "))).is_file()
 
 
-@WORKERS
-def test_the_instruments_own_tests_are_not_collected_unless_they_are_named(suite, workers):
-    """As `tox -e append_prefill` begins: from the checkout, without a path."""
-    (suite.pytester.path / "pyproject.toml").write_text(
+def test_the_instruments_own_tests_are_not_collected_unless_they_are_named(suite):
+    """As `tox -e append_prefill` begins: from the checkout, without a path.
+
+    With workers, each of which collects by itself.
+    """
+    (suite.path / "pyproject.toml").write_text(
         '[tool.pytest.ini_options]\ntestpaths = ["tests", "perf_tests"]\n'
     )
-    own = suite.pytester.path / "tests" / "test_own.py"
+    own = suite.path / "tests" / "test_own.py"
     own.parent.mkdir()
     own.write_text("import nothing_of_that_name\n")
-    result = suite.run("--baseline=none", "-kexp3", *workers, files=None)
+    result = suite.run("--baseline=none", "-kexp3", "-n", "2", files=None)
     assert result.ret == 0
     named = suite.run("--baseline=none", "-kexp3", "tests", files=None)
     assert "nothing_of_that_name" in named.stdout.str()

@@ -16,7 +16,7 @@ def interrupt(suite, launch, *, workers=()):
     Of a run with `workers` that is the controller, too; these tests' own workers are not of it.
     """
     parent = "os.kill(os.getppid(), signal.SIGINT)" if workers else "pass"
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             f"""
 import os, signal, time
@@ -52,8 +52,8 @@ def test_whole_launches_are_judged(suite, workers):
     assert last.startswith(f"verdict: {record['verdict'].upper()}")
     assert (suite.latest() / "report.html").exists()
     # A baseline was to have four launches.
-    assert not list((suite.pytester.path / "baselines").rglob("*.json"))
-    assert servers_of(str(suite.pytester.path)) == []
+    assert not list((suite.path / "baselines").rglob("*.json"))
+    assert servers_of(str(suite.path)) == []
 
 
 def test_whole_pairs_are_compared(suite):

@@ -12,15 +12,16 @@ from append_prefill.cli.main import main
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.server import PlantedServer
 from tests.conftest import TINY
+from tests.forked import run_pytest
 
 FAST = ("test_exp3_append.py",)
 
 
 def test_without_the_marker_no_server_starts(suite):
-    result = suite.pytester.runpytest_subprocess("-p", "no:cacheprovider", "perf_tests")
+    result = run_pytest(suite.path, "-p", "no:cacheprovider", "perf_tests")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(["*deselected*"])
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()
 
 
 def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
@@ -79,7 +80,7 @@ argument = "Simulated with a cost a token that breaks it."
 
 
 def test_a_profiles_own_claim_has_its_test_and_measures_its_points(suite):
-    profile = suite.pytester.path / "own.toml"
+    profile = suite.path / "own.toml"
     profile.write_text(TINY.read_text() + OWN)
     result = suite.run(
         f"--profile={profile}",
@@ -97,7 +98,8 @@ def test_a_profiles_own_claim_has_its_test_and_measures_its_points(suite):
 @pytest.mark.parametrize("arguments", [(), ("-m", "append_prefill", f"--profile={TINY}")])
 def test_without_own_claims_there_is_no_test_of_them(suite, arguments):
     """Nor a skipped one, which every run would list."""
-    result = suite.pytester.runpytest_subprocess(
+    result = run_pytest(
+        suite.path,
         "-p",
         "no:cacheprovider",
         *arguments,
@@ -109,7 +111,7 @@ def test_without_own_claims_there_is_no_test_of_them(suite, arguments):
 
 
 def test_an_own_claim_called_as_one_of_the_studys_is_refused(suite):
-    profile = suite.pytester.path / "own.toml"
+    profile = suite.path / "own.toml"
     text = TINY.read_text() + OWN.replace("mine_flat", "append_flatness")
     start, end = text.index("[bounds.append_flatness]"), text.index("[bounds.context_flatness]")
     profile.write_text(text[:start] + text[end:])
@@ -183,7 +185,7 @@ def test_baselines_are_saved_selected_and_compared(suite):
         ).ret
         == 0
     )
-    saved = list((suite.pytester.path / "baselines").rglob("*.json"))
+    saved = list((suite.path / "baselines").rglob("*.json"))
     assert [path.name for path in saved] == ["0.5.5.json"]
     result = suite.run(
         "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.6",
@@ -209,7 +211,7 @@ def test_an_option_that_is_a_path_does_not_move_the_baselines(suite, tmp_path_fa
         files=("test_regression.py",),
     )
     assert result.ret == 0
-    assert list((suite.pytester.path / "baselines").rglob("0.5.5.json"))
+    assert list((suite.path / "baselines").rglob("0.5.5.json"))
 
 
 def test_a_part_is_not_saved_as_the_whole(suite):
@@ -222,7 +224,7 @@ def test_an_unknown_baseline_is_a_usage_error_before_any_server(suite):
     result = suite.run("--baseline=9.9.9", files=FAST)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--baseline 9.9.9*"])
-    assert not list((suite.pytester.path / "reports").glob("*/*.log"))
+    assert not list((suite.path / "reports").glob("*/*.log"))
 
 
 def test_inconclusive_passes_unless_strict(suite):
@@ -241,11 +243,18 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
     assert (suite.latest() / "report.html").exists()
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1"), ("-n", "2")])
-@pytest.mark.parametrize("crash", ["session.judge", "adaptive.compare_sides"])
+@pytest.mark.parametrize(
+    ("crash", "workers"),
+    [
+        ("session.judge", ()),
+        ("session.judge", ("-n", "2")),
+        ("adaptive.compare_sides", ()),
+        ("adaptive.compare_sides", ("-n", "1")),
+    ],
+)
 def test_a_crash_of_the_judge_leaves_record_and_report(suite, crash, workers):
     module, name = crash.split(".")
-    suite.pytester.makeconftest(
+    (suite.path / "conftest.py").write_text(
         f"""
 import append_prefill.run.{module}
 pytest_plugins = ["append_prefill.plugin"]
@@ -279,7 +288,7 @@ append_prefill.run.{module}.{name} = crashing
 
 
 def test_a_judged_record_that_json_cannot_hold_is_kept_unjudged(suite):
-    suite.pytester.makeconftest(
+    (suite.path / "conftest.py").write_text(
         """
 import append_prefill.run.session as session
 pytest_plugins = ["append_prefill.plugin"]
@@ -325,7 +334,7 @@ def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named):
     result = suite.run(*arguments, files=FAST)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert named in result.stderr.str()
-    assert not list((suite.pytester.path / "reports").glob("*/*.log"))
+    assert not list((suite.path / "reports").glob("*/*.log"))
 
 
 def test_two_workers_on_one_device_take_turns(suite):
@@ -351,7 +360,7 @@ def test_usage_errors_read_the_same_with_and_without_xdist(suite, workers):
 def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
     """Side by side with itself under so wide a tolerance that the surface passes."""
     wide = TINY.read_text().replace("[policy]", "[policy]\nmin_effect = 0.5\nmust_catch = 3.0")
-    profile = suite.pytester.path / "wide.toml"
+    profile = suite.path / "wide.toml"
     profile.write_text(wide)
     result = suite.run(
         f"--profile={profile}",
@@ -371,7 +380,7 @@ def test_strict_does_not_fail_a_pass_for_its_undecided_points(suite):
 def test_a_clear_answer_ends_the_run_before_all_planned_launches(suite, workers, devices, pairs):
     """Pairs that two devices measure at the same time are judged together; no launch is lost."""
     wide = TINY.read_text().replace("looks = 1", "looks = 4\nmin_effect = 0.5\nmust_catch = 30.0")
-    profile = suite.pytester.path / "wide.toml"
+    profile = suite.path / "wide.toml"
     profile.write_text(wide.replace("limit = 1.2", "limit = 9"))
     server = f"simulated:floor_ms=3,devices={devices}"
     result = suite.run(
@@ -411,11 +420,11 @@ def test_a_path_outside_the_checkout_may_be_a_word_of_its_own(suite, tmp_path_fa
     result = suite.run("--baseline=none", "--report-dir", str(elsewhere), "-kexp3", files=None)
     assert result.ret == 0
     assert (elsewhere / "latest" / "run.json").exists()
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()
 
 
 def test_a_run_that_measures_nothing_is_not_green(suite):
-    (suite.pytester.path / "perf_tests" / "test_idle.py").write_text(
+    (suite.path / "perf_tests" / "test_idle.py").write_text(
         "import pytest\npytestmark = pytest.mark.append_prefill\ndef test_nothing():\n    pass\n"
     )
     result = suite.run("--baseline=none", files=("test_idle.py",))
@@ -426,7 +435,7 @@ def test_a_run_that_measures_nothing_is_not_green(suite):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")])
 def test_property_tests_alone_measure_nothing_and_may_pass(suite, workers):
-    (suite.pytester.path / "perf_tests" / "test_live.py").write_text(
+    (suite.path / "perf_tests" / "test_live.py").write_text(
         """
 import pytest
 pytestmark = pytest.mark.append_prefill
@@ -445,7 +454,7 @@ def test_selecting_nothing_leaves_nothing_and_says_what_would(suite, workers):
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "append-prefill run" in result.outlines[-1]
     assert "junit.xml" not in result.stdout.str()
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()
     # The header is there by then, and from the one process that has a terminal.
     heads = [line for line in result.outlines if line.startswith("append-prefill: candidate ")]
     assert heads == [
@@ -455,7 +464,7 @@ def test_selecting_nothing_leaves_nothing_and_says_what_would(suite, workers):
 
 
 def test_selecting_nothing_leaves_earlier_runs_alone(suite):
-    earlier = suite.pytester.path / "reports" / "earlier"
+    earlier = suite.path / "reports" / "earlier"
     earlier.mkdir(parents=True)
     result = suite.run("--baseline=none", "-k", "nothing_like_it")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -478,7 +487,7 @@ def test_two_devices_are_used_by_two_workers(suite):
 
 def test_a_killed_run_can_be_reported(suite):
     """As by CI's SIGKILL: the record has what was planned, the launches are beside it."""
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             """
 import os, signal
@@ -492,7 +501,7 @@ PairRunner.measure = measure_one
 """
         )
     assert suite.run("--baseline=none", files=FAST).ret == -9
-    (folder,) = [path for path in (suite.pytester.path / "reports").iterdir() if path.is_dir()]
+    (folder,) = [path for path in (suite.path / "reports").iterdir() if path.is_dir()]
     assert main(["report", str(folder), "--profile", str(TINY)]) == 0
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "not judged" in page
@@ -504,7 +513,7 @@ PairRunner.measure = measure_one
 
 def test_a_killed_worker_loses_nothing_and_leaves_no_server(suite):
     """A worker dies while its server runs; another one measures its pair again."""
-    (suite.pytester.path / "perf_tests" / "test_a_kill.py").write_text(
+    (suite.path / "perf_tests" / "test_a_kill.py").write_text(
         """
 import os, signal, threading
 import pytest
@@ -530,7 +539,7 @@ def test_measured(measured):
     assert len([s for s in record["starts"] if s["measured_s"] is not None]) == 8
     assert "node down" in result.stdout.str()
     assert result.ret in (0, 7)  # 7 if it was running a test: never a regression
-    ours = str(suite.pytester.path)
+    ours = str(suite.path)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and servers_of(ours):
         time.sleep(0.1)
@@ -538,7 +547,7 @@ def test_measured(measured):
 
 
 def test_blocks_of_both_sides_alternate_where_the_profile_says_so(suite):
-    profile = suite.pytester.path / "together.toml"
+    profile = suite.path / "together.toml"
     profile.write_text(TINY.read_text().replace("[plan]", "[plan]\ninterleave = true"))
     result = suite.run(
         f"--profile={profile}",
@@ -569,10 +578,10 @@ def servers_of(folder):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])
 def test_the_next_servers_are_launched_ahead_where_the_profile_says_so(suite, workers):
-    profile = suite.pytester.path / "ahead.toml"
+    profile = suite.path / "ahead.toml"
     ahead = "[launch]\nahead = true\nargument = 'So that the test has something to hold.'\n"
     profile.write_text(TINY.read_text().replace("[plan]", f"{ahead}\n[plan]\ninterleave = true"))
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         # A test's machine may have two cores.
         conftest.write(
             "\nfrom append_prefill.probe import ahead\n"
@@ -598,5 +607,5 @@ def test_the_next_servers_are_launched_ahead_where_the_profile_says_so(suite, wo
     assert all(len(set(held)) == 1 for held in by_pair.values())
     at_its_turn = [pair for pair, held in by_pair.items() if not all(held)]
     assert len(at_its_turn) == (2 if workers else 1)
-    assert servers_of(str(suite.pytester.path)) == []
+    assert servers_of(str(suite.path)) == []
     assert list(suite.latest().glob("held-*")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import TINY
+from tests.forked import run_pytest
 
 QUICK = """
 [quick]
@@ -23,13 +24,12 @@ SIDES = (
 @pytest.fixture
 def quick(suite):
     """Runs it; `suite.run` itself names launches and samples, which a quick run chooses."""
-    profile = suite.pytester.path / "quick.toml"
+    profile = suite.path / "quick.toml"
     profile.write_text(TINY.read_text() + QUICK)
 
     def run(*arguments):
-        return suite.pytester.runpytest_subprocess(
-            "-m", "append_prefill", "-p", "no:cacheprovider", f"--profile={profile}", "--quick",
-            "--seed=1", *arguments, "perf_tests",
+        return run_pytest(suite.path, "-m", "append_prefill", "-p", "no:cacheprovider",
+            f"--profile={profile}", "--quick", "--seed=1", *arguments, "perf_tests",
         )  # fmt: skip
 
     return run
@@ -80,7 +80,7 @@ def test_a_quick_run_is_not_stored_as_a_baseline(suite, quick):
     result = quick(SIDES[0], "--save-baseline")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--save-baseline : with --quick" in result.stderr.str()
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()
 
 
 def test_what_it_leaves_open_is_to_be_measured_whole(suite, quick):

@@ -43,8 +43,8 @@ def test_sides_are_called_as_the_user_does(suite, workers):
     assert "before \\<b\\>it\\</b\\>" in summary
 
 
-@WORKERS
-def test_a_running_server_can_have_a_name(suite, workers):
+def test_a_running_server_can_have_a_name(suite):
+    """With workers, each of which attaches to it; without, see tests/plugin/test_plugin.py."""
     from append_prefill.planted.cost import Cost
     from append_prefill.planted.server import PlantedServer
 
@@ -53,7 +53,7 @@ def test_a_running_server_can_have_a_name(suite, workers):
             f"--sglang-url={server.base_url}",
             "--label=prod-3",
             "--baseline=none",
-            *workers,
+            *("-n", "2"),
             files=FAST,
         )
     assert result.ret == 0
@@ -79,18 +79,17 @@ def test_a_running_server_can_have_a_name(suite, workers):
         (("--against-server-arg=--api-key=hunter2",), "--against-server-arg --api-key=***"),
     ],
 )
-@WORKERS
-def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named, workers):
-    result = suite.run(*arguments, *workers, files=FAST)
+def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named):
+    result = suite.run(*arguments, files=FAST)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert named in result.stderr.str()
     assert "hunter2" not in result.stderr.str()
-    assert not list((suite.pytester.path / "reports").glob("*/*.log"))
+    assert not list((suite.path / "reports").glob("*/*.log"))
 
 
 @pytest.mark.parametrize("argument", ["--port=1", "--model-path=/m"])
 def test_what_the_suite_sets_itself_is_refused_for_the_reference_too(suite, argument):
-    python = installed_python(suite.pytester.path / "venv", "0.5.23")
+    python = installed_python(suite.path / "venv", "0.5.23")
     result = suite.run(
         f"--sglang={python}", f"--against={python}", f"--against-server-arg={argument}", files=FAST
     )
@@ -99,7 +98,7 @@ def test_what_the_suite_sets_itself_is_refused_for_the_reference_too(suite, argu
 
 
 def test_what_the_reference_cannot_hold_is_refused(suite):
-    python = installed_python(suite.pytester.path / "venv", "0.5.23")
+    python = installed_python(suite.path / "venv", "0.5.23")
     result = suite.run(
         f"--sglang={python}",
         f"--against={python}",
@@ -119,16 +118,16 @@ def git(folder, *arguments):
 @pytest.fixture
 def two_builds(suite):
     """An editable install at a commit, and the same behind a script that sets variables."""
-    checkout = suite.pytester.path / "sglang"
+    checkout = suite.path / "sglang"
     checkout.mkdir()
     (checkout / "pyproject.toml").write_text("[project]\n")
     git(checkout, "init", "--quiet")
     git(checkout, "add", ".")
     git(checkout, "commit", "--quiet", "--message", "one")
     editable = {"url": checkout.as_uri(), "dir_info": {"editable": True}}
-    python = installed_python(suite.pytester.path / "venv", "0.5.23", direct_url=editable)
-    plain = installed_python(suite.pytester.path / "plain", "0.5.23")
-    script = suite.pytester.path / "wrapped-python"
+    python = installed_python(suite.path / "venv", "0.5.23", direct_url=editable)
+    plain = installed_python(suite.path / "plain", "0.5.23")
+    script = suite.path / "wrapped-python"
     script.write_text(
         f'#!/bin/sh\nexport SGLANG_X=1 HF_TOKEN=hunter2\nexec {plain} "$@"\n', encoding="utf-8"
     )
@@ -174,7 +173,7 @@ def test_one_version_with_other_arguments_variables_and_another_commit(suite, tw
 
 def test_a_checkout_that_moves_while_it_is_measured_is_told(suite, two_builds):
     python, _, commit = two_builds
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             """
 import pathlib

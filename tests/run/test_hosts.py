@@ -77,15 +77,15 @@ def test_another_identity_is_kept_beside(tmp_path):
 @pytest.fixture
 def elsewhere(suite):
     """A Python whose processes do not see the controller's run folder."""
-    reports = suite.pytester.path / "reports"
+    reports = suite.path / "reports"
     reports.mkdir()
-    wrapper = suite.pytester.path / "python-elsewhere"
+    wrapper = suite.path / "python-elsewhere"
     hidden = f'mount -t tmpfs none "{reports}" && exec "{sys.executable}" "$@"'
     wrapper.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{hidden}' sh \"$@\"\n")
     wrapper.chmod(0o755)
     tried = shutil.which("unshare") and subprocess.run(
         [wrapper, "-c", "import os; assert not os.listdir('reports')"],
-        cwd=suite.pytester.path,
+        cwd=suite.path,
         check=False,
         capture_output=True,
     )
@@ -147,7 +147,9 @@ def test_a_host_without_the_folder_sends_its_starts_back(suite, elsewhere, local
 
 @pytest.mark.parametrize("sees_the_folder", [True, False])
 def test_workers_over_ssh(suite, ssh, elsewhere, sees_the_folder):
-    suite.pytester.makepyprojecttoml('[tool.pytest.ini_options]\ntestpaths = ["perf_tests"]')
+    (suite.path / "pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\ntestpaths = ["perf_tests"]\n'
+    )
     python = sys.executable if sees_the_folder else elsewhere
     result = suite.run(
         PLANTED,
@@ -155,7 +157,7 @@ def test_workers_over_ssh(suite, ssh, elsewhere, sees_the_folder):
         "--baseline=none",
         "--starts=2",
         "--dist=load",
-        *("--tx", "popen", "--tx", f"{ssh}//chdir={suite.pytester.path}//python={python}"),
+        *("--tx", "popen", "--tx", f"{ssh}//chdir={suite.path}//python={python}"),
         "-kexp3",
         files=None,
     )

@@ -289,6 +289,10 @@ def test_step_up_is_benjamini_and_hochbergs() -> None:
         step_up(p, 0.05), [[True, True, True, False], [False, False, False, False]]
     )
     assert step_up(np.array([0.05]), 0.05).tolist() == [True]
+    drawn = np.random.default_rng(1).random((200, 9)) ** 4
+    found = step_up(drawn, 0.05)
+    assert 0 < found.sum() < found.size
+    np.testing.assert_array_equal(found, stats.false_discovery_control(drawn, axis=-1) <= 0.05)
 
 
 HALF = float(stats.t.ppf(0.975, DF))

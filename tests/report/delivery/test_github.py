@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,13 @@ PARSER = MarkdownIt("commonmark", {"html": True}).enable("table")
 OURS = re.compile(r"\s*(?:</?(?:details|summary|sub|code)>|[^<>]+)*\s*")
 
 
+@cache
+def written(write: Callable[..., str], name: str) -> str:
+    """Those of a megabyte take seconds, for every test that reads them."""
+    return write(RUNS[name])
+
+
+@cache
 def tokens_of(text: str) -> list[Token]:
     flat: list[Token] = []
     for token in PARSER.parse(text):
@@ -47,7 +56,7 @@ def holds_nothing_of_somebody_elses(text: str) -> None:
 )
 def test_it_parses_and_is_no_longer_than_github_takes(name, write, limit) -> None:
     run = RUNS[name]
-    text = write(run)
+    text = written(write, name)
     assert len(text) <= len(text.encode()) <= limit
     holds_nothing_of_somebody_elses(text)
     kinds = [token.type for token in tokens_of(text)]
@@ -60,7 +69,7 @@ def test_it_parses_and_is_no_longer_than_github_takes(name, write, limit) -> Non
 
 def said_in(text: str) -> str:
     """The text of the first paragraph."""
-    inline = [token for token in PARSER.parse(text) if token.type == "inline"][1]
+    inline = [token for token in tokens_of(text) if token.type == "inline"][1]
     return said("".join(child.content for child in inline.children or []))
 
 
@@ -72,7 +81,7 @@ def said(text: str) -> str:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_comment_has_its_marker_once_and_first(name: str) -> None:
-    text = to_pr_comment(RUNS[name])
+    text = written(to_pr_comment, name)
     assert text.startswith(f"{MARKER}\n## ")
     assert text.count(MARKER) == 1
 
@@ -80,7 +89,7 @@ def test_a_comment_has_its_marker_once_and_first(name: str) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_a_comment_calls_nobody(name: str) -> None:
     """GitHub looks for names and numbers in what Markdown has left as text."""
-    for token in tokens_of(to_pr_comment(RUNS[name])):
+    for token in tokens_of(written(to_pr_comment, name)):
         if token.type == "text":
             assert not re.search(r"[@#]\w", token.content), token.content
 
