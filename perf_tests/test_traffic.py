@@ -8,5 +8,11 @@ def test_replies_are_cached(finding):
     finding("reply_cached")
 
 
+@pytest.mark.load
+@pytest.mark.append_prefill("beside_4")
+def test_decodes_go_on_beside_an_append_prefill(finding):
+    finding("decode_interference")
+
+
 def test_traffic_has_not_regressed(hold_traffic, planned_traffic):
     hold_traffic(planned_traffic)
