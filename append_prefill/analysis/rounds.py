@@ -56,15 +56,19 @@ def alike(candidate: Start, reference: Start) -> bool:
 
 
 def by_round(start: Start, points: Sequence[Point], rounds: Sequence[int]) -> FloatArray:
-    """The launch's log TTFT, shape (rounds, points); NaN where a round has no valid sample."""
-    table = np.full((len(rounds), len(points)), np.nan)
+    """The launch's log TTFT, shape (rounds, points); NaN where a round has no valid sample.
+
+    The mean where a round has several, as in company: they share what the block was.
+    """
+    sums, counts = np.zeros((2, len(rounds), len(points)))
     row = {block: index for index, block in enumerate(rounds)}
     for series in start.series:
         if series.point in points:
             column = points.index(series.point)
             for block, ttft_ms in zip(series.block, series.ttft_ms, strict=True):
-                table[row[block], column] = np.log(ttft_ms)
-    return table
+                sums[row[block], column] += np.log(ttft_ms)
+                counts[row[block], column] += 1
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
 def rounds_of(*starts: Start) -> list[int]:

@@ -133,8 +133,8 @@ def _settle(outcome: Outcome) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise `planned_point` over the points, `profile_finding` over the profile's claims,
-    `planned_traffic` over its experiments in other traffic and `conversation_finding` over what
-    is claimed of conversations, where it has any.
+    `planned_traffic` over its experiments in other traffic and `traffic_finding` over what is found
+    in it.
     """
     settings = metafunc.config.stash.get(SETTINGS, None)
     if "planned_point" in metafunc.fixturenames:
@@ -146,8 +146,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("profile_finding", _claims(settings))
     if "planned_traffic" in metafunc.fixturenames:
         metafunc.parametrize("planned_traffic", _traffic(settings))
-    if "conversation_finding" in metafunc.fixturenames:
-        metafunc.parametrize("conversation_finding", _of_conversations(settings))
+    if "traffic_finding" in metafunc.fixturenames:
+        metafunc.parametrize("traffic_finding", _traffic_findings(settings))
 
 
 def _traffic(settings: Settings | None) -> list[Any]:
@@ -162,15 +162,19 @@ def _traffic(settings: Settings | None) -> list[Any]:
     ]
 
 
-def _of_conversations(settings: Settings | None) -> list[Any]:
-    """`reply_cached`, marked with the profile's conversations; none without such."""
-    from append_prefill.analysis.replies import ID  # noqa: PLC0415 (see `plugin`)
-
+def _traffic_findings(settings: Settings | None) -> list[Any]:
+    """What is found of conversations and of company, marked with the experiments that show it."""
     mark = getattr(pytest.mark, MARKER)
     if settings is None:
         return [pytest.param("", marks=mark, id="of-the-profile")]
-    talks = [e.id for e in settings.profile.traffic if e.context != "primed" and not e.heavy]
-    return [pytest.param(ID, marks=mark(*talks), id=ID)] if talks else []
+    load = getattr(pytest.mark, LOAD_MARKER)
+    traffic = settings.profile.traffic
+    talks = [e.id for e in traffic if e.context != "primed" and not e.heavy]
+    beside = [e.id for e in traffic if e.traffic.company_kind == "beside"]
+    found = [("reply_cached", talks, []), ("decode_interference", beside, [load])]
+    return [
+        pytest.param(name, marks=[mark(*ids), *more], id=name) for name, ids, more in found if ids
+    ]
 
 
 def _claims(settings: Settings | None) -> list[Any]:

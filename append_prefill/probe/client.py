@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -43,12 +44,20 @@ class PrimeRefusedError(RequestRefusedError):
 class TimedClient:
     """Times one request after another on one warm connection. One thread at a time.
 
-    `timeout_s` bounds the wait for each next byte, not a whole answer. Raises UsageError for a
-    `base_url` that is not plain http; every method raises InfrastructureError when the server
+    `timeout_s` bounds the wait for each next byte, not a whole answer. With `warm` False a
+    connection is only opened, and has answered nothing before its first request. Raises UsageError
+    for a `base_url` that is not plain http; every method raises InfrastructureError when the server
     cannot be reached, drops the connection or stays silent for `timeout_s`.
     """
 
-    def __init__(self, base_url: str, api_key: str | None = None, timeout_s: float = 120) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        timeout_s: float = 120,
+        *,
+        warm: bool = True,
+    ) -> None:
         if httpx.URL(base_url).scheme != "http":
             raise UsageError(
                 "--sglang-url",
@@ -60,11 +69,9 @@ class TimedClient:
         headers = {"accept-encoding": "identity"}
         if api_key is not None:
             headers["authorization"] = f"Bearer {api_key}"
+        self.transport = TimingTransport() if warm else TimingTransport(warm_path=None)
         self._client = httpx.Client(
-            base_url=base_url,
-            headers=headers,
-            timeout=timeout_s,
-            transport=TimingTransport(),
+            base_url=base_url, headers=headers, timeout=timeout_s, transport=self.transport
         )
 
     def __enter__(self) -> Self:
@@ -156,22 +163,19 @@ class TimedClient:
         fields: Mapping[str, object] | None = None,
     ) -> tuple[Timing, int | None]:
         body = generate_body(prompt, max_new_tokens=max_new_tokens, fields=fields)
-        return self._stream(
-            "/generate", body, partial(_read_stream, first_token=max_new_tokens > 0)
-        )
+        return timing_of(self._send(self._post("/generate", body)), max_new_tokens)
+
+    def request_of(self, prompt: Sequence[int] | str, max_new_tokens: int) -> httpx.Request:
+        """What `generate` and `prime` send, for who sends it himself; see `timing_of`."""
+        return self._post("/generate", generate_body(prompt, max_new_tokens=max_new_tokens))
 
     def _stream(self, path: str, body: bytes, read: Read) -> tuple[Timing, int | None]:
-        """The Timing, and the HTTP status of its error where the server named one."""
-        request = self._client.build_request(
+        return _read(self._send(self._post(path, body)), read)
+
+    def _post(self, path: str, body: bytes) -> httpx.Request:
+        return self._client.build_request(
             "POST", path, content=body, headers={"content-type": "application/json"}
         )
-        response = self._send(request)
-        exchange: Exchange = response.extensions[EXCHANGE]
-        if response.status_code != httpx.codes.OK:
-            return failed(_http_error(response)), response.status_code
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            return failed(f"not an event stream: {_http_error(response)}"), None
-        return read(exchange)
 
     def _json(self, what: str, response: httpx.Response) -> Any:
         if response.status_code != httpx.codes.OK:
@@ -182,12 +186,33 @@ class TimedClient:
             raise RequestRefusedError(what, 200, f"no JSON: {error}") from error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        try:
+        with explained(request):
             return self._client.send(request)
-        except httpx.TransportError as error:
-            raise InfrastructureError(
-                f"{request.method} {request.url}: {type(error).__name__}: {error}"
-            ) from error
+
+
+@contextmanager
+def explained(request: httpx.Request) -> Iterator[None]:
+    """Inside, what httpx raises of the way to the server becomes InfrastructureError."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise InfrastructureError(
+            f"{request.method} {request.url}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def timing_of(response: httpx.Response, max_new_tokens: int) -> tuple[Timing, int | None]:
+    """The Timing of an answer to `/generate`, and the HTTP status of its error if it names one."""
+    return _read(response, partial(_read_stream, first_token=max_new_tokens > 0))
+
+
+def _read(response: httpx.Response, read: Read) -> tuple[Timing, int | None]:
+    exchange: Exchange = response.extensions[EXCHANGE]
+    if response.status_code != httpx.codes.OK:
+        return failed(_http_error(response)), response.status_code
+    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        return failed(f"not an event stream: {_http_error(response)}"), None
+    return read(exchange)
 
 
 def generate_body(

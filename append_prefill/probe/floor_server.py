@@ -9,8 +9,10 @@ Prints its port (loopback) on standard output and ends when its standard input d
 head of a POST's answer at once, as SGLang's web framework does, and the first event DELAY_MS after
 the request's last byte. `GET /held` returns, as a JSON list of ns and in the order of the POSTs
 since the last such call, how long it really held each first event back; any other GET returns {}.
+It holds as many answers at once as it is asked for.
 """
 
+import collections
 import selectors
 import socket
 import sys
@@ -60,50 +62,68 @@ def _receive(connection: socket.socket) -> tuple[str, str]:
     return method, path
 
 
-def _serve(connection: socket.socket, delay_ns: int, held_ns: list[int]) -> bool:
-    """Answer one request; False when the peer has closed instead."""
-    method, path = _receive(connection)
-    received_ns = time.monotonic_ns()
-    if not method:
-        return False
-    if method == "POST":
-        connection.sendall(_STREAM_HEAD)
-        time.sleep(max(0, received_ns + delay_ns - time.monotonic_ns()) / 1e9)
-        sent_ns = time.monotonic_ns()
-        connection.sendall(_FIRST)
-        held_ns.append(sent_ns - received_ns)
-        connection.sendall(_REST)
+class _Server:
+    """Answers that are held back, first come first served, since each is for the same time."""
+
+    def __init__(self, delay_ns: int) -> None:
+        self._delay_ns = delay_ns
+        self._waiting: collections.deque[tuple[int, socket.socket]] = collections.deque()
+        self._held_ns: list[int] = []
+
+    def serve(self, connection: socket.socket) -> bool:
+        """Take one request; False when the peer has closed instead."""
+        method, path = _receive(connection)
+        received_ns = time.monotonic_ns()
+        if not method:
+            return False
+        if method == "POST":
+            connection.sendall(_STREAM_HEAD)
+            self._waiting.append((received_ns, connection))
+            return True
+        body = b"{}"
+        if path == "/held":
+            body = repr(self._held_ns).encode()
+            self._held_ns.clear()
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
         return True
-    body = b"{}"
-    if path == "/held":
-        body = repr(held_ns).encode()
-        held_ns.clear()
-    connection.sendall(
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-        % (len(body), body)
-    )
-    return True
+
+    def wait_s(self) -> float | None:
+        """Until the next answer is due; None where none is."""
+        if not self._waiting:
+            return None
+        return max(0, self._waiting[0][0] + self._delay_ns - time.monotonic_ns()) / 1e9
+
+    def send_due(self) -> None:
+        while self._waiting and self.wait_s() == 0:
+            received_ns, connection = self._waiting.popleft()
+            sent_ns = time.monotonic_ns()
+            connection.sendall(_FIRST)
+            self._held_ns.append(sent_ns - received_ns)
+            connection.sendall(_REST)
 
 
 def main() -> None:
-    delay_ns = round(float(sys.argv[1]) * 1e6)
-    held_ns: list[int] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(round(float(sys.argv[1]) * 1e6))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
-    with selectors.DefaultSelector() as selector:
+    # select, since the others round what they wait up to a whole ms.
+    with selectors.SelectSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            ready = selector.select(server.wait_s())
+            server.send_due()
+            for key, _ in ready:
                 if key.fileobj is sys.stdin:
                     return
                 if key.fileobj is listener:
                     connection, _ = listener.accept()
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     selector.register(connection, selectors.EVENT_READ)
-                elif isinstance(key.fileobj, socket.socket) and not _serve(
-                    key.fileobj, delay_ns, held_ns
-                ):
+                elif isinstance(key.fileobj, socket.socket) and not server.serve(key.fileobj):
                     selector.unregister(key.fileobj)
                     key.fileobj.close()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
-from append_prefill.probe.sample import Sample
+from append_prefill.probe.sample import Company, Sample
 from append_prefill.records.run import Series, TrafficSeries, Void
 from append_prefill.workload.traffic import Condition
 
@@ -22,6 +22,7 @@ class Gathered:
     block: list[int] = field(default_factory=list)
     void: Counter[str] = field(default_factory=Counter)
     planned_cached_tokens: int | None = None
+    company: list[Company] = field(default_factory=list)
 
     def add(self, sample: Sample, block: int, block_void: str | None) -> None:
         times = sample.result
@@ -38,11 +39,13 @@ class Gathered:
             self.output_tokens.append(times.output_tokens)
             self.cached_tokens.append(times.cached_tokens)
             self.block.append(block)
+            self.company.append(sample.company)
 
     def series(self, condition: Condition) -> Series | TrafficSeries:
         """As the record keeps it: a plain series of the default traffic, else with its own."""
         point, traffic = condition.point, condition.traffic
-        kept = {k: v for k, v in asdict(self).items() if k not in ("void", "planned_cached_tokens")}
+        others = ("void", "planned_cached_tokens", "company")
+        kept = {k: v for k, v in asdict(self).items() if k not in others}
         kept |= {
             "context_tokens": point.context_tokens,
             "append_tokens": point.append_tokens,
@@ -50,5 +53,9 @@ class Gathered:
         }
         if traffic.is_default:
             return Series(**kept)
+        for name in (one.name for one in fields(Company)):
+            values = [getattr(company, name) for company in self.company]
+            # Empty where no sample has one: it is not of that company.
+            kept[name] = values if any(value is not None for value in values) else []
         planned = self.planned_cached_tokens
         return TrafficSeries(**kept, **asdict(traffic), planned_cached_tokens=planned)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,11 @@ from append_prefill.engines.base import (
 )
 from append_prefill.engines.describe import resolved_in
 from append_prefill.errors import InfrastructureError
+from append_prefill.probe.aging import age, resident_bytes
+from append_prefill.probe.call import Crowd
+from append_prefill.probe.capacity import check_capacity
 from append_prefill.probe.client import TimedClient
+from append_prefill.probe.client_load import measure_client_load
 from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.gathered import Gathered
 from append_prefill.probe.guard.watch import Guard
@@ -36,11 +41,16 @@ from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
-from append_prefill.workload.traffic import Condition
+from append_prefill.workload.traffic import Condition, State
 
 # An invalid block is repeated, up to half as many times again as were planned: a device that is
 # bad for longer than that is not one to measure on tonight.
 EXTRA_BLOCKS_SHARE = 0.5
+
+COMPANY_WARMUP_ROUNDS = 2
+"""Rounds of the warm-up that have company in them. It takes as long as hundreds of points, and what
+a first batch of a size has to compile or to capture is done once; the points alone tell whether the
+server is stationary."""
 
 INTERRUPTED = "interrupted"
 """What a launch failed of that the user interrupted (Ctrl-C)."""
@@ -73,10 +83,14 @@ class Launch:
         self._log_path = bench.folder / f"{side}-{pair}.log"
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
+        self._crowd: Crowd | None = None
+        self._description: ServerDescription | None = None
+        self._state: State = "fresh"
         self._gathered = {condition: Gathered() for condition in bench.plan.conditions}
         self._taken: list[Sample] = []
         self._build: dict[str, Any] = {}
-        self._good = self._blocks = 0
+        # Good blocks and all, of the state at hand; `_blocks` numbers those of the whole launch.
+        self._good = self._of_state = self._blocks = 0
         self._began_s = 0.0
         self.start = Start(
             index=pair,
@@ -121,23 +135,29 @@ class Launch:
         start.subject = subject_of(description) | self._build
         start.resolved = resolved_in(description.raw)
         check_capacity(bench.plan, bench.profile, description)
+        self._description = description
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)
+        self._crowd = Crowd(server.base_url, server.api_key)
+        seed = bench.plan.prompt_seed(start.pair)
+        self._prompts = PromptSource(seed, bench.vocab_size)
         self._shoot = Shooter(
-            self._client,
-            PromptSource(bench.plan.prompt_seed(start.pair), bench.vocab_size),
-            description,
-            bench.profile,
+            self._client, self._crowd, self._prompts, description, bench.profile, seed=seed
         )
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
+        start.client_under_load = measure_client_load(bench.plan.units, seed)
 
     def warm_up(self) -> None:
         """Rounds over all conditions until their times are stationary, or the profile's bound."""
         plan, start = self._bench.plan, self.start
         self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
 
+        order = plan.order(start.pair, 0)
+        alone = [t for t in order if isinstance(t, Point) or t.traffic.company == "alone"]
+        orders = chain([order] * COMPANY_WARMUP_ROUNDS, repeat(alone))
+
         def one_round() -> Mapping[Condition, float]:
-            samples = [s for task in plan.order(start.pair, 0) for s in self._shoot(task)]
+            samples = [s for task in next(orders) for s in self._shoot(task)]
             self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
@@ -148,7 +168,31 @@ class Launch:
         """Whether enough blocks are good, or too many were invalid."""
         wanted = self._bench.plan.samples
         limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
-        return self._good >= wanted or self._blocks >= limit
+        return self._good >= wanted or self._of_state >= limit
+
+    def age(self) -> None:
+        """Fill the server's cache until it evicts; the blocks from here on are of that state."""
+        bench, described = self._bench, self._description
+        if self._crowd is None or described is None or described.kv_capacity_tokens is None:
+            raise InfrastructureError(
+                f"{self._label} cannot be aged: its server does not tell how large its KV pool is"
+            )
+        bench.tell(f"{self._label}: filling the KV pool until it evicts")
+        with self._explained():
+            self._shoot.client.flush_cache()
+            aged = age(
+                self._crowd,
+                self._prompts,
+                bench.profile.aging,
+                capacity_tokens=described.kv_capacity_tokens,
+                page_tokens=described.page_size_tokens,
+                longest_tokens=described.context_length_tokens,
+                pids=self.pids(),
+            )
+        self.start.aged = aged
+        self._state = "aged"
+        self._good = self._of_state = 0
+        bench.tell(f"{self._label}: aged in {aged.seconds_s:.1f} s, {aged.leaves} leaves")
 
     def open_block(self) -> None:
         """Make ready for a pass over all points, after whatever moved the server's threads."""
@@ -157,13 +201,14 @@ class Launch:
         # allocator's pool, which the first request after it pays for, as it pays for cold caches on
         # new cores: that one is thrown away.
         with self._explained():
-            self._shoot.client.flush_cache()
+            if self._state == "fresh":
+                self._shoot.client.flush_cache()
             self._shoot(self._thrown_away())
         self._taken = []
 
     def order(self) -> list[Task]:
         """What the block that is next, or open, takes, in its order."""
-        return self._bench.plan.order(self.start.pair, self._blocks)
+        return self._bench.plan.order(self.start.pair, self._blocks, self._state)
 
     def _thrown_away(self) -> Task:
         """A point where there is one: a unit takes longer, and warms no more."""
@@ -193,6 +238,7 @@ class Launch:
             self._gathered[sample.condition].add(sample, self._blocks, state.void)
         self._good += state.void is None
         self._blocks += 1
+        self._of_state += 1
         start.state.append(state)
         series = [gathered.series(c) for c, gathered in self._gathered.items()]
         start.series = [one for one in series if not isinstance(one, TrafficSeries)]
@@ -217,6 +263,8 @@ class Launch:
 
     def finish(self) -> None:
         """Keep the launch as measured to its end."""
+        if self.start.aged is not None:
+            self.start.aged.resident_after_bytes = resident_bytes(self.pids())
         self.start.measured_s = time.monotonic() - self._began_s
         write_start(self.start, self._bench.folder)
 
@@ -228,8 +276,9 @@ class Launch:
 
     def begin_close(self) -> None:
         """Tell the server to end, without waiting: those of a pair then do it side by side."""
-        if self._client is not None:
-            self._client.close()
+        for client in (self._client, self._crowd):
+            if client is not None:
+                client.close()
         if self._server is not None:
             self._server.begin_stop()
 
@@ -264,21 +313,6 @@ def subject_of(description: ServerDescription) -> dict[str, object]:
     del kept["raw"]
     versions = kept.pop("versions")
     return {**versions, **kept}
-
-
-def check_capacity(plan: Plan, profile: Profile, description: ServerDescription) -> None:
-    """Raise InfrastructureError if the server cannot hold the plan's longest request."""
-    need = plan.longest_tokens(profile.plan.share_output_tokens)
-    for what, capacity in (
-        ("KV pool", description.kv_capacity_tokens),
-        ("context length", description.context_length_tokens),
-    ):
-        if capacity is not None and need > capacity:
-            raise InfrastructureError(
-                f"the plan's longest request takes {need} tokens, the server's {what} holds "
-                f"{capacity}: raise --max-total-tokens / --context-length or use a profile with "
-                f"shorter points"
-            )
 
 
 def _seconds(value_s: float | None) -> str:

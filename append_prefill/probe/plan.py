@@ -12,7 +12,7 @@ from append_prefill.records.run import PlanRecord, Run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
-from append_prefill.workload.traffic import DEFAULT, Condition
+from append_prefill.workload.traffic import DEFAULT, Condition, State
 from append_prefill.workload.traffic_experiment import TrafficExperiment, Unit
 
 Task = Point | Unit
@@ -72,31 +72,47 @@ class Plan:
         return tuple(dict.fromkeys([*own, *others]))
 
     @property
+    def units(self) -> tuple[Unit, ...]:
+        """What is measured in other traffic."""
+        return tuple(unit for e in self.traffic for unit in e.units)
+
+    @property
+    def ages(self) -> bool:
+        """Whether something is measured on aged servers."""
+        return any(e.state == "aged" for e in self.traffic)
+
+    @property
     def samples_a_block(self) -> float:
         """Samples of one pass over everything planned, in the mean of a launch's blocks."""
         points = len(self.all_points)
-        return points + sum(len(e.conditions) / (e.every if points else 1) for e in self.traffic)
+        return points + sum(e.samples / (e.every if points else 1) for e in self.traffic)
 
     def longest_tokens(self, output_tokens: int) -> int:
-        """What the KV cache must hold of the longest request, or conversation, with its output."""
+        """Of the longest request, or conversation, with its output."""
         needs = [point.total_tokens + output_tokens for point in self.all_points]
         needs += [
-            unit.total_tokens + (0 if unit.conversation else output_tokens)
-            for e in self.traffic
-            for unit in e.units
+            unit.total_tokens + (0 if unit.conversation else output_tokens) for unit in self.units
         ]
         return max(needs)
+
+    def held_tokens(self, output_tokens: int) -> int:
+        """What the KV cache must hold at once: of the longest request, or of all in company."""
+        held = [unit.held_tokens(output_tokens) for unit in self.units]
+        return max([self.longest_tokens(output_tokens), *held])
 
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
         return Pair(index, abba(self.sides, index))
 
-    def order(self, pair: int, block: int) -> list[Task]:
-        """The tasks in the random order of one block; the same on both sides of a pair."""
+    def order(self, pair: int, block: int, state: State = "fresh") -> list[Task]:
+        """The tasks in the random order of one block; the same on both sides of a pair.
+
+        Blocks of an aged server have what is measured in that state, all of it in each.
+        """
         rng = np.random.default_rng([self.seed, pair, block])
-        points = self.all_points
+        points = self.all_points if state == "fresh" else ()
         # Without points there is nothing else to take, in any block.
-        due = [e for e in self.traffic if block % e.every == 0 or not points]
+        due = [e for e in self.traffic if e.state == state and (block % e.every == 0 or not points)]
         tasks: list[Task] = [*points, *(unit for e in due for unit in e.units)]
         return [tasks[i] for i in rng.permutation(len(tasks))]
 
@@ -153,8 +169,9 @@ def make_plan(
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
-    `experiments` selects by id (None = all that are not heavy). Raises KeyError for an id the
-    profile lacks.
+    `experiments` selects by id (None = all that are not heavy). The points of other traffic are
+    measured in the default one as well: what company, or age, costs is a ratio to that. Raises
+    KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
@@ -163,7 +180,8 @@ def make_plan(
     else:
         chosen = tuple(profile.experiment(name) for name in experiments if name not in traffic)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
-    points = tuple(sorted({point for e in chosen for point in e.as_points}))
+    own = {point for e in chosen for point in e.as_points}
+    points = tuple(sorted(own.union(*(e.as_points for e in heard))))
     drawn = drawn_points(profile.limits, profile.plan.drawn_points if chosen else 0, seed)
     return Plan(
         points=points,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
 from typing import Any, Self, TypeVar
 
 from append_prefill.engines.compiled import has_compiled, note_compiled
@@ -116,10 +117,11 @@ def measure_blocks(
     pair, pids = group[0].start.pair, _pids_of(group)
     placer = Placer(bench.profile.placement.policy, bench.topology, bench.plan.core_seed(pair))
     busy = {launch.start.side: launch.busy_pids() for launch in group}
-    turn = 0
-    with placer.measuring():
-        while not all(launch.done for launch in group):
-            ready = [launch for launch in group if not launch.done]
+    turns = count()
+
+    def until_done() -> None:
+        while ready := [launch for launch in group if not launch.done]:
+            turn = next(turns)
             if turn % 2:
                 ready.reverse()
             measure_round(
@@ -129,7 +131,13 @@ def measure_blocks(
                 partial(placer.try_to_place, turn, busy, pids),
                 lambda: pids() | held_pids(),
             )
-            turn += 1
+
+    with placer.measuring():
+        until_done()
+        if bench.plan.ages:
+            for launch in group:
+                launch.age()
+            until_done()
 
 
 Place = Callable[[], tuple[dict[str, Any] | str, str | None]]

@@ -25,6 +25,26 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """What a sample in company measured beside its own times, all ms; None where that is none.
+
+    `due_ms`: when it was due, since the first of its unit was; `late_ms`: how much later the client
+    sent it. `itl_before_ms`, `itl_append_ms`, `itl_prefill_ms`: time per token of the requests that
+    decode, before the append-prefill came, while it did, and while a full prefill of as many tokens
+    did; see `beside`.
+    """
+
+    due_ms: float | None = None
+    late_ms: float | None = None
+    itl_before_ms: float | None = None
+    itl_append_ms: float | None = None
+    itl_prefill_ms: float | None = None
+
+
+ALONE = Company()
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One append-prefill: its times, or the reason why it proves nothing.
 
@@ -36,6 +56,7 @@ class Sample:
     result: Times | str
     traffic: Traffic = DEFAULT
     planned_cached_tokens: int | None = None
+    company: Company = ALONE
 
     @property
     def condition(self) -> Condition:

@@ -16,7 +16,8 @@ import re
 import select
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h11
@@ -51,7 +52,10 @@ class TimingTransport(httpx.BaseTransport):
     `response.extensions[EXCHANGE]`, an `Exchange`. A connection that is missing, was closed by the
     server or idled too long is replaced *before* the clock starts, and each new one is warmed with
     `GET warm_path` (any status will do), so that no timed request pays for the handshake or for
-    the server's set-up of a connection. The garbage collector rests while the clock runs.
+    the server's set-up of a connection; with None it is only opened. The garbage collector rests
+    while the clock runs.
+
+    `begin` and `finish` are its two halves, for whoever has several requests under way at once.
 
     One thread at a time. Raises httpx's own errors: `UnsupportedProtocol` for anything but http,
     `ConnectError`/`ConnectTimeout`, and, once the request is under way, `NetworkError`,
@@ -59,7 +63,7 @@ class TimingTransport(httpx.BaseTransport):
     garbled before the answer's end). A request is never sent twice.
     """
 
-    def __init__(self, *, warm_path: str = "/model_info") -> None:
+    def __init__(self, *, warm_path: str | None = "/model_info") -> None:
         self._warm_path = warm_path
         self._origin: tuple[str, int] | None = None
         self._socket: socket.socket | None = None
@@ -67,23 +71,51 @@ class TimingTransport(httpx.BaseTransport):
         self._last_used_s = 0.0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        flight = self.begin(request)
+        with self.errors(request):
+            _converse(flight)
+        return self.finish(flight)
+
+    def begin(self, request: httpx.Request) -> Flight:
+        """A warm connection and the request's bytes, ready: nothing of it is sent yet."""
         body = request.read()
         self._ready(request)
-        head, exchange = self._exchange(
-            request,
-            h11.Request(
-                method=request.method,
-                target=request.url.raw_path,
-                headers=request.headers.raw,
-            ),
-            body,
+        head = h11.Request(
+            method=request.method, target=request.url.raw_path, headers=request.headers.raw
         )
+        return self._flight(request, head, body)
+
+    def finish(self, flight: Flight) -> httpx.Response:
+        """The response of a flight whose answer is complete; the connection is free again."""
+        self._settle()
+        head, exchange = flight.answer()
         return httpx.Response(
             status_code=head.status_code,
             headers=head.headers.raw_items(),
             content=b"".join(data for _, data in exchange.body),
             extensions={EXCHANGE: exchange},
         )
+
+    @contextmanager
+    def errors(self, request: httpx.Request) -> Iterator[None]:
+        """Inside, what breaks becomes httpx's error of that kind, and closes the connection."""
+        try:
+            yield
+        except TimeoutError as error:
+            self.close()
+            raise httpx.ReadTimeout(f"no byte came: {error}", request=request) from error
+        except OSError as error:
+            self.close()
+            raise httpx.NetworkError(str(error), request=request) from error
+        except h11.RemoteProtocolError as error:
+            self.close()
+            raise httpx.RemoteProtocolError(str(error), request=request) from error
+        except h11.LocalProtocolError as error:
+            self.close()
+            raise httpx.LocalProtocolError(str(error), request=request) from error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         if self._socket is not None:
@@ -104,15 +136,15 @@ class TimingTransport(httpx.BaseTransport):
         if self._socket is not None:
             return
         self._connect(origin, request)
-        self._exchange(
-            request,
-            h11.Request(
-                method="GET",
-                target=self._warm_path,
-                headers=_without_body(request.headers.raw),
-            ),
-            b"",
+        if self._warm_path is None:
+            return
+        head = h11.Request(
+            method="GET", target=self._warm_path, headers=_without_body(request.headers.raw)
         )
+        flight = self._flight(request, head, b"")
+        with self.errors(request):
+            _converse(flight)
+        self._settle()
         if self._socket is None:
             raise httpx.RemoteProtocolError(
                 "the server closes its connection after each answer; a warm one is needed",
@@ -138,34 +170,20 @@ class TimingTransport(httpx.BaseTransport):
         self._origin, self._socket = origin, sock
         self._connection = h11.Connection(h11.CLIENT)
 
-    def _exchange(
-        self, request: httpx.Request, head: h11.Request, body: bytes
-    ) -> tuple[h11.Response, Exchange]:
-        """Send one request, gather the stamped answer. Closes the connection on any error."""
+    def _flight(self, request: httpx.Request, head: h11.Request, body: bytes) -> Flight:
         sock, connection = self._socket, self._connection
         assert sock is not None
-        sock.settimeout(_timeout(request, "read"))
-        try:
+        with self.errors(request):
+            sock.settimeout(_timeout(request, "read"))
             payload = b"".join(
                 connection.send(event) or b""
                 for event in (head, h11.Data(data=body), h11.EndOfMessage())
             )
-            answer, exchange = _converse(sock, connection, payload)
-        except TimeoutError as error:
-            self.close()
-            raise httpx.ReadTimeout(f"no byte came: {error}", request=request) from error
-        except OSError as error:
-            self.close()
-            raise httpx.NetworkError(str(error), request=request) from error
-        except h11.RemoteProtocolError as error:
-            self.close()
-            raise httpx.RemoteProtocolError(str(error), request=request) from error
-        except h11.LocalProtocolError as error:
-            self.close()
-            raise httpx.LocalProtocolError(str(error), request=request) from error
-        except BaseException:
-            self.close()
-            raise
+        return Flight(sock, connection, payload)
+
+    def _settle(self) -> None:
+        """Make the connection ready for another request, or close one that cannot be."""
+        connection = self._connection
         self._last_used_s = time.monotonic()
         if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE} and (
             connection.trailing_data == (b"", False)
@@ -173,45 +191,67 @@ class TimingTransport(httpx.BaseTransport):
             connection.start_next_cycle()
         else:
             self.close()
-        return answer, exchange
 
 
-def _converse(
-    sock: socket.socket, connection: h11.Connection, payload: bytes
-) -> tuple[h11.Response, Exchange]:
-    """Send `payload`, stamp what arrives until h11 says that the answer is complete.
+class Flight:
+    """One request: sent, then read piece by piece until h11 says that its answer is complete.
 
     h11 is asked as late as can be: parsing the head of an event stream while its first event is
-    under way would add the parser's time to the first token's.
+    under way would add the parser's time to the first token's. `pieces` counts what has arrived,
+    the head included. Errors are the socket's and h11's own (see `TimingTransport.errors`).
     """
-    recv, clock = sock.recv, time.monotonic_ns
-    arrivals: list[tuple[int, bytes]] = []
-    answer = _Answer(connection)
+
+    def __init__(self, sock: socket.socket, connection: h11.Connection, payload: bytes) -> None:
+        self.socket = sock
+        self.sent_ns = self.pieces = 0
+        self._payload, self._recv = payload, sock.recv
+        self._answer = _Answer(connection)
+        self._arrivals: list[tuple[int, bytes]] = []
+        self._chunked = False
+        self._tail = b""
+
+    def send(self) -> None:
+        """Read the clock, and send all of it."""
+        self.sent_ns = time.monotonic_ns()
+        self.socket.sendall(self._payload)
+
+    def read(self) -> bool:
+        """Wait for the next piece and stamp it; whether the answer is complete with it."""
+        data = self._recv(_RECV_BYTES)
+        self._arrivals.append((time.monotonic_ns(), data))
+        self.pieces += 1
+        if self.pieces == 1:
+            # A chunked body ends with a blank line (RFC 9112, 7.1), so while the last bytes are not
+            # one there is nothing to ask. Any other answer is no event stream and is parsed as it
+            # comes; so is one whose head came in pieces.
+            head, blank, self._tail = data.partition(_BLANK_LINE)
+            self._chunked = bool(blank) and _CHUNKED.search(head + _BLANK_LINE) is not None
+        else:
+            self._tail = self._tail[-3:] + data
+        if data and self._chunked and not self._tail.endswith(_BLANK_LINE):
+            return False
+        if self._answer.take(self._arrivals):
+            return True
+        self._arrivals.clear()
+        return False
+
+    def answer(self) -> tuple[h11.Response, Exchange]:
+        """Head and exchange of a complete answer."""
+        assert self._answer.head is not None  # h11 ends no message without a head
+        return self._answer.head, Exchange(self.sent_ns, self._answer.body)
+
+
+def _converse(flight: Flight) -> None:
+    """Send it and read its whole answer; the garbage collector rests meanwhile."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        sent_ns = clock()
-        sock.sendall(payload)
-        data = recv(_RECV_BYTES)
-        arrivals.append((clock(), data))
-        # A chunked body ends with a blank line (RFC 9112, 7.1), so while the last bytes are not
-        # one there is nothing to ask. Any other answer is no event stream and is parsed as it
-        # comes; so is one whose head came in pieces.
-        head, blank, tail = data.partition(_BLANK_LINE)
-        chunked = bool(blank) and _CHUNKED.search(head + _BLANK_LINE) is not None
-        while True:
-            if not (data and chunked) or tail.endswith(_BLANK_LINE):
-                if answer.take(arrivals):
-                    break
-                arrivals.clear()
-            data = recv(_RECV_BYTES)
-            arrivals.append((clock(), data))
-            tail = tail[-3:] + data
+        flight.send()
+        while not flight.read():
+            pass
     finally:
         if collecting:
             gc.enable()
-    assert answer.head is not None  # h11 ends no message without a head
-    return answer.head, Exchange(sent_ns, answer.body)
 
 
 class _Answer:

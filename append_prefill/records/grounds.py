@@ -142,7 +142,8 @@ class FindingGround(Record):
     `near_ratio` and `far_ratio`: the candidate over the reference at the cheap and the dear end;
     `reference_value` and `reference_high`: the finding as the reference measured it.
     `reply-lost` and `reply-kept`: in the mean, `turn`, the worst, found `cached_tokens` of the
-    `planned_cached_tokens` that its version keeps.
+    `planned_cached_tokens` that its version keeps. `held-up` (broken): requests that decode
+    wait longer than the bound allows.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.
     """
@@ -163,6 +164,7 @@ class FindingGround(Record):
         "shift-unclear",
         "reply-lost",
         "reply-kept",
+        "held-up",
     ]
     text: str | None = None
     near_ratio: float | None = None

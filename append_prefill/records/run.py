@@ -60,6 +60,7 @@ launch (1.4826 times the median deviation, times the root of 2) is at most 51. A
 measured is below 1; what is larger than 51 was never computed from times."""
 
 TimeMs = Annotated[float, Field(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
+MaybeMs = Annotated[float, Field(ge=0, le=TIME_MAX_MS)] | None
 Tokens = Annotated[int, Field(ge=1)]
 Scalar = str | int | float | bool | None
 RelativeSd = Annotated[float, Field(ge=0, le=SD_MAX)]
@@ -82,7 +83,7 @@ class Series(Record):
     append_tokens: Tokens
     ttft_ms: list[TimeMs]
     e2e_ms: list[TimeMs]
-    itl_ms: list[Annotated[float, Field(ge=0, le=TIME_MAX_MS)] | None]
+    itl_ms: list[MaybeMs]
     output_tokens: list[int]
     cached_tokens: list[int]
     block: list[int]
@@ -111,6 +112,14 @@ class TrafficSeries(Series):
     hold of the prompt, null where it depends on the sample. A sample of a `replied` or `session`
     context counts whatever was cached, since it is what the user waits; whether replies are cached
     is a finding of its own.
+
+    In company a block has several samples. The further lists are as parallel, and empty where a
+    value is not of that company. `together:k` and `rate:r`: `due_ms` is when the request was due,
+    since the first of its unit was, `late_ms` how much later the client sent it; TTFT and
+    end-to-end time count from when it was due. `beside:k`: time per token of the requests that
+    decode, in windows of `WINDOW_TOKENS` of their tokens: `itl_before_ms` before the append-prefill
+    came, `itl_append_ms` from then on, `itl_prefill_ms` from when a full prefill of as many tokens
+    came.
     """
 
     context: ContextKind = "primed"
@@ -118,11 +127,23 @@ class TrafficSeries(Series):
     company: str = "alone"
     state: State = "fresh"
     planned_cached_tokens: int | None = None
+    due_ms: list[MaybeMs] = []
+    late_ms: list[MaybeMs] = []
+    itl_before_ms: list[MaybeMs] = []
+    itl_append_ms: list[MaybeMs] = []
+    itl_prefill_ms: list[MaybeMs] = []
 
     @model_validator(mode="after")
     def _is_traffic(self) -> TrafficSeries:
         if self.traffic.is_default:
             raise ValueError("a primed prompt of ids, alone, to a fresh server belongs to `series`")
+        for name in ("due_ms", "late_ms", "itl_before_ms", "itl_append_ms", "itl_prefill_ms"):
+            count = len(getattr(self, name))
+            if count not in (0, len(self.ttft_ms)):
+                raise ValueError(
+                    f"{name} has {count} entries and ttft_ms {len(self.ttft_ms)}: the lists are "
+                    "parallel"
+                )
         return self
 
     @property
@@ -151,6 +172,39 @@ class Warmup(Record):
     seconds_s: float
 
 
+class Aged(Record):
+    """How a launch's server was aged after its fresh blocks, before the aged ones.
+
+    `leaves` distinct prompts of `leaf_tokens` were cached one by one, then longer ones until
+    `tokens` in all had been, more than the KV pool's `capacity_tokens`. `resident_*_bytes`: memory
+    of the server's processes (resident sets, summed) before that, once the pool was full, and after
+    the last aged block; null where its processes are not known.
+    """
+
+    leaves: int = Field(ge=0)
+    leaf_tokens: Tokens
+    tokens: Tokens
+    capacity_tokens: Tokens
+    seconds_s: float = Field(ge=0)
+    resident_before_bytes: int | None
+    resident_full_bytes: int | None
+    resident_after_bytes: int | None = None
+
+
+class ClientLoad(Record):
+    """What the client adds at the most it is asked for, against a server that only waits.
+
+    `requests`, `per_s` a second on average, null for all at once: those of the plan that ask most.
+    `late_p99_ms`: how late the client sent them. `ttft_p99_ms`: TTFT beyond what the server held
+    its answer.
+    """
+
+    requests: int = Field(ge=1)
+    per_s: float | None
+    late_p99_ms: float
+    ttft_p99_ms: float
+
+
 class Start(Record):
     """One server launch: the replicate. `pair` numbers the ABBA bracket it belongs to.
 
@@ -164,7 +218,7 @@ class Start(Record):
     `settle_s`: how long this launch, up and warm, waited until those after it were held; null where
     none was to be. It is part of `measured_s`. `resolved`: what the server told of its arguments,
     chosen or not; empty where it did not, and in a whole run at a side's first launch alone, with
-    what all of that side's told alike.
+    what all of that side's told alike. `client_under_load`: null where nothing is sent in company.
     """
 
     index: int
@@ -182,6 +236,8 @@ class Start(Record):
     client_floor_ms: float | None
     series: list[Series]
     traffic: list[TrafficSeries] = []
+    client_under_load: ClientLoad | None = None
+    aged: Aged | None = None
     interleaved: bool = False
     alternated: Literal["block", "sample"] | None = None
     kv_links_gb_per_s: dict[str, float] | None = None
@@ -507,6 +563,13 @@ class TrafficPoint(Record):
     launches and samples are as at a point; `p90_ms` and `p99_ms` are of all valid samples together,
     null where they are too few to tell. `cached_tokens` is the median of what was cached,
     `planned_cached_tokens` what should have been.
+
+    The rest is null where it does not apply. `over_alone`: TTFT over that of the same point in the
+    default traffic, in the same launches, with `over_alone_low` and `over_alone_high`, its 95 %
+    interval over launches. `offered_per_s` and `completed_per_s`: requests a second that were due,
+    and that came to their end, from the first being due on, in the median of all units;
+    `saturation_per_s`: the latter where it stays behind what was offered, so that a queue grows.
+    `late_p99_ms`: how late the client sent.
     """
 
     context_tokens: Tokens
@@ -522,6 +585,13 @@ class TrafficPoint(Record):
     void: int
     cached_tokens: float | None
     planned_cached_tokens: int | None
+    over_alone: float | None = None
+    over_alone_low: float | None = None
+    over_alone_high: float | None = None
+    offered_per_s: float | None = None
+    completed_per_s: float | None = None
+    saturation_per_s: float | None = None
+    late_p99_ms: float | None = None
 
     @property
     def point(self) -> Point:

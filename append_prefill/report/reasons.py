@@ -268,6 +268,8 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             )
         case "reply-kept":
             return "Turns found all tokens cached that this version keeps."
+        case "held-up":
+            return f"{beyond} Running decodes wait for the append-prefill."
 
 
 def _regime(ground: FindingGround) -> str:

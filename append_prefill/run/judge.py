@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from append_prefill.analysis.interference import decode_interference
 from append_prefill.analysis.replies import reply_cached
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
@@ -72,8 +73,8 @@ def judged_findings(
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=profile.link.gb_per_s,
     )
-    replies = reply_cached(candidate, profile.traffic)
-    return findings if replies is None else [*findings, replies]
+    others = (reply_cached(candidate, profile.traffic), decode_interference(candidate, profile))
+    return findings + [finding for finding in others if finding is not None]
 
 
 def too_few_valid(run: Run, profile: Profile) -> list[str]:

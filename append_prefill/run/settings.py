@@ -204,23 +204,29 @@ class Settings:
             return None
 
     def check_fits(self, plan: Plan) -> None:
-        """Raise UsageError if the plan's longest request is beyond the model or the KV pool."""
-        need = plan.longest_tokens(self.profile.plan.share_output_tokens)
-        limits: list[tuple[str, Any]] = [("--model", self.model.max_position_tokens)]
+        """Raise UsageError if the plan's longest request is beyond the model or the KV pool, or
+        all that are there at once beyond the pool.
+        """
+        output_tokens = self.profile.plan.share_output_tokens
+        longest, held = plan.longest_tokens(output_tokens), plan.held_tokens(output_tokens)
+        limits: list[tuple[str, Any, int]] = [("--model", self.model.max_position_tokens, longest)]
         before = list(self.profile.server.args)
         for option, more in self.options.reference_args().items():
             before += more
             given = arguments(before)
             limits += [
-                (f"{option} --{name}", given.get(name))
-                for name in ("context-length", "max-total-tokens")
+                (f"{option} --{name}", given.get(name), need)
+                for name, need in (("context-length", longest), ("max-total-tokens", held))
             ]
-        for option, limit in limits:
+        for option, limit, need in limits:
             if limit is not None and str(limit).isdigit() and need > int(limit):
+                what = "the longest request with its output takes"
+                if need > longest:
+                    what = "the requests that are there at once with their output take"
                 raise UsageError(
                     option,
                     limit,
-                    f"holds {limit} tokens, and the longest request with its output takes {need}.",
+                    f"holds {limit} tokens, and {what} {need}.",
                     "Use a profile with shorter points, or raise the limit.",
                 )
 

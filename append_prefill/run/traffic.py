@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from append_prefill.analysis.company import ratios, throughput
 from append_prefill.analysis.forms import over_ids
 from append_prefill.analysis.summary import geometric_interval, start_medians, usable
 from append_prefill.probe.plan import PLANE_SHARE
@@ -83,15 +84,19 @@ def judge_traffic(
 def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[TrafficPoint]:
     """The launches of one side at every condition of the experiment, in its order."""
     own = [start.within(experiment.conditions) for start in starts]
-    medians = start_medians(own, None)
+    medians, alone = start_medians(own, None), start_medians(starts, None)
     table = []
     for condition in experiment.conditions:
         point = condition.point
         series = [s for start in starts for s in start.traffic if s.condition == condition]
         samples = np.array([ttft_ms for s in series for ttft_ms in s.ttft_ms])
         cached = [tokens for s in series for tokens in s.cached_tokens]
-        per_start = list(medians.get(point, {}).values())
+        of_launches = medians.get(point, {})
+        per_start = list(of_launches.values())
         interval = geometric_interval(per_start) if per_start else None
+        over = ratios(of_launches, alone.get(point, {}))
+        rates = throughput(series)
+        late_ms = np.array([ms for s in series for ms in s.late_ms if ms is not None])
         planned = [s.planned_cached_tokens for s in series if s.planned_cached_tokens is not None]
         table.append(
             TrafficPoint(
@@ -108,6 +113,13 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
                 void=sum(v.count for s in series for v in s.void),
                 cached_tokens=float(np.median(cached)) if cached else None,
                 planned_cached_tokens=planned[0] if planned else None,
+                over_alone=over.value if over else None,
+                over_alone_low=over.low if over else None,
+                over_alone_high=over.high if over else None,
+                offered_per_s=rates.offered_per_s if rates else None,
+                completed_per_s=rates.completed_per_s if rates else None,
+                saturation_per_s=rates.saturation_per_s if rates else None,
+                late_p99_ms=_quantile(late_ms, 0.99),
             )
         )
     return table

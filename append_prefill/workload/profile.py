@@ -109,6 +109,19 @@ class Launching(Strict):
     argument: Argument = "The profile does not ask for it."
 
 
+class Aging(Strict):
+    """How a server is aged: `leaves` prompts that share nothing are cached, for `seconds_max` at
+    the most, then longer ones until its KV pool is full and evicts; see `probe.aging`.
+    """
+
+    leaves: int = Field(default=10_000, ge=1)
+    seconds_max: float = Field(default=60, gt=0)
+    argument: Argument = (
+        "What SGLang's evictions cost grew with the leaves, to 7 ms each (#14339): ten thousand "
+        "are what a pool of a hundred thousand tokens holds of short prompts."
+    )
+
+
 class Policy(Strict):
     """What counts as a regression (relative effects), and how often a run may alarm falsely.
 
@@ -206,6 +219,7 @@ class Profile(Strict):
     quick: Quick = Quick()
     launch: Launching = Launching()
     placement: Placement = Placement()
+    aging: Aging = Aging()
     plane: Plane = Plane()
     policy: Policy
     noise: Noise

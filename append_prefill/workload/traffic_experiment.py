@@ -23,18 +23,36 @@ MARKERS_MAX = 4
 """Tokens that a chat's template puts around the words of a message; see `probe.speech`."""
 
 
+COMPANY_MAX = 64
+"""Requests at once. Each is a connection and a thread of the server's attention; SGLang's own
+benchmarks go to some dozens a GPU, and beyond that a queue is measured."""
+
+REQUESTS_MAX = 256
+"""Requests of one window of arrivals: their contexts are all cached before the first is sent."""
+
+WINDOW_TOKENS = 32
+"""Tokens of a request that decodes over which its time per token is taken: the study's length of an
+answer. A stall of one append-prefill then counts as what it adds to such an answer, and a median
+over single tokens, of which it holds up one in 32, would not see it at all."""
+
+DECODE_TOKENS = 5 * WINDOW_TOKENS
+"""What a request that decodes generates: a window before, one with an append-prefill, one with a
+full prefill, and as much again since those of its company begin one after the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What is measured in one go, both servers of a pair taking turns: one or more samples.
 
-    A single append-prefill of `points[0]`, or all turns of a `conversation`, whose append-prefills
-    `points` then are.
+    A single append-prefill of `points[0]`, `size` of them in company, or all turns of a
+    `conversation`, whose append-prefills `points` then are.
     """
 
     experiment: str
     traffic: Traffic
     points: tuple[Point, ...]
     conversation: Conversation | None = None
+    size: int = 1
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -47,6 +65,23 @@ class Unit:
         if self.conversation is not None:
             return self.conversation.total_tokens
         return max(point.total_tokens for point in self.points)
+
+    @property
+    def samples(self) -> int:
+        """How many it has."""
+        return self.size if self.conversation is None else len(self.points)
+
+    def held_tokens(self, output_tokens: int) -> int:
+        """What must fit into the KV cache at once, `output_tokens` being a point's output."""
+        if self.conversation is not None:
+            return self.total_tokens
+        point = self.points[0]
+        held = self.size * (point.total_tokens + output_tokens)
+        if self.traffic.company_kind == "beside":
+            # The decodes, whose prompts are as long as the context, and the full prefill.
+            held += int(self.traffic.company_size) * (point.context_tokens + DECODE_TOKENS)
+            held += point.total_tokens + output_tokens
+        return held
 
 
 class ConversationPlan(Strict):
@@ -68,6 +103,7 @@ class TrafficExperiment(Strict):
 
     `talks` are the trace's conversations, put in by `with_trace`: a profile does not spell them.
 
+    `requests`: how many arrive in a window of `rate:r`, and of no other company.
     `every`: it is taken in every so many blocks of a launch. `heavy`: only where it is asked for
     (`-m "append_prefill and load"`). `must_catch`: what a pass promises not to hide, relative; a
     few points of what scatters more than a lone request cannot promise what all points together do,
@@ -85,6 +121,7 @@ class TrafficExperiment(Strict):
     conversation: ConversationPlan | None = None
     trace: TraceSpec | None = None
     talks: tuple[Conversation, ...] = Field(default=(), exclude=True)
+    requests: int | None = Field(default=None, ge=2, le=REQUESTS_MAX)
     every: int = Field(default=1, ge=1)
     must_catch: float = Field(default=0.10, gt=0)
     heavy: bool = False
@@ -106,6 +143,8 @@ class TrafficExperiment(Strict):
                 f"{self.id}: this is the default traffic, a primed prompt of ids sent alone to a "
                 "fresh server, which belongs to [[experiments]]"
             )
+        if problem := self._company_problem():
+            raise ValueError(f"{self.id}: {problem}")
         talks = self.traffic.context != "primed"
         sources = [self.conversation, self.trace]
         if talks and (sources.count(None) != 1 or self.points):
@@ -122,8 +161,6 @@ class TrafficExperiment(Strict):
             )
         if self.context == "session" and self.form != "ids":
             raise ValueError(f"{self.id}: a session is sent ids, not {self.form}")
-        if not talks and self.form != "ids" and self.traffic.company != "alone":
-            raise ValueError(f"{self.id}: {self.form} is sent alone, not {self.company}")
         return self
 
     def with_trace(self, folder: Path, total_tokens: int) -> TrafficExperiment:
@@ -146,6 +183,22 @@ class TrafficExperiment(Strict):
             )
         return self.model_copy(update={"talks": tuple(talks)})
 
+    def _company_problem(self) -> str | None:
+        """Why its company, or an aged server, cannot be measured so."""
+        traffic = self.traffic
+        usual = traffic.context == "primed" and traffic.form == "ids"
+        if not usual and (traffic.company != "alone" or traffic.state != "fresh"):
+            return f"{traffic.label}: company and an aged server take primed prompts of ids"
+        if traffic.company != "alone" and traffic.state != "fresh":
+            return f"{traffic.label}: an aged server is measured alone"
+        at_once = traffic.company_kind in ("together", "beside")
+        if at_once and traffic.company_size > COMPANY_MAX:
+            return f"{traffic.company}: at most {COMPANY_MAX} requests at once"
+        arrives = traffic.company_kind == "rate"
+        if arrives != (self.requests is not None):
+            return "requests says how many arrive in a window of rate:R, which has to have it"
+        return None
+
     @property
     def traffic(self) -> Traffic:
         """What all of its samples are taken in. Raises ValueError for a company that is none."""
@@ -160,7 +213,19 @@ class TrafficExperiment(Strict):
                 Unit(self.id, self.traffic, tuple(point for _, point in talk.points()), talk)
                 for talk in talks
             )
-        return tuple(Unit(self.id, self.traffic, (Point(*point),)) for point in self.points)
+        size = int(self.traffic.company_size) if self.traffic.company_kind == "together" else 1
+        size = self.requests or size
+        return tuple(Unit(self.id, self.traffic, (point,), size=size) for point in self.as_points)
+
+    @property
+    def as_points(self) -> tuple[Point, ...]:
+        """Its points, in the profile's order; empty for a conversation."""
+        return tuple(Point(*point) for point in self.points)
+
+    @property
+    def samples(self) -> int:
+        """Of all its units."""
+        return sum(unit.samples for unit in self.units)
 
     @property
     def _conversations(self) -> tuple[Conversation, ...]:

@@ -88,11 +88,11 @@ def test_an_answer_cut_anywhere_is_read_to_its_end_and_no_further(
             h11.EndOfMessage(),
         )
     )
-    head, exchange = transport._converse(
-        cast(socket.socket, ScriptedSocket(pieces, closes=closes)),
-        connection,
-        payload,
+    flight = transport.Flight(
+        cast(socket.socket, ScriptedSocket(pieces, closes=closes)), connection, payload
     )
+    transport._converse(flight)
+    head, exchange = flight.answer()
     assert head.status_code == 200
     assert b"".join(part for _, part in exchange.body) == BODIES[kind]
     stamps = [stamp for stamp, _ in exchange.body]
@@ -137,7 +137,9 @@ def test_the_clock_is_read_before_the_first_byte_goes_and_after_each_piece_came(
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
     payload = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
-    _, exchange = transport._converse(cast(socket.socket, sock), connection, payload)
+    flight = transport.Flight(cast(socket.socket, sock), connection, payload)
+    transport._converse(flight)
+    _, exchange = flight.answer()
     assert sock.sent == payload
     assert exchange.sent_ns == 1_000
     assert exchange.body == [(1_640, b"data: 1\n\n"), (1_710, b"data: 2\n\n")]
@@ -161,7 +163,9 @@ def test_the_parser_is_asked_once_the_last_blank_line_is_there(
     request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
     payload = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
     sock = cast(socket.socket, ScriptedSocket(pieces, closes=False))
-    _, exchange = transport._converse(sock, connection, payload)
+    flight = transport.Flight(sock, connection, payload)
+    transport._converse(flight)
+    _, exchange = flight.answer()
     assert b"".join(data for _, data in exchange.body) == b"data: 1"
     assert asked == [len(pieces)]
 

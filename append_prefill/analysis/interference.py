@@ -1,0 +1,104 @@
+"""The finding `decode_interference`: what an append-prefill does to requests that decode beside it.
+
+Their time per token over a window of their tokens into which an append-prefill falls, over that of
+the window before; beside it the same for a full prefill of as many tokens, which is what a server
+without a prefix cache, or a router that sends a turn elsewhere, would have them wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Literal
+
+from append_prefill.analysis.summary import Interval, geometric_interval
+from append_prefill.records.grounds import FindingGround, FindingVerdict
+from append_prefill.records.run import Finding, Start, TrafficSeries
+from append_prefill.workload.experiment import Bound
+from append_prefill.workload.profile import Profile
+from append_prefill.workload.traffic_experiment import WINDOW_TOKENS
+
+ID = "decode_interference"
+CLAIM = "An append-prefill hardly holds up the requests that decode beside it"
+FORMULA = (
+    f"ITL of running decodes over {WINDOW_TOKENS} tokens while an append-prefill arrives / before"
+)
+STUDY_VALUE = 1.02
+"""Published beside 1.48 for a full prefill; over which window is not said."""
+
+Which = Literal["itl_append_ms", "itl_prefill_ms"]
+
+
+def decode_interference(starts: Sequence[Start], profile: Profile) -> Finding | None:
+    """The finding over one side's usable launches; None where nothing is planned beside decodes.
+
+    The geometric mean over launches of each one's median over samples, at all points of such
+    experiments together.
+    """
+    planned = {c for e in profile.traffic for c in e.conditions}
+    conditions = {c for c in planned if c.traffic.company_kind == "beside"}
+    if not conditions:
+        return None
+    of = [[s for s in start.traffic if s.condition in conditions] for start in starts]
+    measured = _over_before(of, "itl_append_ms")
+    full = _over_before(of, "itl_prefill_ms")
+    bound = profile.bound_of(ID)
+    verdict, ground = _gated(measured, bound, profile.name)
+    return Finding(
+        id=ID,
+        claim=CLAIM,
+        formula=FORMULA,
+        study_value=STUDY_VALUE,
+        measured=None if measured is None else measured.value,
+        low=None if measured is None else measured.low,
+        high=None if measured is None else measured.high,
+        bound=None if bound is None else bound.limit,
+        argument="" if bound is None else bound.argument,
+        verdict=verdict,
+        reason=ground,
+        details={
+            "full_prefill": None if full is None else full.value,
+            "itl_before_ms": _median(of),
+        },
+    )
+
+
+def _over_before(of: Sequence[Sequence[TrafficSeries]], which: Which) -> Interval | None:
+    """Of the launches that have a sample; None where none has."""
+    per_launch = []
+    for launch in of:
+        values = [
+            during / before
+            for series in launch
+            for before, during in zip(series.itl_before_ms, getattr(series, which), strict=True)
+            if before and during
+        ]
+        if values:
+            per_launch.append(median(values))
+    return geometric_interval(per_launch) if per_launch else None
+
+
+def _median(of: Sequence[Sequence[TrafficSeries]]) -> float | None:
+    values = [ms for launch in of for s in launch for ms in s.itl_before_ms if ms is not None]
+    return median(values) if values else None
+
+
+def _gated(
+    measured: Interval | None, bound: Bound | None, profile: str
+) -> tuple[FindingVerdict, FindingGround]:
+    """As the study's findings, but that there is no near end which could have got cheaper."""
+    if bound is None:
+        return "not-applicable", FindingGround(code="no-bound", text=profile)
+    if not bound.meaningful:
+        return "not-applicable", FindingGround(code="no-meaning")
+    if bound.limit is None:
+        return "not-applicable", FindingGround(code="not-gated")
+    if measured is None:
+        return "inconclusive", FindingGround(code="not-measured", text="no valid sample")
+    if measured.low is None or measured.high is None:
+        return "inconclusive", FindingGround(code="one-launch")
+    if measured.high <= bound.limit:
+        return "holds", FindingGround(code="within")
+    if measured.low <= bound.limit:
+        return "inconclusive", FindingGround(code="straddles")
+    return "broken", FindingGround(code="held-up")
