@@ -24,6 +24,7 @@ from append_prefill.engines.versions import (
     LONE_HALF,
     NEWEST,
     SCHEDULER_MAIN,
+    SESSIONS_ARG,
     VersionTraits,
     cpu_stubs,
     parse_version,
@@ -114,8 +115,12 @@ class SglangEngine:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _chosen(self, device: Device) -> list[str]:
+        own = list(self.profile.server.args)
+        # Where the version has them; elsewhere the argument is not known, and nothing is measured.
+        if self.traits.streaming_sessions and self.profile.has_sessions:
+            own.append(SESSIONS_ARG)
         extra = [argument for given in self.extra_args.values() for argument in given]
-        return chosen_args(device, self.model.launch_args(), [*self.profile.server.args, *extra])
+        return chosen_args(device, self.model.launch_args(), [*own, *extra])
 
     def start(self, device: Device, log_path: Path) -> ServerProcess:
         return self._launch(device, log_path, gate_at=None)

@@ -279,6 +279,11 @@ class Profile(Strict):
         """Every point of every experiment, once, sorted."""
         return tuple(sorted({point for e in self.experiments for point in e.as_points}))
 
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a server has to keep sessions."""
+        return any(e.context == "session" for e in self.traffic)
+
     def bound_of(self, finding_id: str) -> Bound | None:
         """The bound of one of the study's findings or of the profile's own; None without one."""
         claims = {claim.id: claim for e in self.experiments for claim in e.findings}

@@ -116,6 +116,9 @@ _CODE_OF_A_VALUE_ERROR = 400
 # SGLang's own warm-up sends them, the same in every version.
 LONE_HALF = {"bootstrap_host": "2.2.2.2", "bootstrap_room": 0}
 
+# Without it a streaming session is refused by the versions that have them.
+SESSIONS_ARG = "--enable-streaming-session"
+
 # What a scheduler's process runs once it has imported everything, and before anything else: no
 # release from `OLDEST` to `NEWEST` touches the device before it is called.
 SCHEDULER_MAIN = "sglang.srt.managers.scheduler:run_scheduler_process"
