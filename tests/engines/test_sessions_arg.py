@@ -2,6 +2,7 @@
 
 import pytest
 
+from append_prefill.engines.devices import cpu_device
 from append_prefill.engines.resolve import resolve_engine
 from append_prefill.engines.versions import SESSIONS_ARG
 from append_prefill.workload.profile import load_profile
@@ -17,7 +18,7 @@ from append_prefill.workload.profile import load_profile
     ],
 )
 def test_the_argument_is_there_where_it_is_known_and_used(
-    make_interpreter, tmp_path, cpu, version, name, there
+    make_interpreter, tmp_path, version, name, there
 ):
     engine = resolve_engine(
         "--sglang",
@@ -28,4 +29,4 @@ def test_the_argument_is_there_where_it_is_known_and_used(
         dummy_weights=None,
         root=tmp_path,
     )
-    assert (SESSIONS_ARG in engine._chosen(cpu)) is there
+    assert (SESSIONS_ARG in engine._chosen(cpu_device())) is there
