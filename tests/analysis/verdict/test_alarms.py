@@ -284,7 +284,7 @@ def test_any_of_the_parts_rejects() -> None:
 
 
 def test_step_up_is_benjamini_and_hochbergs() -> None:
-    p = np.array([[0.001, 0.02, 0.03, 0.9], [0.04, 0.5, 0.6, 0.7]])
+    p = np.array([[0.001, 0.02, 0.03, 0.9], [0.025, 0.5, 0.6, 0.7]])
     np.testing.assert_array_equal(
         step_up(p, 0.05), [[True, True, True, False], [False, False, False, False]]
     )
