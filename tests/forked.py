@@ -10,6 +10,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
 import time
@@ -66,6 +67,8 @@ def _become_pytest(
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # asked for anew
+    # A job that a shell put into the background ignores it, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, str(folder))
     for path, descriptor in ((out, 1), (err, 2)):
         with path.open("wb") as file:
