@@ -45,7 +45,7 @@ class Unit:
     """What is measured in one go, both servers of a pair taking turns: one or more samples.
 
     A single append-prefill of `points[0]`, `size` of them in company, or all turns of a
-    `conversation`, whose append-prefills `points` then are.
+    `conversation`, whose append-prefills `points` then are. `heavy`: as its experiment.
     """
 
     experiment: str
@@ -53,6 +53,7 @@ class Unit:
     points: tuple[Point, ...]
     conversation: Conversation | None = None
     size: int = 1
+    heavy: bool = False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -210,12 +211,21 @@ class TrafficExperiment(Strict):
         talks = self._conversations
         if talks:
             return tuple(
-                Unit(self.id, self.traffic, tuple(point for _, point in talk.points()), talk)
+                Unit(
+                    self.id,
+                    self.traffic,
+                    tuple(point for _, point in talk.points()),
+                    talk,
+                    heavy=self.heavy,
+                )
                 for talk in talks
             )
         size = int(self.traffic.company_size) if self.traffic.company_kind == "together" else 1
         size = self.requests or size
-        return tuple(Unit(self.id, self.traffic, (point,), size=size) for point in self.as_points)
+        return tuple(
+            Unit(self.id, self.traffic, (point,), size=size, heavy=self.heavy)
+            for point in self.as_points
+        )
 
     @property
     def as_points(self) -> tuple[Point, ...]:
