@@ -37,7 +37,7 @@ over single tokens, of which it holds up one in 32, would not see it at all."""
 
 DECODE_TOKENS = 5 * WINDOW_TOKENS
 """What a request that decodes generates: a window before, one with an append-prefill, one with a
-full prefill, and as much again since those of its company begin one after the other."""
+full prefill, and as much again, since a prefill can take longer than a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Unit:
         point = self.points[0]
         held = self.size * (point.total_tokens + output_tokens)
         if self.traffic.company_kind == "beside":
-            # The decodes, whose prompts are as long as the context, and the full prefill.
-            held += int(self.traffic.company_size) * (point.context_tokens + DECODE_TOKENS)
+            # The decodes, whose prompts are a token longer than the context, and the full prefill.
+            held += int(self.traffic.company_size) * (point.context_tokens + 1 + DECODE_TOKENS)
             held += point.total_tokens + output_tokens
         return held
 

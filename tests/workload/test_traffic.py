@@ -204,5 +204,5 @@ def test_all_that_are_there_at_once_are_held_and_the_longest_is_no_longer():
     (unit,) = company(points=[[100, 20]], company="rate:5", requests=30).units
     assert unit.held_tokens(2) == 30 * 122
     (unit,) = company(points=[[100, 20]], company="beside:4").units
-    assert unit.held_tokens(2) == 2 * 122 + 4 * (100 + DECODE_TOKENS)
+    assert unit.held_tokens(2) == 2 * 122 + 4 * (101 + DECODE_TOKENS)
     assert experiment().units[0].held_tokens(2) == experiment().units[0].total_tokens
