@@ -42,16 +42,19 @@ def take_beside(
     point = unit.points[0]
     context, suffix = prompts.draw(point)
     full = [token for ids in prompts.draw(point) for token in ids]
-    others = [prompts.draw(Point(point.context_tokens, 1))[0] for _ in range(_size(unit))]
-    if (error := client.prime(context).error) is not None:
-        return [Sample(point, f"prime failed: {error}", unit.traffic)]
+    # Those that decode are append-prefills as well: so they begin together, and none of them has
+    # made dozens of tokens before the last one's context is computed.
+    others = [prompts.draw(Point(point.context_tokens, 1)) for _ in range(_size(unit))]
+    for primed in (context, *(own for own, _ in others)):
+        if (error := client.prime(primed).error) is not None:
+            return [Sample(point, f"prime failed: {error}", unit.traffic)]
     pause(0.0)
     first, second, *clients = crowd.of(_size(unit) + 2)
     append = Call(first, context + suffix, max_new_tokens=output_tokens)
     prefill = Call(second, full, max_new_tokens=output_tokens)
     decodes = [
-        Call(client, ids, max_new_tokens=DECODE_TOKENS)
-        for client, ids in zip(clients, others, strict=True)
+        Call(client, own + new, max_new_tokens=DECODE_TOKENS)
+        for client, (own, new) in zip(clients, others, strict=True)
     ]
     with UnderWay() as traffic:
         for call in decodes:

@@ -58,8 +58,8 @@ class Call:
 
     @property
     def tokens_seen(self) -> int:
-        """At least so many tokens have come: the head is a piece, each token in one of its own."""
-        return max(0, self._flight.pieces - 1)
+        """At least so many tokens have come: an event brings one or more, and the last none."""
+        return self._flight.events - self.complete
 
     def fileno(self) -> int:
         return self._flight.socket.fileno()

@@ -47,9 +47,9 @@ from append_prefill.workload.traffic import Condition, State
 # bad for longer than that is not one to measure on tonight.
 EXTRA_BLOCKS_SHARE = 0.5
 
-COMPANY_WARMUP_ROUNDS = 2
-"""Rounds of the warm-up that have company in them. It takes as long as hundreds of points, and what
-a first batch of a size has to compile or to capture is done once; the points alone tell whether the
+HEAVY_WARMUP_ROUNDS = 2
+"""Rounds of the warm-up with what is heavy in them. It takes as long as hundreds of points do, and
+what a first batch of a size has to compile or to capture is done once; the rest tells whether the
 server is stationary."""
 
 INTERRUPTED = "interrupted"
@@ -153,8 +153,8 @@ class Launch:
         self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
 
         order = plan.order(start.pair, 0)
-        alone = [t for t in order if isinstance(t, Point) or t.traffic.company == "alone"]
-        orders = chain([order] * COMPANY_WARMUP_ROUNDS, repeat(alone))
+        light = [task for task in order if isinstance(task, Point) or not task.heavy]
+        orders = chain([order] * HEAVY_WARMUP_ROUNDS, repeat(light or order))
 
         def one_round() -> Mapping[Condition, float]:
             samples = [s for task in next(orders) for s in self._shoot(task)]

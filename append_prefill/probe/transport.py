@@ -197,18 +197,19 @@ class Flight:
     """One request: sent, then read piece by piece until h11 says that its answer is complete.
 
     h11 is asked as late as can be: parsing the head of an event stream while its first event is
-    under way would add the parser's time to the first token's. `pieces` counts what has arrived,
-    the head included. Errors are the socket's and h11's own (see `TimingTransport.errors`).
+    under way would add the parser's time to the first token's. `events` counts those of an event
+    stream that have come, by their ends. Errors are the socket's and h11's own (see
+    `TimingTransport.errors`).
     """
 
     def __init__(self, sock: socket.socket, connection: h11.Connection, payload: bytes) -> None:
         self.socket = sock
-        self.sent_ns = self.pieces = 0
+        self.sent_ns = self.events = 0
         self._payload, self._recv = payload, sock.recv
         self._answer = _Answer(connection)
         self._arrivals: list[tuple[int, bytes]] = []
         self._chunked = False
-        self._tail = b""
+        self._tail: bytes | None = None
 
     def send(self) -> None:
         """Read the clock, and send all of it."""
@@ -219,8 +220,9 @@ class Flight:
         """Wait for the next piece and stamp it; whether the answer is complete with it."""
         data = self._recv(_RECV_BYTES)
         self._arrivals.append((time.monotonic_ns(), data))
-        self.pieces += 1
-        if self.pieces == 1:
+        # Neither a head nor JSON has one line's end right after another.
+        self.events += data.count(b"\n\n")
+        if self._tail is None:
             # A chunked body ends with a blank line (RFC 9112, 7.1), so while the last bytes are not
             # one there is nothing to ask. Any other answer is no event stream and is parsed as it
             # comes; so is one whose head came in pieces.

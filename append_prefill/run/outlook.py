@@ -75,7 +75,9 @@ def outlook_of(
         noise = with_nights(noise, profile.noise)
     pace = pace_of(like, profile.device)
     of_block, sides = plan.samples_a_block, len(plan.sides)
-    costs = pace.costs(of_block, sides, together=profile.plan.interleave)
+    costs = pace.costs(
+        of_block, sides, together=profile.plan.interleave, aging_s=_aging_s(plan, profile)
+    )
     # A block throws its first request away.
     of_launch = round(plan.samples * (of_block + 1) + pace.warmup_rounds * of_block)
     analyses = schedule_of(profile.policy, plan.starts).starts if sides > 1 else ()
@@ -133,8 +135,17 @@ def _power_and_costs(plan: Plan, profile: Profile, like: Run | None) -> tuple[Po
     def power(starts: int, samples: int) -> Mapping[str, float | None]:
         return side_by_side(profile, noise, points, starts=starts, samples=samples)
 
-    of_block = plan.samples_a_block
-    return power, pace.costs(of_block, len(plan.sides), together=profile.plan.interleave)
+    return power, pace.costs(
+        plan.samples_a_block,
+        len(plan.sides),
+        together=profile.plan.interleave,
+        aging_s=_aging_s(plan, profile),
+    )
+
+
+def _aging_s(plan: Plan, profile: Profile) -> float:
+    """At the most: a server can be quicker than its profile allows."""
+    return profile.aging.seconds_max if plan.ages else 0.0
 
 
 def _noise_for(profile: Profile, like: Run | None) -> Noise | NoiseRecord:

@@ -28,9 +28,11 @@ class Pace:
     sample_s: float
     source: str
 
-    def costs(self, of_block: float, sides: int, *, together: bool) -> Costs:
+    def costs(
+        self, of_block: float, sides: int, *, together: bool, aging_s: float = 0.0
+    ) -> Costs:
         """Of a plan's launches, with `of_block` samples a block. `together`: those of a pair come
-        up side by side.
+        up side by side. `aging_s`: what ageing one of them takes.
 
         They are warmed up one after the other, and their blocks take turns, by whole blocks or by
         samples: either way both sides' samples follow each other on the one clock.
@@ -38,7 +40,7 @@ class Pace:
         waits = 1 if together else sides
         warmup_s = self.warmup_rounds * of_block * self.warmup_sample_s
         return Costs(
-            launch_s=waits * (self.ready_s + STOP_S) + sides * warmup_s,
+            launch_s=waits * (self.ready_s + STOP_S) + sides * (warmup_s + aging_s),
             # A block throws its first request away: it pays for the flush before it.
             round_s=sides * (of_block + 1) * self.sample_s,
         )
@@ -85,6 +87,7 @@ def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | No
         # too, which evens out over both sides.
         own_s = start.measured_s - (start.settle_s or 0.0)
         own_s = own_s / 2 if start.interleaved else own_s
+        own_s -= 0.0 if start.aged is None else start.aged.seconds_s
         blocks_s += own_s - start.warmup.seconds_s
     if not in_warmup or blocks_s <= 0:
         return None

@@ -37,7 +37,7 @@ over single tokens, of which it holds up one in 32, would not see it at all."""
 
 DECODE_TOKENS = 5 * WINDOW_TOKENS
 """What a request that decodes generates: a window before, one with an append-prefill, one with a
-full prefill, and as much again since those of its company begin one after the other."""
+full prefill, and as much again, since a prefill can take longer than a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Unit:
     """What is measured in one go, both servers of a pair taking turns: one or more samples.
 
     A single append-prefill of `points[0]`, `size` of them in company, or all turns of a
-    `conversation`, whose append-prefills `points` then are.
+    `conversation`, whose append-prefills `points` then are. `heavy`: as its experiment.
     """
 
     experiment: str
@@ -53,6 +53,7 @@ class Unit:
     points: tuple[Point, ...]
     conversation: Conversation | None = None
     size: int = 1
+    heavy: bool = False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -78,8 +79,8 @@ class Unit:
         point = self.points[0]
         held = self.size * (point.total_tokens + output_tokens)
         if self.traffic.company_kind == "beside":
-            # The decodes, whose prompts are as long as the context, and the full prefill.
-            held += int(self.traffic.company_size) * (point.context_tokens + DECODE_TOKENS)
+            # The decodes, whose prompts are a token longer than the context, and the full prefill.
+            held += int(self.traffic.company_size) * (point.context_tokens + 1 + DECODE_TOKENS)
             held += point.total_tokens + output_tokens
         return held
 
@@ -210,12 +211,21 @@ class TrafficExperiment(Strict):
         talks = self._conversations
         if talks:
             return tuple(
-                Unit(self.id, self.traffic, tuple(point for _, point in talk.points()), talk)
+                Unit(
+                    self.id,
+                    self.traffic,
+                    tuple(point for _, point in talk.points()),
+                    talk,
+                    heavy=self.heavy,
+                )
                 for talk in talks
             )
         size = int(self.traffic.company_size) if self.traffic.company_kind == "together" else 1
         size = self.requests or size
-        return tuple(Unit(self.id, self.traffic, (point,), size=size) for point in self.as_points)
+        return tuple(
+            Unit(self.id, self.traffic, (point,), size=size, heavy=self.heavy)
+            for point in self.as_points
+        )
 
     @property
     def as_points(self) -> tuple[Point, ...]:

@@ -114,3 +114,12 @@ def test_a_pairs_error_is_what_it_says(alternated):
     np.testing.assert_allclose(mean, true, rtol=0.25)
     assert true[0, 1] / true[0, 0] == pytest.approx(0.8, abs=0.1)
     assert stats.chi2(400).cdf(400 * true[0, 0] / mean[0, 0]) > 1e-4
+
+
+def test_several_samples_of_a_round_count_as_their_mean():
+    """In company a block has several; two rounds of one sample each are what is left of them."""
+    several = launch([[0.0, np.nan], [0.4, 1.0], [2.0, np.nan]], blocks=[0, 0, 3])
+    table = by_round(several, [A, B], rounds_of(several))
+    assert table[:, 0] == pytest.approx([0.2, 2.0])
+    assert table[0, 1] == pytest.approx(1.0)
+    assert np.isnan(table[1, 1])

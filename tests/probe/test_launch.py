@@ -1,6 +1,7 @@
 """How one launch takes its blocks: what goes before a sample, what is kept, when it ends."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
-from append_prefill.records.run import Warmup
+from append_prefill.records.run import Aged, Warmup
 from append_prefill.records.store import read_starts
 from append_prefill.workload.profile import load_profile
+from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
 BUILD = {"commit": "a" * 40, "environment": {"SGLANG_X": "1"}}
@@ -75,8 +77,20 @@ class Gauge:
         return SimpleNamespace(void=void, values={})
 
 
+AGED = TrafficExperiment(
+    id="aged", title="t", state="aged", points=((64, 64), (256, 64)), argument="x" * 20
+)
+HEAVY = TrafficExperiment(
+    id="heavy", title="t", form="text", points=((64, 64),), heavy=True, argument="x" * 20
+)
+
+
+def traffic_of(request):
+    return getattr(request, "param", ())
+
+
 @pytest.fixture
-def live(tmp_path, monkeypatch):
+def live(request, tmp_path, monkeypatch):
     """A launch on a server that answers at once; `told` has all it did, in order."""
     told = []
     client = SimpleNamespace(flush_cache=lambda: told.append("flush"), close=lambda: None)
@@ -91,7 +105,9 @@ def live(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "measure_client_floor", lambda: [SimpleNamespace(median_ms=0.1)])
     clock = SimpleNamespace(sleep=lambda s: told.append(f"sleep {s}"), monotonic=lambda: 7.0)
     monkeypatch.setattr(launch, "time", clock)
-    profile = PROFILE.model_copy(update={"plan": PROFILE.plan.model_copy(update=TIMES)})
+    profile = PROFILE.model_copy(
+        update={"plan": PROFILE.plan.model_copy(update=TIMES), "traffic": traffic_of(request)}
+    )
     plan = make_plan(profile, seed=1, sides=("candidate",), samples=4)
     server, gauge = FakeServer(), Gauge(told)
     engine = SimpleNamespace(label="fake", build=lambda: BUILD, start=lambda device, log: server)
@@ -247,3 +263,85 @@ def test_the_longest_request_has_to_fit(live, capacity, fits):
     else:
         with pytest.raises(InfrastructureError, match="takes 544 tokens, .* holds 543"):
             live.launch.connect()
+
+
+def kinds(steps):
+    """The points of the samples among what was done, and all that else was, pauses left out."""
+    return [step[0] if isinstance(step, tuple) else step for step in steps if "sleep" not in step]
+
+
+@pytest.mark.parametrize("live", [(AGED,)], indirect=True)
+def test_aged_blocks_come_after_all_others_and_nothing_empties_the_cache(live, monkeypatch):
+    filled = []
+
+    def age(crowd, prompts, aging, **told):
+        filled.append((aging, told))
+        return Aged(
+            leaves=9,
+            leaf_tokens=1,
+            tokens=1020,
+            capacity_tokens=1000,
+            seconds_s=1.0,
+            resident_before_bytes=10,
+            resident_full_bytes=None,
+        )
+
+    monkeypatch.setattr(launch, "age", age)
+    monkeypatch.setattr(launch, "resident_bytes", lambda pids: 30)
+    live.launch.connect()
+    fresh = set(live.plan.all_points)
+    for _ in range(4):
+        one_block(live)
+    assert live.launch.done
+    live.told.clear()
+    live.launch.age()
+    assert live.told == ["flush"]
+    assert filled[0][0] == live.bench.profile.aging
+    assert filled[0][1]["capacity_tokens"] == 1000
+    assert not live.launch.done
+    for _ in range(4):
+        live.told.clear()
+        one_block(live)
+        first, watch, *samples, watched = kinds(live.told)
+        assert (watch, watched) == ("watch", "watched")
+        assert {first} < set(samples) == set(AGED.as_points)
+    assert live.launch.done
+    live.launch.finish()
+    (start,) = read_starts(live.folder)
+    assert {series.point for series in start.series} == fresh
+    assert {series.block[-1] for series in start.series} == {3}
+    assert [series.state for series in start.traffic] == ["aged", "aged"]
+    assert [series.block for series in start.traffic] == [[4, 5, 6, 7]] * 2
+    assert [state.block for state in start.state] == list(range(8))
+    assert start.aged.resident_after_bytes == 30
+
+
+@pytest.mark.parametrize("live", [(AGED,)], indirect=True)
+def test_a_server_that_hides_its_pool_is_not_aged(live):
+    live.server.capacity_tokens = None
+    live.launch.connect()
+    with pytest.raises(InfrastructureError, match="cannot be aged"):
+        live.launch.age()
+
+
+@pytest.mark.parametrize("live", [(HEAVY,)], indirect=True)
+def test_what_is_heavy_is_warmed_up_and_not_waited_for(live, monkeypatch):
+    taken = []
+
+    def take_text(client, prompts, point, traffic, **_):
+        taken.append(point)
+        return Sample(point, Times(5.0, 9.0, None, 2, point.context_tokens), traffic)
+
+    monkeypatch.setattr(shooter, "take_text", take_text)
+    profile = live.bench.profile
+    repeats = profile.plan.model_copy(update={"warmup_rounds_max": 6})
+    bench = replace(live.bench, profile=profile.model_copy(update={"plan": repeats}))
+    live.launch._bench = replace(
+        bench, plan=make_plan(bench.profile, seed=1, sides=("candidate",), experiments=["heavy"])
+    )
+    live.launch.connect()
+    live.told.clear()
+    live.launch.warm_up()
+    assert live.launch.start.warmup.rounds == 6
+    assert len(taken) == launch.HEAVY_WARMUP_ROUNDS
+    assert live.told.count("flush") == 6

@@ -73,3 +73,35 @@ def test_the_record_can_be_planned_again():
     assert record.pairs[:2] == [["candidate", "reference"], ["reference", "candidate"]]
     assert [Point(*p) for p in record.points] == list(plan().points)
     assert plan_of(builders.run(plan=record, seed=1), PROFILE) == plan()
+
+
+def test_what_company_and_age_cost_is_a_ratio_to_the_same_point_alone():
+    """So its points are measured alone as well, though no experiment at them was selected."""
+    chosen = plan(experiments=["together_8", "aged"])
+    assert chosen.points == (Point(256, 64), Point(1024, 64))
+    assert chosen.drawn == ()
+    assert not set(plan(experiments=["append"]).points).difference(
+        PROFILE.experiment("append").as_points
+    )
+
+
+def test_an_aged_server_has_blocks_of_its_own():
+    chosen = plan(experiments=["together_8", "aged"])
+    states = [
+        {"fresh" if isinstance(t, Point) else t.traffic.state for t in chosen.order(0, 1, state)}
+        for state in ("fresh", "aged")
+    ]
+    assert states == [{"fresh"}, {"aged"}]
+    assert chosen.ages
+    assert not plan().ages
+    # Every block of them has all, however seldom a launch's other blocks have anything.
+    assert len({*chosen.order(0, 0, "aged")}) == len(chosen.order(0, 1, "aged")) == 2
+
+
+def test_what_is_there_at_once_is_more_than_the_longest():
+    chosen = plan(experiments=["together_8"])
+    assert chosen.longest_tokens(2) == 1088 + 2
+    assert chosen.held_tokens(2) == 8 * (1088 + 2)
+    assert plan(experiments=["append"]).held_tokens(2) == plan(
+        experiments=["append"]
+    ).longest_tokens(2)

@@ -119,3 +119,46 @@ def test_conditions_with_too_few_valid_samples_make_a_run_worthless():
         )
     (problem,) = too_few_valid(run, PROFILE)
     assert "L150-m20 replied (0 of 25)" in problem
+
+
+def test_what_age_costs_is_a_ratio_to_the_same_point_on_a_fresh_server():
+    own = [(p.context_tokens, p.append_tokens) for p in POINTS[:2]]
+    aged = conversation(
+        "aged", context="primed", conversation=None, state="aged", points=[*own, (999, 9)]
+    )
+    dear = Model(2 * SAME.floor_ms, 2 * SAME.new_us, 2 * SAME.cached_us)
+    run = run_of(dear, experiments=(aged,))
+    (result,) = judged(run, with_traffic(profile(), aged)).traffic
+    first, second, apart = result.points
+    for point in (first, second):
+        assert point.over_alone == pytest.approx(2, rel=0.1)
+        assert point.over_alone_low < point.over_alone < point.over_alone_high
+    # Nothing was measured there on a fresh server.
+    assert apart.over_alone is None
+    assert (first.completed_per_s, first.late_p99_ms) == (None, None)
+
+
+def test_a_rate_that_is_not_kept_up_with_is_told():
+    """Twenty a launch, due 5 ms apart, of which each ends 10 ms after the one before."""
+    point = (POINTS[0].context_tokens, POINTS[0].append_tokens)
+    rate = conversation(
+        "rate", context="primed", conversation=None, company="rate:200", requests=20, points=[point]
+    )
+    run = run_of(experiments=(rate,))
+    count = 20
+    queued = {
+        "ttft_ms": [5.0 + 5 * n for n in range(count)],
+        "e2e_ms": [10.0 + 5 * n for n in range(count)],
+        "due_ms": [5.0 * n for n in range(count)],
+        "late_ms": [0.0] * (count - 1) + [0.5],
+        "block": [0] * count,
+        **{name: [2] * count for name in ("output_tokens", "cached_tokens")},
+        "itl_ms": [None] * count,
+    }
+    for start in run.starts:
+        start.traffic[0] = start.traffic[0].model_copy(update=queued)
+    (told,) = judged(run, with_traffic(profile(), rate)).traffic[0].points
+    # Twenty were due in 95 ms, and had ended after 200.
+    assert told.offered_per_s == pytest.approx(20 / 0.095)
+    assert told.completed_per_s == told.saturation_per_s == pytest.approx(20 / 0.200)
+    assert told.late_p99_ms is None  # of 100 samples one lies beyond it

@@ -7,7 +7,7 @@ from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 from append_prefill.workload.traffic import DEFAULT, Condition, Traffic
-from append_prefill.workload.traffic_experiment import TrafficExperiment
+from append_prefill.workload.traffic_experiment import DECODE_TOKENS, TrafficExperiment
 
 WHY = "An argument of at least twenty letters."
 TALK = {"turns": 3, "first_tokens": 100, "append_tokens": 20, "reply_tokens": 50}
@@ -163,3 +163,46 @@ argument = "An argument of at least twenty letters."
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     replay = load_profile(str(tmp_path / "mine.toml")).traffic[-1]
     assert [unit.points for unit in replay.units] == [(Point(320, 230),)]
+
+
+def company(**changes):
+    own = {"id": "x", "title": "t", "company": "together:8", "points": [[100, 20], [400, 20]]}
+    return TrafficExperiment.model_validate({**own, "argument": WHY, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"company": "together:65"}, "at most 64"),
+        ({"company": "beside:65"}, "at most 64"),
+        ({"company": "rate:5"}, "requests says"),
+        ({"requests": 9}, "requests says"),
+        ({"company": "rate:5", "requests": 257}, "requests"),
+        ({"form": "text"}, "take primed prompts of ids"),
+        ({"company": "alone", "state": "aged", "form": "chat"}, "take primed prompts of ids"),
+        ({"state": "aged"}, "measured alone"),
+        ({"context": "replied", "points": [], "conversation": TALK}, "take primed prompts of ids"),
+    ],
+)
+def test_company_that_cannot_be_measured_is_refused(changes, problem):
+    with pytest.raises(ValueError, match=problem):
+        company(**changes)
+
+
+def test_a_unit_of_company_is_at_one_point_and_has_as_many_samples_as_arrive():
+    first, second = company().units
+    assert (first.points, second.points) == ((Point(100, 20),), (Point(400, 20),))
+    assert (first.samples, company().samples) == (8, 16)
+    assert company(company="rate:5", requests=30).samples == 60
+    assert company(company="beside:4").samples == 2
+    assert company(company="alone", state="aged").samples == 2
+
+
+def test_all_that_are_there_at_once_are_held_and_the_longest_is_no_longer():
+    (unit,) = company(points=[[100, 20]]).units
+    assert (unit.total_tokens, unit.held_tokens(2)) == (120, 8 * 122)
+    (unit,) = company(points=[[100, 20]], company="rate:5", requests=30).units
+    assert unit.held_tokens(2) == 30 * 122
+    (unit,) = company(points=[[100, 20]], company="beside:4").units
+    assert unit.held_tokens(2) == 2 * 122 + 4 * (101 + DECODE_TOKENS)
+    assert experiment().units[0].held_tokens(2) == experiment().units[0].total_tokens
