@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from append_prefill.records.run import Run
-from append_prefill.report import charts, panel, plane, reasons, tables
+from append_prefill.report import charts, curves, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.components import noise_rows, own_rows, rests_on
 from append_prefill.report.differs import differences_of
@@ -47,7 +47,7 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         headline=headline_of(run),
         words=WORDS,
         charts=charts.charts_of(run, profile, baseline),
-        chart_size=charts,
+        chart_size=curves,
         panel_size=panel,
         planes=[drawn for drawn in planes if drawn is not None],
         differences=differences_of(run, baseline),
