@@ -5,13 +5,13 @@ A `Chart` is plain numbers for `templates/chart.svg.j2`; colours are the stylesh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from append_prefill.records.run import Comparison
 from append_prefill.report import format as fmt
-from append_prefill.report.panel import PANEL_BOTTOM, Mark, Panel, panel_of
+from append_prefill.report.panel import PANEL_BOTTOM, Mark, Panel, panel_of, place_of
 from append_prefill.report.scales import (
     Scale,
     Tick,
@@ -68,11 +68,12 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the panel below shows: the comparison at each (x value, point)."""
+    """What the panel below shows: the comparison at each (x value, point), `named` in its tips."""
 
     comparison: Comparison | None
     places: list[tuple[float, Point]]
     must_catch: float | None
+    named: Callable[[Point], str] = place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def chart_of(
         return None
     x = _x_scale(values, axis)
     y, y_ticks = _y_scale(values)
-    panel = panel_of(changes.comparison, changes.places, x, changes.must_catch)
+    panel = panel_of(changes.comparison, changes.places, x, changes.must_catch, changes.named)
     ticks = [Tick(x(v), _tick_text(v, axis)) for v in sorted({v.at for v in values})]
     bottom = PANEL_BOTTOM if panel else BOTTOM
     return Chart(
