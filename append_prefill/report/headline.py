@@ -142,13 +142,13 @@ def _broken(run: Run, name: str) -> str:
     if lost is None:
         return f"{fmt.listed(broken)} {verb} on {name}."
     also = f" {fmt.listed(broken)} {verb}, too." if broken else ""
-    return f"Replies are not cached by {name}: {lost_words(lost)}.{also}"
+    return lost_words(run, lost, name) + also
 
 
 def _broken_too(run: Run) -> str:
     """What is broken in a run whose verdict is a comparison's, as sentences after it."""
     broken, lost = _broken_ids(run), lost_reply(run)
-    words = "" if lost is None else f" Replies are not cached: {lost_words(lost)}."
+    words = "" if lost is None else f" {lost_words(run, lost)}"
     return words + (f" Findings broken, too: {fmt.listed(broken)}." if broken else "")
 
 

@@ -107,8 +107,12 @@ def decided_by(run: Run) -> Comparison | None:
 
 
 def turns_of(result: TrafficResult) -> dict[Point, int]:
-    """The number of each turn of a conversation; empty for one of no conversation."""
-    return {p.point: p.turn for p in result.points if p.turn is not None}
+    """The number of each turn of a conversation.
+
+    Empty for one of no conversation, and for several, of which a number names more than one turn.
+    """
+    numbers = {p.point: p.turn for p in result.points if p.turn is not None}
+    return numbers if len({*numbers.values()}) == len(result.points) else {}
 
 
 def point_name(result: TrafficResult, point: Point) -> str:
@@ -170,11 +174,26 @@ def lost_reply(run: Run) -> FindingGround | None:
     return None
 
 
-def lost_words(ground: FindingGround) -> str:
-    """As in "turn 2 prefilled 50 tokens again", the number between two NULs as in `sentence`."""
+def lost_words(run: Run, ground: FindingGround, by: str = "") -> str:
+    """As in "Replies are not cached: turn 2 prefilled 50 tokens again."
+
+    The number stands between two NULs as in `sentence`; `by` names who does not cache them.
+    """
     planned, cached = ground.planned_cached_tokens or 0, ground.cached_tokens or 0.0
     again = fmt.plural(max(1, round(planned - cached)), "token")
-    return f"turn {ground.turn} prefilled \0{again}\0 again"
+    found = [
+        p.cached_tokens
+        for result in run.traffic
+        for p in result.points
+        if p.turn == ground.turn and p.planned_cached_tokens == planned
+    ]
+    # Told is the mean: where the median is another, only some of the replies are lost.
+    some = any(median is not None and abs(median - cached) >= 1 for median in found)
+    often, mean = (" always", " on average") if some else ("", "")
+    by = f" by {by}" if by else ""
+    return (
+        f"Replies are not{often} cached{by}: turn {ground.turn} prefilled \0{again}\0 again{mean}."
+    )
 
 
 def tally_words(run: Run) -> tuple[str, str]:

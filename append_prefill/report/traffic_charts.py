@@ -16,7 +16,7 @@ from append_prefill.report.curves import (
     chart_of,
 )
 from append_prefill.report.names import candidate_name, reference_name
-from append_prefill.report.traffic import point_name
+from append_prefill.report.traffic import point_name, turns_of
 from append_prefill.report.traffic_tables import ConditionRow, TrafficRow, cached_words
 from append_prefill.workload.points import Point
 
@@ -56,8 +56,7 @@ def _chart(run: Run, row: TrafficRow, baseline: Run | None) -> Chart | None:
 def _axis(row: TrafficRow) -> tuple[Axis, str]:
     points = [condition.measured.point for condition in row.conditions]
     axis, fixed = axis_of(points)
-    turns = all(condition.measured.turn is not None for condition in row.conditions)
-    if not turns:
+    if not turns_of(row.result):
         return axis, fixed
     return "turn", fixed if axis == "context" else ""
 

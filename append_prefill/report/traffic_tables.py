@@ -53,8 +53,8 @@ class ConditionRow:
 class TrafficRow:
     """One experiment: TTFT in the median over its conditions, its change, and its verdict's word.
 
-    `words` says what traffic it is; `notes` what moved where, what was not found cached, or why
-    nothing was measured.
+    `words` says what traffic it is; `notes` what moved where, what was not found cached, what it
+    costs over the default traffic, or why nothing was measured.
     """
 
     result: TrafficResult
@@ -81,7 +81,11 @@ def _row(run: Run, result: TrafficResult) -> TrafficRow:
         level=None if comparison is None else comparison.level,
         reference_ms=_middle(conditions, lambda row: row.reference_ms),
         candidate_ms=_middle(conditions, lambda row: row.median_ms),
-        notes=[note for note in (result.reason, moved_places(result), _lost(result)) if note],
+        notes=[
+            note
+            for note in (result.reason, moved_places(result), _lost(result), *_costs(result))
+            if note
+        ],
         conditions=conditions,
     )
 
@@ -104,6 +108,27 @@ def _lost(result: TrafficResult) -> str:
         return ""
     where = "" if worst.turn is None else f"turn {worst.turn}: "
     return f"{where}{cached_words(worst)} tokens cached"
+
+
+def _costs(result: TrafficResult) -> list[str]:
+    """What this traffic costs the candidate over the default, and where a queue grows."""
+    costs = []
+    if over := [p.over_alone for p in result.points if p.over_alone is not None]:
+        spans = " to ".join(dict.fromkeys(fmt.number(end) for end in (min(over), max(over))))
+        costs.append(f"{spans} times alone")
+    if result.over_ids is not None:
+        fixed, grows = result.over_ids.fixed_ms, result.over_ids.per_1000_tokens_ms
+        if fixed.value is not None:
+            costs.append(f"over ids {fmt.signed(fixed.value)} ms")
+        if grows.value is not None:
+            costs.append(f"per 1000 tokens {fmt.signed(grows.value)} ms")
+    costs += [
+        f"a queue grows: {fmt.number(p.saturation_per_s)} of {fmt.number(p.offered_per_s)} a "
+        "second end"
+        for p in result.points
+        if p.saturation_per_s is not None
+    ]
+    return costs
 
 
 def cached_words(point: TrafficPoint) -> str:

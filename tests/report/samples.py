@@ -15,6 +15,7 @@ from append_prefill.records.run import (
     Void,
 )
 from append_prefill.workload.points import Point
+from tests.report.other_traffic import AGED, TOGETHER, TURNS, with_traffic
 from tests.report.parts import (
     Model,
     additive,
@@ -28,7 +29,6 @@ from tests.report.parts import (
     subject,
     summaries,
 )
-from tests.report.other_traffic import AGED, TOGETHER, TURNS, with_traffic
 
 
 def regression() -> Run:

@@ -13,7 +13,7 @@ import shlex
 import pytest
 
 from append_prefill.plugin.ending import exit_status
-from append_prefill.records.run import Run
+from append_prefill.records.run import Estimate, OverIds, Run
 from append_prefill.report.delivery.account import status_line
 from append_prefill.report.exports import CSV_COLUMNS, to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.headline import headline_of
@@ -135,6 +135,41 @@ def test_lost_replies_are_named_in_the_headline() -> None:
     others = [*alone.findings, *parts.findings(append_flatness="broken")]
     both = headline_of(alone.model_copy(update={"findings": others})).sentence
     assert both == f"{said} append_flatness no longer holds, too."
+
+
+def test_replies_that_are_lost_now_and_then_are_told_as_a_mean() -> None:
+    run = LOST().model_copy(deep=True)
+    (finding,) = (f for f in run.findings if f.id == "reply_cached")
+    assert not isinstance(finding.reason, str)
+    finding.reason.cached_tokens = 140.0  # one in five of 50, where the median lost all
+    assert headline_of(run).sentence.endswith(
+        ". Replies are not always cached: turn 2 prefilled 10 tokens again on average."
+    )
+
+
+def test_what_traffic_costs_stands_in_its_row() -> None:
+    run = SLOWER().model_copy(deep=True)
+    text, company = run.traffic[1:]
+    ms = Estimate(value=0.4, low=None, high=None)
+    text.over_ids = OverIds(fixed_ms=ms, per_1000_tokens_ms=ms)
+    company.points[0].over_alone = 1.5
+    company.points[0].saturation_per_s, company.points[0].offered_per_s = 12.25, 16.0
+    notes = {row.result.experiment: row.notes for row in traffic_rows(run)}
+    assert notes[text.experiment] == ["over ids +0.40 ms", "per 1000 tokens +0.40 ms"]
+    assert notes[company.experiment] == [
+        "1.50 times alone",
+        "a queue grows: 12.2 of 16.0 a second end",
+    ]
+
+
+def test_several_conversations_are_charted_over_their_contexts() -> None:
+    """The same turn of each is at another L."""
+    run = LOST().model_copy(deep=True)
+    for point in run.traffic[0].points:
+        point.turn = 2 + (point.turn or 0) % 2
+    (chart,) = traffic_charts(run, traffic_rows(run), None)
+    assert chart.x_label == "context tokens L (log)"
+    assert chart.lines[0].marks[0].tip.startswith("candidate, L\u00a0=\u00a0150")
 
 
 def test_a_run_of_traffic_alone_passes_by_it() -> None:
