@@ -28,6 +28,9 @@ FloatArray = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 
+SAMPLES_BEYOND = 2
+"""A quantile is told where so many samples lie beyond it: the largest alone is an accident."""
+
 FIGURE_VARIANCE = 2 - 2 / math.pi
 """Variance of `faster_half` of n normal samples over that of one, times n: 1.36, a median's is
 pi / 2. The mean below the median has the influence function 2 (min(x, 0) - E min(x, 0)), whose
@@ -73,6 +76,13 @@ def geometric_interval(values: Sequence[float] | FloatArray) -> Interval:
         None if log.low is None else float(np.exp(log.low)),
         None if log.high is None else float(np.exp(log.high)),
     )
+
+
+def upper_quantile(samples: Sequence[float] | FloatArray, share: float) -> float | None:
+    """The quantile that leaves `1 - share` of the samples above; None if too few lie beyond it."""
+    if len(samples) * (1 - share) < SAMPLES_BEYOND:
+        return None
+    return float(np.quantile(np.asarray(samples), share))
 
 
 def usable(starts: Sequence[Start], side: Side | None) -> list[Start]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from append_prefill.analysis.verdict.overall import ORDER
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
+from append_prefill.probe.plan import plan_of
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.run import Comparison, Run, TrafficResult
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name
@@ -16,10 +19,14 @@ from append_prefill.report.reasons import (
     comparison_reason,
     method_words,
 )
-from append_prefill.report.sentence import comparison_sentence
+from append_prefill.report.sentence import comparison_sentence, sentence
 from append_prefill.report.tables import joint_rows
+from append_prefill.report.traffic import alone_speaking, traffic_words, worst_first
+from append_prefill.report.traffic_sentence import traffic_sentence
 from append_prefill.report.words import change_note, label_of, shared_note, word_of
 from append_prefill.run.comparing import compare_stored
+from append_prefill.run.references import References
+from append_prefill.run.traffic import judge_traffic
 from append_prefill.workload.profile import Profile, load_profile
 
 # A script asks this command one question, so "cannot tell" is a status of its own here, and not
@@ -75,23 +82,94 @@ def compare_runs(
             "is the study's table, which has no samples and so cannot be a candidate.",
             "Give it as A.",
         )
-    lenient = profile.model_copy(
-        update={"identity_not_binding": (*profile.identity_not_binding, *not_binding)}
-    )
+    judged_by = _judged_by(candidate, profile, not_binding)
     replicable = candidate.replicated
-    return compare_stored(candidate, lenient, reference, replicable=replicable)
+    return compare_stored(candidate, judged_by, reference, replicable=replicable)
+
+
+def compare_traffic(
+    candidate: Run, reference: Run, profile: Profile, not_binding: tuple[str, ...] = ()
+) -> list[TrafficResult]:
+    """The same of every experiment in other traffic that the candidate measured.
+
+    One that the reference has not has no comparison.
+    """
+    # What was measured beside it is another reference than the one that is asked for.
+    others = {start.index for start in candidate.beside("reference")}
+    alone = [s for s in candidate.starts if s.side == "candidate" or s.index not in others]
+    return judge_traffic(
+        candidate.model_copy(update={"starts": alone}),
+        _judged_by(candidate, profile, not_binding),
+        references=References(chosen=reference),
+        replicable=candidate.replicated,
+    )
+
+
+def _judged_by(candidate: Run, profile: Profile, not_binding: tuple[str, ...]) -> Profile:
+    """With the points' part of the false-alarm rate where other traffic is measured as well."""
+    planned = plan_of(candidate, profile).narrowed(profile)
+    return profile.model_copy(
+        update={
+            "traffic": planned.traffic,
+            "policy": planned.policy,
+            "identity_not_binding": (*profile.identity_not_binding, *not_binding),
+        }
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     reference = read_run(args.reference, option="A")
     candidate = read_run(args.candidate, option="B")
     profile = load_profile(args.profile or candidate.profile)
-    comparison = compare_runs(candidate, reference, profile, tuple(args.not_binding))
+    not_binding = tuple(args.not_binding)
+    comparison = compare_runs(candidate, reference, profile, not_binding)
+    traffic = compare_traffic(candidate, reference, profile, not_binding)
     if args.json:
-        print_json(comparison.model_dump(mode="json"))
+        told = [result.model_dump(mode="json") for result in traffic]
+        print_json(comparison.model_dump(mode="json") | {"traffic": told})
     else:
+        print_traffic(traffic, candidate)
         print_comparison(comparison, candidate)
-    return _STATUS[comparison.verdict]
+    judged = [comparison, *(t.comparison for t in traffic if t.comparison)]
+    worst = min((one.verdict for one in judged), key=ORDER.index)
+    told = {"comparison": comparison, "traffic": traffic, "verdict": worst}
+    if not args.json:
+        _say_traffic(candidate.model_copy(update=told))
+    return _STATUS[worst]
+
+
+def _say_traffic(told: Run) -> None:
+    """The verdict over all, where other traffic than the points' made it."""
+    alone = alone_speaking(told)
+    if alone and told.verdict is not None:
+        word = word_of(told.verdict)
+        say(f"{word.sign} {told.verdict.upper()}, with other traffic: {word.meaning}.")
+        say(sentence(traffic_sentence(told, alone)).plain)
+
+
+def print_traffic(traffic: Sequence[TrafficResult], candidate: Run) -> None:
+    """A row an experiment in other traffic, worst first; and what each that moved came to."""
+    if not traffic:
+        return
+    results = worst_first(traffic)
+    print_table(
+        f"Other traffic of {candidate_name(candidate)}",
+        ["experiment", "traffic", "change", "95 % interval", "", "verdict"],
+        [_traffic_cells(result) for result in results],
+        left=["experiment", "traffic", "", "verdict"],
+    )
+
+
+def _traffic_cells(result: TrafficResult) -> list[str]:
+    comparison = result.comparison
+    level = None if comparison is None else comparison.level
+    change = [fmt.MISSING, fmt.MISSING]
+    if level is not None:
+        change = [fmt.change(level.ratio), fmt.change_interval(level.low, level.high)]
+    verdict = ["", "not measured in A"]
+    if comparison is not None:
+        verdict = [word_of(comparison.verdict).sign, comparison.verdict]
+    return [result.experiment, traffic_words(result.traffic), *change, *verdict]
 
 
 def print_comparison(comparison: Comparison, candidate: Run) -> None:

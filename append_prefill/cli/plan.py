@@ -26,6 +26,7 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
+from append_prefill.report.terminal import planned_traffic
 from append_prefill.run.outlook import newest_like, outlook_of, split_effect, split_minutes
 from append_prefill.run.settings import default_profile
 from append_prefill.workload.profile import Profile, load_profile
@@ -209,6 +210,8 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         f"{fmt.plural(plan.samples, 'sample')} per point and launch, "
         f"{fmt.plural(len(plan.all_points), 'point')}."
     )
+    if outlook["traffic"]:
+        say(f"Other traffic: {planned_traffic(outlook['traffic'])}.")
     say(
         f"About {fmt.count(outlook['requests'])} requests of up to "
         f"{fmt.count(outlook['tokens_max'])} tokens."

@@ -42,14 +42,14 @@ class Difference:
 
 
 def contrast_of(run: Run, baseline: Run | None = None) -> list[Difference]:
-    """How the sides of `run.comparison` differ, most telling first; empty without a comparison.
+    """How the sides of `run.compared` differ, most telling first; empty without a comparison.
 
     Version, commit, launch arguments, environment variables, packages, then what the servers
     resolved otherwise. `baseline` is the stored run that was compared with; where it is not at
     hand, its version is all that is known. A value that launches of one side do not agree on is
     no property of that side and left out, and so is what one side's record has no place for.
     """
-    comparison = run.comparison
+    comparison = run.compared
     if comparison is None:
         return []
     ours = [start for start in run.starts if start.side == "candidate"]

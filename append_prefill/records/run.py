@@ -763,6 +763,16 @@ class Run(Record):
         """The candidate's SGLang version, or None where the server did not tell."""
         return _version(self.subject)
 
+    @property
+    def compared(self) -> Comparison | None:
+        """The comparison of the points, or where none was planned that of the first other traffic.
+
+        All of a run's comparisons have their two sides in common.
+        """
+        if self.comparison is not None:
+            return self.comparison
+        return next((t.comparison for t in self.traffic if t.comparison is not None), None)
+
     def beside(self, side: Side) -> list[Start]:
         """The usable launches of a side that are held against each other: all but a control and
         what was measured with it.

@@ -29,7 +29,7 @@ def differences_of(run: Run, baseline: Run | None) -> list[DifferingRow]:
 
     Empty where nothing was compared, or nothing is known of the reference.
     """
-    if run.comparison is None or run.comparison.verdict == "not-comparable":
+    if run.compared is None or run.compared.verdict == "not-comparable":
         return []
     return [
         DifferingRow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from append_prefill.records.grounds import RunWarning
@@ -12,12 +11,22 @@ from append_prefill.report.names import attached, candidate_name, reference_labe
 from append_prefill.report.next_step import NextStep, next_step_of
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import (
-    Piece,
     Sentence,
+    begun,
     comparison_sentence,
     level_words,
     sentence,
 )
+from append_prefill.report.traffic import (
+    REPLIES,
+    alone_speaking,
+    decided_by,
+    lost_reply,
+    lost_words,
+    speaking,
+    tally_words,
+)
+from append_prefill.report.traffic_sentence import also_words, traffic_sentence
 from append_prefill.report.words import Word, exit_meaning, shared_note, word_of
 
 
@@ -81,19 +90,20 @@ def worst_first(points: list[PointEffect]) -> list[PointEffect]:
 def _sentence(run: Run) -> Sentence:
     name = sglang(candidate_name(run))
     comparison = run.comparison
-    broken = [f.id for f in run.findings if f.verdict == "broken"]
     unclear = [f.id for f in run.findings if f.verdict == "inconclusive"]
     of_study = comparison is not None and comparison.provenance == "study"
     if comparison and run.verdict == comparison.verdict and not (of_study and unclear):
         said = comparison_sentence(run, comparison)
-        also = f" Findings broken, too: {fmt.listed(broken)}." if broken else ""
-        return Sentence((*said.pieces, Piece(also))) if also else said
+        moved = speaking(run) if run.verdict in ("regression", "improvement") else []
+        also = sentence(also_words(moved) + _broken_too(run))
+        return Sentence((*said.pieces, *also.pieces))
+    if run.verdict in _TOLD and (alone := alone_speaking(run)):
+        return sentence(traffic_sentence(run, alone) + _nor(unclear) + _broken_too(run))
     match run.verdict:
         case "improvement":
             text = f"{name} has a lower floor than the study's bounds were made for: faster."
         case "broken":
-            verb = "no longer hold" if len(broken) > 1 else "no longer holds"
-            text = f"{fmt.listed(broken)} {verb} on {name}."
+            text = _broken(run, name)
         case "pass":
             text = f"Every finding that is asserted holds on {name}."
         case "inconclusive":
@@ -112,9 +122,40 @@ def _sentence(run: Run) -> Sentence:
             return sentence(f"The run of {name} was recorded and not judged.")
         case verdict:
             text = f"{name}: {verdict}."
-    # A name that begins it may be without a capital; the id of a finding stays as it is.
-    text = re.sub(r"^the ", "The ", text)
-    return sentence(text + _beside(run))
+    return sentence(begun(text) + _beside(run))
+
+
+_TOLD = ("regression", "improvement", "inconclusive", "pass")
+"""The verdicts that a comparison has a sentence for."""
+
+
+def _broken_ids(run: Run) -> list[str]:
+    """Of the broken findings those that have no sentence of their own."""
+    lost = lost_reply(run)
+    return [f.id for f in run.findings if f.verdict == "broken" and not (lost and f.id == REPLIES)]
+
+
+def _broken(run: Run, name: str) -> str:
+    """The sentence of a run whose verdict is a finding's."""
+    broken, lost = _broken_ids(run), lost_reply(run)
+    verb = "no longer hold" if len(broken) > 1 else "no longer holds"
+    if lost is None:
+        return f"{fmt.listed(broken)} {verb} on {name}."
+    also = f" {fmt.listed(broken)} {verb}, too." if broken else ""
+    return lost_words(run, lost, name) + also
+
+
+def _broken_too(run: Run) -> str:
+    """What is broken in a run whose verdict is a comparison's, as sentences after it."""
+    broken, lost = _broken_ids(run), lost_reply(run)
+    words = "" if lost is None else f" {lost_words(run, lost)}"
+    return words + (f" Findings broken, too: {fmt.listed(broken)}." if broken else "")
+
+
+def _nor(unclear: list[str]) -> str:
+    """Findings that are open beside other traffic that is."""
+    verb = "holds" if len(unclear) == 1 else "hold"
+    return f" Nor can it tell yet whether {fmt.listed(unclear)} {verb}." if unclear else ""
 
 
 def _beside(run: Run) -> str:
@@ -130,7 +171,7 @@ def _beside(run: Run) -> str:
 
 
 def _facts(run: Run) -> list[Fact]:
-    comparison = run.comparison
+    comparison = run.compared
     if run.verdict == "infrastructure":
         failed = [s for s in run.starts if s.failure]
         devices = sorted({s.device for s in run.starts})
@@ -148,15 +189,18 @@ def _facts(run: Run) -> list[Fact]:
     elif comparison.verdict == "not-comparable":
         facts.append(Fact("Why not", comparison_reason(comparison)))
     else:
-        facts.append(_certainty_fact(comparison))
+        facts.append(_certainty_fact(comparison, run))
     facts.append(_findings_fact(run))
+    counted, others = tally_words(run)
+    if counted:
+        facts.append(Fact("Other traffic", counted, others))
     return facts
 
 
 def _certainty(run: Run) -> str:
     """The reservation, or its absence, that belongs beside the verdict's word; often empty."""
     words = []
-    comparison = run.comparison
+    comparison = decided_by(run)
     moved = run.verdict in ("regression", "improvement")
     if comparison and moved and run.verdict == comparison.verdict:
         words.append("confirmed side by side" if comparison.confirmed else "not confirmed")
@@ -165,8 +209,10 @@ def _certainty(run: Run) -> str:
     return "; ".join(words)
 
 
-def _certainty_fact(comparison: Comparison) -> Fact:
+def _certainty_fact(comparison: Comparison, run: Run) -> Fact:
     points = f"over {fmt.plural(len(comparison.points), 'point')}"
+    if comparison is not run.comparison:
+        points += " of other traffic"
     if comparison.mde is None:
         return Fact("Can tell", "no change for certain", points)
     return Fact("Can tell", f"changes from {fmt.share(comparison.mde)}", points)

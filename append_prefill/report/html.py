@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from append_prefill.records.run import Run
-from append_prefill.report import charts, panel, plane, reasons, tables
+from append_prefill.report import charts, curves, panel, plane, reasons, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.components import noise_rows, own_rows, rests_on
 from append_prefill.report.differs import differences_of
@@ -21,6 +21,8 @@ from append_prefill.report.places import where_words
 from append_prefill.report.routing import PEERS, computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.spreads import P99_SAMPLES
+from append_prefill.report.traffic_charts import traffic_charts
+from append_prefill.report.traffic_tables import cached_words, traffic_rows
 from append_prefill.report.words import WORDS, change_note, label_of, word_of
 from append_prefill.workload.profile import Profile
 
@@ -37,8 +39,8 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     must_catch = profile.policy.must_catch if profile else None
     points, forest = tables.point_rows(run, baseline, must_catch)
     subject, two_sided = tables.subject_rows(run, baseline)
-    starts = tables.start_rows(run)
-    csv = base64.b64encode(points_csv(points).encode()).decode()
+    starts, traffic = tables.start_rows(run), traffic_rows(run)
+    csv = base64.b64encode(points_csv(points, traffic).encode()).decode()
     planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
     return _ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
@@ -47,8 +49,10 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
         headline=headline_of(run),
         words=WORDS,
         charts=charts.charts_of(run, profile, baseline),
-        chart_size=charts,
+        chart_size=curves,
         panel_size=panel,
+        traffic=traffic,
+        traffic_charts=traffic_charts(run, traffic, baseline),
         planes=[drawn for drawn in planes if drawn is not None],
         differences=differences_of(run, baseline),
         shown_differences=SHOWN_DIFFERENCES,
@@ -127,6 +131,7 @@ def _environment() -> Environment:
         interval=_shown(fmt.interval),
         change_interval=_shown(fmt.change_interval),
         marker_path=panel.marker_path,
+        cached_words=cached_words,
         word_of=word_of,
         label_of=label_of,
         change_note=change_note,

@@ -14,6 +14,7 @@ from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import warning_words
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
+from append_prefill.report.traffic_tables import traffic_rows
 from append_prefill.report.words import change_note, label_of, word_of
 
 WORST_POINTS = 5
@@ -50,6 +51,7 @@ def parts_of(run: Run, *, report_path: str | None = None) -> list[Part]:
         Part("warnings", _warnings(run)),
         Part("findings", _findings(run)),
         Part("points", _points(run)),
+        Part("traffic", _traffic(run)),
         Part("routing", _routing(run)),
         Part("spent", spent_words(run) or ""),
         Part("reading", _reading(report_path)),
@@ -138,6 +140,25 @@ def _points(run: Run) -> str:
         + table(header, {0, 1, 2, 3, 4, 5}, rows)
         + (f"\n\n<sub>{note}</sub>" if note else "")
     )
+
+
+def _traffic(run: Run) -> str:
+    rows = traffic_rows(run)
+    if not rows:
+        return ""
+    cells = [
+        [
+            escape("; ".join([row.result.title, row.words, *row.notes])),
+            fmt.number(row.reference_ms),
+            fmt.number(row.candidate_ms),
+            fmt.change(None if row.level is None else row.level.ratio),
+            fmt.change_interval(row.level.low, row.level.high) if row.level else fmt.MISSING,
+            f"{row.word.sign} {row.word.word}" if row.word else "not compared",
+        ]
+        for row in rows
+    ]
+    header = ["Experiment", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
+    return "### Other traffic\n\n" + table(header, {1, 2, 3, 4}, cells)
 
 
 def _routing(run: Run) -> str:

@@ -9,6 +9,7 @@ from append_prefill.records.grounds import Ground
 from append_prefill.records.run import Comparison, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
+from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def next_steps_of(
     proposals = _Proposals(run, program or Program())
     kept = keepable and QUICK not in option_words(run)
     steps = [proposals.first(kept=kept)]
-    comparison = run.comparison
+    comparison = run.compared
     judged = run.verdict not in (None, "infrastructure") and not run.interrupted
     if judged and not attached(run) and (comparison is None or _refused(comparison)):
         steps += [proposals.store(_FIRST) if kept else None, proposals.beside()]
@@ -69,13 +70,18 @@ def _suspected(comparison: Comparison) -> bool:
     return comparison.kind == "baseline" and not comparison.confirmed
 
 
+TRAFFIC_TEST = "test_traffic_has_not_regressed"
+REPLIES_TEST = "test_replies_are_cached"
+"""Of `perf_tests/test_traffic.py`, by which other traffic than the points' is selected alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Proposals:
     run: Run
     program: Program
 
     def first(self, *, kept: bool) -> NextStep | None:
-        run, comparison = self.run, self.run.comparison
+        run, comparison = self.run, decided_by(self.run)
         if attached(run) and run.verdict == "inconclusive":
             return NextStep(
                 "Let the suite launch the server, so that launches are replicated:",
@@ -92,6 +98,11 @@ class _Proposals:
                 return NextStep(
                     "See what is missing on this machine:", f"{self.program.command} doctor"
                 )
+            case "broken" if lost_reply(run) is not None:
+                return NextStep(
+                    "What is cached is counted, not timed: one launch of this test shows it again:",
+                    self._again(starts=1, test=REPLIES_TEST),
+                )
             case "broken":
                 return NextStep("See whether other launches show it too:", self._reseeded())
             case "not-comparable":
@@ -104,9 +115,9 @@ class _Proposals:
                     self._again(against=comparison.reference_version or comparison.reference),
                 )
             case "regression":
+                others = "other launches" if self._only() else "other launches and points"
                 return NextStep(
-                    "Before it is reported, see whether other launches and points show it too:",
-                    self._reseeded(),
+                    f"Before it is reported, see whether {others} show it too:", self._reseeded()
                 )
             case "improvement" if comparison:
                 reason = "--reason 'faster, confirmed'"
@@ -133,11 +144,31 @@ class _Proposals:
         return shlex.quote(self.program.folder)
 
     def _again(
-        self, *, against: str | None = None, starts: int | None = None, seed: int | None = None
+        self,
+        *,
+        against: str | None = None,
+        starts: int | None = None,
+        seed: int | None = None,
+        test: str | None = None,
     ) -> str:
+        """The run again; of other traffic that alone made the verdict, only its tests."""
         return pytest_command(
-            self.run, against=against, starts=starts, seed=seed, program=self.program.run
+            self.run,
+            against=against,
+            starts=starts,
+            seed=seed,
+            test=test or self._only(),
+            program=self.program.run,
         )
+
+    def _only(self) -> str | None:
+        """The tests of the experiments that made the verdict; None for all tests."""
+        run = self.run
+        if run.verdict not in ("regression", "improvement", "inconclusive") or run.interrupted:
+            return None
+        open_ = any(f.verdict in ("broken", "inconclusive") for f in run.findings)
+        alone = [] if open_ and run.verdict == "inconclusive" else alone_speaking(run)
+        return " or ".join(f"{TRAFFIC_TEST}[{result.experiment}]" for result in alone) or None
 
     def _reseeded(self) -> str:
         """The same run with other draws."""

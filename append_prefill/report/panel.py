@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from append_prefill.records.run import Change, Comparison
@@ -44,11 +44,17 @@ class Panel:
     fitted: list[tuple[float, float]]
 
 
+def place_of(point: Point) -> str:
+    """What a point is called where nothing else names it."""
+    return fmt.place(point.context_tokens, point.append_tokens)
+
+
 def panel_of(
     comparison: Comparison | None,
     places: Sequence[tuple[float, Point]],
     x: Scale,
     must_catch: float | None,
+    named: Callable[[Point], str] = place_of,
 ) -> Panel | None:
     """The panel for points at their value on the x axis; None if none has a ratio."""
     effects = {e.point: e for e in comparison.points} if comparison else {}
@@ -79,7 +85,7 @@ def panel_of(
                 y=y(value - 1),
                 low_y=None if effect.low is None else y(effect.low - 1),
                 high_y=None if effect.high is None else y(effect.high - 1),
-                tip=f"{fmt.place(effect.context_tokens, effect.append_tokens)}: "
+                tip=f"{named(effect.point)}: "
                 f"{fmt.change(value)} ({fmt.change_interval(effect.low, effect.high)}), "
                 f"{word.word}",
                 shape=word.shape,

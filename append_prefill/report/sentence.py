@@ -65,7 +65,8 @@ def sentence(text: str) -> Sentence:
     return Sentence(tuple(Piece(part, at % 2 == 1) for at, part in enumerate(parts) if part))
 
 
-def _strong(text: str) -> str:
+def strong(text: str) -> str:
+    """The text between two NULs, as `sentence` takes it."""
     return f"\0{text}\0"
 
 
@@ -73,8 +74,12 @@ def comparison_sentence(run: Run, comparison: Comparison) -> Sentence:
     """What the comparison found, from its verdict, its change and its level."""
     name = sglang(candidate_name(run))
     other = fmt.shorten(reference_name(comparison, run), 48)
-    text = _text(run, comparison, name, other)
-    return sentence(text[:1].upper() + text[1:] if text.startswith("the ") else text)
+    return sentence(begun(_text(run, comparison, name, other)))
+
+
+def begun(text: str) -> str:
+    """As a sentence begins: a name may be without a capital, the id of a finding stays as it is."""
+    return f"The {text[4:]}" if text.startswith("the ") else text
 
 
 def _text(run: Run, comparison: Comparison, name: str, other: str) -> str:
@@ -86,8 +91,8 @@ def _text(run: Run, comparison: Comparison, name: str, other: str) -> str:
             return _moved(run, comparison, name, other)
         case "pass":
             return (
-                f"No slow-down of {_strong(_caught(comparison))} can hide in {name} against "
-                f"{other}{_bracket(level_words(level), _how(run, comparison))}."
+                f"No slow-down of {strong(caught_words(comparison))} can hide in {name} against "
+                f"{other}{_bracket(level_words(level), how_measured(run, comparison))}."
             )
         case "inconclusive":
             return _undecided(run, comparison, name, other)
@@ -109,21 +114,21 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
     leading = _leading(part, change)
     place = part_words(part, change)
     percent = f"{fmt.brief(part.ratio)}, {fmt.brief_interval(part.low, part.high, part.ratio)}"
-    how = _how(run, comparison, other)
+    how = how_measured(run, comparison, other)
     if leading is not None and leading.kind in ADDITIVE:
         verb, to = ("adds", "to") if part.delta_ms > 0 else ("saves", "on")
         where = f"{to} every append-prefill" if place == "everywhere" else place
-        text = f"{name} {verb} {_strong(_ms(part.delta_ms))} {where}{_stratum(part)}"
+        text = f"{name} {verb} {strong(_ms(part.delta_ms))} {where}{_stratum(part)}"
         text += _bracket(percent, how)
     elif leading is not None and leading.kind in PER_TOKEN:
         more = "more" if leading.value > 0 else "less"
         size = f"{fmt.number(abs(leading.value), 2)} µs {more}"
-        text = f"{name} costs {_strong(size)} per {PER_TOKEN[leading.kind]} token"
+        text = f"{name} costs {strong(size)} per {PER_TOKEN[leading.kind]} token"
         text += f": {fmt.brief(part.ratio)} {place}"
         text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
     else:
-        text = f"{name} is {_strong(_way(part))} than {other} {place}"
-        text += _bracket(_ends(part), _average(part, place), _how(run, comparison))
+        text = f"{name} is {strong(way_words(part))} than {other} {place}"
+        text += _bracket(ends_words(part), _average(part, place), how_measured(run, comparison))
     return f"{text}{_unchanged(change)}.{_misfit(change)}"
 
 
@@ -135,9 +140,10 @@ def _named(
     assert change is not None
     way = "slower" if comparison.verdict == "regression" else "faster"
     part = spoken_parts(comparison, change)[0]
+    bracket = _bracket(ends_words(part), how_measured(run, comparison))
     return (
-        f"{name} is {_strong(way)} than {other} {named_words(named)}, though "
-        f"{_way(part)} {part_words(part, change)}{_bracket(_ends(part), _how(run, comparison))}. "
+        f"{name} is {strong(way)} than {other} {named_words(named)}, though "
+        f"{way_words(part)} {part_words(part, change)}{bracket}. "
         f"{_why(comparison)}.{_misfit(change)}"
     )
 
@@ -159,19 +165,20 @@ def _leading(part: ChangeIn, change: Change) -> ChangeTerm | None:
 
 
 def _mixed(run: Run, comparison: Comparison, change: Change, name: str, other: str) -> str:
-    halves = [f"{_way(part)} {part_words(part, change)}" for part in change.parts]
-    spans = " and ".join(_ends(part) for part in change.parts)
+    halves = [f"{way_words(part)} {part_words(part, change)}" for part in change.parts]
+    spans = " and ".join(ends_words(part) for part in change.parts)
     return (
-        f"{name} is {_strong(halves[0])} and {_strong(halves[1])} than {other}"
-        f"{_bracket(spans, _how(run, comparison))}. {_why(comparison)}.{_misfit(change)}"
+        f"{name} is {strong(halves[0])} and {strong(halves[1])} than {other}"
+        f"{_bracket(spans, how_measured(run, comparison))}. {_why(comparison)}.{_misfit(change)}"
     )
 
 
-def _way(part: ChangeIn) -> str:
+def way_words(part: ChangeIn) -> str:
+    """How much, and which way: "14 % slower"."""
     return f"{fmt.brief_size(part.ratio)} {'slower' if part.ratio > 1 else 'faster'}"
 
 
-def _ends(part: ChangeIn) -> str:
+def ends_words(part: ChangeIn) -> str:
     """The part's interval, under words that say which way."""
     return fmt.size_interval(part.low, part.high, part.ratio)
 
@@ -206,7 +213,7 @@ def _misfit(change: Change) -> str:
 def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:
     """Of records without a fitted change: the level, and the parts that were named then."""
     level, where = comparison.level, where_words(comparison).partition("; as a whole")[0]
-    how = _how(run, comparison)
+    how = how_measured(run, comparison)
     slower = comparison.verdict == "regression"
     if level is None or level.ratio is None or level.low is None or level.high is None:
         return f"{name} is {'slower' if slower else 'faster'} than {other}: {where}."
@@ -218,7 +225,7 @@ def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:
         )
     span = fmt.size_interval(level.low, level.high, level.ratio)
     way = f"{fmt.brief_size(level.ratio)} {'slower' if slower else 'faster'}"
-    return f"{name} is {_strong(way)} than {other} on the level{_bracket(span, how)}: {where}."
+    return f"{name} is {strong(way)} than {other} on the level{_bracket(span, how)}: {where}."
 
 
 def _undecided(run: Run, comparison: Comparison, name: str, other: str) -> str:
@@ -226,23 +233,25 @@ def _undecided(run: Run, comparison: Comparison, name: str, other: str) -> str:
     mde = comparison.mde
     told = "" if mde is None else f"; changes from {fmt.share(mde)} can be told"
     sure = level is not None and level.low is not None and level.high is not None
-    if sure and level is not None and (_above(level) or _below(level)):
-        way = "slower" if _above(level) else "faster"
+    if sure and level is not None and (is_above(level) or is_below(level)):
+        way = "slower" if is_above(level) else "faster"
         return (
-            f"{name} is {_strong(f'probably {way}')} than {other}, not proven"
-            f"{_bracket(level_words(level), _how(run, comparison))}{told}."
+            f"{name} is {strong(f'probably {way}')} than {other}, not proven"
+            f"{_bracket(level_words(level), how_measured(run, comparison))}{told}."
         )
     return (
         f"Cannot tell whether {name} is slower than {other}"
-        f"{_bracket(level_words(level), _how(run, comparison))}{told}."
+        f"{_bracket(level_words(level), how_measured(run, comparison))}{told}."
     )
 
 
-def _above(level: Effect) -> bool:
+def is_above(level: Effect) -> bool:
+    """Whether its whole interval is slower."""
     return level.low is not None and level.low > 1
 
 
-def _below(level: Effect) -> bool:
+def is_below(level: Effect) -> bool:
+    """Whether its whole interval is faster."""
     return level.high is not None and level.high < 1
 
 
@@ -256,7 +265,8 @@ def level_words(level: Effect | None) -> str:
     return f"{words}, {fmt.brief_interval(level.low, level.high, level.ratio)}"
 
 
-def _caught(comparison: Comparison) -> str:
+def caught_words(comparison: Comparison) -> str:
+    """The size to catch: "3 %"."""
     method = comparison.method
     return f"{100 * method.must_catch:g} %" if isinstance(method, Method) else "the size to catch"
 
@@ -266,7 +276,7 @@ def _bracket(*items: str) -> str:
     return f" ({said})" if said else ""
 
 
-def _how(run: Run, comparison: Comparison, other: str = "") -> str:
+def how_measured(run: Run, comparison: Comparison, other: str = "") -> str:
     """How the sides were measured: "side by side, 5 launches each"; `other`: and with whom."""
     if comparison.provenance == "study":
         return "against the study's table"

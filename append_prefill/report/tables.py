@@ -249,9 +249,11 @@ def void_reasons(run: Run) -> list[VoidReason]:
     """Every reason for which samples were invalid, most frequent first, both sides together."""
     by_reason: dict[str, Counter[str]] = {}
     for start in run.starts:
-        for series in start.series:
+        named = [(s.point.label, s) for s in start.series]
+        named += [(s.condition.label, s) for s in start.traffic]
+        for label, series in named:
             for entry in series.void:
-                name = f"{start.side} {series.point.label}"
+                name = f"{start.side} {label}"
                 by_reason.setdefault(entry.reason, Counter())[name] += entry.count
     reasons = [VoidReason(r, c.total(), c.most_common()) for r, c in by_reason.items()]
     return sorted(reasons, key=lambda r: -r.count)
@@ -264,7 +266,10 @@ def void_blocks(run: Run) -> list[tuple[Start, BlockState]]:
 
 @dataclass(frozen=True, slots=True)
 class StartRow:
-    """One launch, with how many of its samples count and their median over all points, in ms."""
+    """One launch, with how many of its samples count and their median over all points, in ms.
+
+    Samples in other traffic are counted, and are not in the median.
+    """
 
     start: Start
     valid: int
@@ -281,8 +286,8 @@ def start_rows(run: Run) -> list[StartRow]:
         rows.append(
             StartRow(
                 start=start,
-                valid=len(values),
-                void=sum(void_in(series) for series in start.series),
+                valid=len(values) + sum(len(series.ttft_ms) for series in start.traffic),
+                void=sum(void_in(series) for series in (*start.series, *start.traffic)),
                 void_blocks=sum(b.void is not None for b in start.state),
                 median_ms=statistics.median(values) if values else None,
             )

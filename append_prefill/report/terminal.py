@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason, warning_words
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
+from append_prefill.report.traffic_tables import TrafficRow, traffic_rows
 from append_prefill.report.words import shared_note
 
 HARDLY_TELLS = 2.0
@@ -54,6 +55,8 @@ def header_lines(
         f"append-prefill: candidate {candidate}, {against}; {device}; profile {outlook['profile']}",
         f"append-prefill: {plan}; {minutes}",
     ]
+    if outlook["traffic"]:
+        lines.append(f"append-prefill: other traffic: {planned_traffic(outlook['traffic'])}")
     if reference is None:
         if quick:
             lines.append(
@@ -76,6 +79,20 @@ def header_lines(
     return lines
 
 
+def planned_traffic(planned: Sequence[Mapping[str, Any]]) -> str:
+    """`outlook["traffic"]` in words: "turns (conversation, …), 5 samples in every 3rd block"."""
+    return "; ".join(
+        f"{one['experiment']} ({one['words']}), {fmt.plural(one['samples'], 'sample')} in "
+        f"{_every(one['every'])}"
+        for one in planned
+    )
+
+
+def _every(blocks: int) -> str:
+    ordinal = {1: "", 2: "other ", 3: "3rd "}.get(blocks, f"{blocks}th ")
+    return f"every {ordinal}block"
+
+
 def hardly_tells(outlook: Mapping[str, Any]) -> bool:
     """Whether a stored run tells far less than the same plan would side by side."""
     stored, both = outlook["mde_baseline"], outlook["mde_side_by_side"]
@@ -88,6 +105,7 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     lines += [_finding_line(f) for f in run.findings]
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
+    lines += traffic_lines(run)
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
@@ -133,6 +151,23 @@ def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
     if note := shared_note(comparison):
         lines.append(f"  {note}")
     return lines
+
+
+def traffic_lines(run: Run) -> list[str]:
+    """A line an experiment in other traffic, behind one that says what follows; [] without any."""
+    rows = traffic_rows(run)
+    return ["other traffic:", *(f"  {_traffic_line(row)}" for row in rows)] if rows else []
+
+
+def _traffic_line(row: TrafficRow) -> str:
+    level, word = row.level, "measured" if row.word is None else row.word.word
+    change = ""
+    if level is not None and level.ratio is not None:
+        span = fmt.change_interval(level.low, level.high)
+        change = f", {fmt.plain_change(level.ratio)} [{span}]".replace("\u00a0", " ")
+    notes = f"; {'; '.join(row.notes)}" if row.notes else ""
+    time = f"{fmt.number(row.candidate_ms)} ms"
+    return f"{word:<15} {row.result.experiment}: {time}{change} ({row.words}){notes}"
 
 
 def _figure(value: float | None) -> str:

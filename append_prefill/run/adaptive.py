@@ -64,8 +64,13 @@ class Decider:
 
     @property
     def _judges_sides(self) -> bool:
-        """Whether the plan's own sides are held against each other; a control is not."""
-        return "reference" in self._plan.sides and self._plan.control is None
+        """Whether the points of the plan's own sides are held against each other.
+
+        A control is not; and without points there is nothing that interim analyses look at, so that
+        all planned launches are measured.
+        """
+        beside = "reference" in self._plan.sides and self._plan.control is None
+        return beside and bool(self._plan.all_points)
 
     def sides(self, pair: int, state: QueueState) -> tuple[Side, ...]:
         """The sides of a pair, in the order they are to be measured."""

@@ -41,9 +41,11 @@ def judge(
     """
     candidate = usable(run.starts, "candidate")
     points = summarise_points(candidate, profile)
-    comparison = compare_all(
-        run, profile, references, replicable=replicable, looks=looks, level=level
-    )
+    comparison = None
+    if run.plan.points or run.plan.drawn:
+        comparison = compare_all(
+            run, profile, references, replicable=replicable, looks=looks, level=level
+        )
     findings = judged_findings(run, profile, references, kv_bytes_per_token=kv_bytes_per_token)
     traffic = judge_traffic(
         run, profile, references=references, replicable=replicable, looks=looks, level=level

@@ -19,6 +19,7 @@ from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Run
 from append_prefill.report.reasons import noise_words
+from append_prefill.report.traffic import traffic_words
 from append_prefill.run.pace import pace_of
 from append_prefill.workload.profile import Noise, Profile
 
@@ -63,6 +64,7 @@ def outlook_of(
 ) -> dict[str, Any]:
     """The numbers of a plan, as `--json` prints them. Effects are relative: 0.03 is +3 %.
 
+    `traffic`: the experiments in other traffic, each with its samples in `every` so many blocks.
     `requests` and `minutes` are those of the planned launches; `analyses` says after how many
     launches per side, and minutes, a run of two sides is judged and may end.
 
@@ -97,7 +99,13 @@ def outlook_of(
         ],
         "requests": _REQUESTS_A_SAMPLE * plan.starts * sides * of_launch,
         "traffic": [
-            {"experiment": e.id, "traffic": e.traffic.label, "samples": len(e.conditions)}
+            {
+                "experiment": e.id,
+                "traffic": e.traffic.label,
+                "words": traffic_words(e.traffic),
+                "samples": len(e.conditions),
+                "every": e.every if plan.all_points else 1,
+            }
             for e in plan.traffic
         ],
         "tokens_max": plan.longest_tokens(0),

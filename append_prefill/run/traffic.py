@@ -12,7 +12,12 @@ import numpy as np
 
 from append_prefill.analysis.company import ratios, throughput
 from append_prefill.analysis.forms import over_ids
-from append_prefill.analysis.summary import geometric_interval, start_medians, usable
+from append_prefill.analysis.summary import (
+    geometric_interval,
+    start_medians,
+    upper_quantile,
+    usable,
+)
 from append_prefill.probe.plan import PLANE_SHARE
 from append_prefill.records.run import Look, Run, Start, TrafficPoint, TrafficResult
 from append_prefill.run.comparing import Level, compare_all
@@ -20,9 +25,6 @@ from append_prefill.run.references import References
 from append_prefill.workload.profile import Plane, Profile
 from append_prefill.workload.traffic import Condition
 from append_prefill.workload.traffic_experiment import TrafficExperiment
-
-SAMPLES_BEYOND = 2
-"""A quantile is told where so many samples lie beyond it: the largest alone is an accident."""
 
 
 def judge_traffic(
@@ -106,8 +108,8 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
                 median_ms=interval.value if interval else None,
                 low_ms=interval.low if interval else None,
                 high_ms=interval.high if interval else None,
-                p90_ms=_quantile(samples, 0.90),
-                p99_ms=_quantile(samples, 0.99),
+                p90_ms=upper_quantile(samples, 0.90),
+                p99_ms=upper_quantile(samples, 0.99),
                 starts=len(per_start),
                 samples=len(samples),
                 void=sum(v.count for s in series for v in s.void),
@@ -119,16 +121,10 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
                 offered_per_s=rates.offered_per_s if rates else None,
                 completed_per_s=rates.completed_per_s if rates else None,
                 saturation_per_s=rates.saturation_per_s if rates else None,
-                late_p99_ms=_quantile(late_ms, 0.99),
+                late_p99_ms=upper_quantile(late_ms, 0.99),
             )
         )
     return table
-
-
-def _quantile(samples: np.ndarray, share: float) -> float | None:
-    if len(samples) * (1 - share) < SAMPLES_BEYOND:
-        return None
-    return float(np.quantile(samples, share))
 
 
 def _within(run: Run, conditions: frozenset[Condition]) -> Run:

@@ -23,6 +23,8 @@ from append_prefill.report.write import FILES
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
+from tests.report import parts, samples
+from tests.report.other_traffic import TURNS, with_traffic
 
 STUDY = (
     Path(__file__).parents[2]
@@ -494,3 +496,27 @@ def test_schema_is_the_checked_in_one(tmp_path: Path, capsys: Captured) -> None:
     assert capsys.readouterr().out == SCHEMA_FILE.read_text(encoding="utf-8")
     assert main(["schema", "--out", str(tmp_path / "s.json")]) == 0
     assert (tmp_path / "s.json").read_bytes() == SCHEMA_FILE.read_bytes()
+
+
+def test_compare_holds_other_traffic_too(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = parts.profile().model_copy(update={"traffic": (TURNS,)})
+    monkeypatch.setattr("append_prefill.cli.compare.load_profile", lambda _: of)
+    old = stored(tmp_path, "old", with_traffic(samples.baseline_run()))
+    new = stored(tmp_path, "new", with_traffic(samples.passing(), lambda _, __: 1.5))
+    status, data = call_json(capsys, "compare", old, new)
+    assert status == 1
+    assert data["verdict"] != "regression"
+    ((name, verdict),) = ((t["experiment"], t["comparison"]["verdict"]) for t in data["traffic"])
+    assert (name, verdict) == ("turns", "regression")
+    assert main(["compare", old, new]) == 1
+    text = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ")
+    assert "REGRESSION, with other traffic: " in text
+    assert "slower than 0.5.22 in conversations (turns: " in text
+    # What the reference did not measure is not compared with, and the other side is no stand-in.
+    bare = stored(tmp_path, "bare", samples.baseline_run())
+    _, data = call_json(capsys, "compare", bare, new)
+    assert [t["comparison"] for t in data["traffic"]] == [None]
+    main(["compare", bare, new])
+    assert "not measured in A" in capsys.readouterr().out

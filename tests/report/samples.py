@@ -15,6 +15,7 @@ from append_prefill.records.run import (
     Void,
 )
 from append_prefill.workload.points import Point
+from tests.report.other_traffic import AGED, TOGETHER, TURNS, with_traffic
 from tests.report.parts import (
     Model,
     additive,
@@ -384,6 +385,20 @@ def huge_names() -> Run:
     )
 
 
+def turns_slower() -> Run:
+    """Passes at the points, and is slower in later turns of a conversation."""
+    return with_traffic(
+        passing(),
+        lambda e, c: 1.14 if e is TURNS and c.point.context_tokens > 500 else 1.0,
+        experiments=(TURNS, TOGETHER, AGED),
+    )
+
+
+def replies_lost() -> Run:
+    """Each turn prefills the last reply again."""
+    return with_traffic(passing(), lambda _, __: 1.25, lost_tokens=50)
+
+
 def unjudged() -> Run:
     run = broken()
     return run.model_copy(
@@ -408,5 +423,7 @@ SAMPLES: dict[str, Callable[[], Sample]] = {
     "attached": lambda: (attached(), None),
     "many-points": lambda: (many_points(), None),
     "huge-names": lambda: (huge_names(), None),
+    "turns-slower": lambda: (turns_slower(), None),
+    "replies-lost": lambda: (replies_lost(), None),
     "unjudged": lambda: (unjudged(), None),
 }

@@ -30,6 +30,7 @@ from append_prefill.report.places import named_points, spoken_parts, where_words
 from append_prefill.report.terminal import last_lines, summary_lines
 from tests.analysis.factory import NOISE, POINTS, POLICY
 from tests.report import parts
+from tests.report.other_traffic import with_traffic
 
 M = np.array([p.append_tokens for p in POINTS], dtype=float)
 L = np.array([p.context_tokens for p in POINTS], dtype=float)
@@ -316,3 +317,43 @@ def test_what_was_simulated_is_what_is_said(
     run = simulated(kind, size_ms, 0.002, 6, 3)
     assert run.verdict == verdict
     assert words in headline_of(run).sentence
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(
+    kind=st.sampled_from(["none", "everywhere", "floor"]),
+    size_ms=st.sampled_from([-2.0, 1.5]),
+    slower=st.sampled_from([0.8, 1.0, 1.25]),
+    sd=st.sampled_from([0.004, 0.05]),
+    lost_tokens=st.sampled_from([0, 50]),
+    seed=st.integers(0, 10_000),
+)
+def test_verdict_and_sentence_agree_with_other_traffic(
+    kind: str, size_ms: float, slower: float, sd: float, lost_tokens: int, seed: int
+) -> None:
+    points = simulated(kind, size_ms, 0.004, 5, seed)
+    run = with_traffic(points, lambda _, __: slower, sd=sd, lost_tokens=lost_tokens, seed=seed)
+    report = told(run)
+    every_form_has_the_same_sentence(report)
+    the_exit_status_follows_from_the_banner(report)
+    made, text = run.traffic[0].comparison, headline_of(run).sentence
+    assert made is not None
+    verdicts = {report.comparison.verdict, made.verdict, *(["broken"] if lost_tokens else [])}
+    assert run.verdict in verdicts
+    speaks = made.verdict == run.verdict and made.verdict in ("regression", "improvement")
+    assert ("(turns" in text) == (
+        speaks or (made.verdict == run.verdict != report.comparison.verdict)
+    )
+    if speaks:
+        assert ("slower" if made.verdict == "regression" else "faster") in text
+    alone = speaks and report.comparison.verdict == "pass"
+    assert ("passes over all points, " in text) >= alone
+    assert bool(re.search(r"Replies are not cached.*: turn 2 prefilled 50 tokens again", text)) == (
+        lost_tokens > 0 and run.verdict in ("broken", "regression", "improvement")
+    )

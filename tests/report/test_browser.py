@@ -17,7 +17,16 @@ from append_prefill.report.html import render_html
 from tests.report import parts, samples
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-COMPARED = ("everywhere", "regression", "pass", "improvement", "inconclusive", "suspected")
+COMPARED = (
+    "everywhere",
+    "regression",
+    "pass",
+    "improvement",
+    "inconclusive",
+    "suspected",
+    "turns-slower",
+    "replies-lost",
+)
 OTHERS = ("broken", "not-comparable", "infrastructure", "attached", "many-points")
 
 pytestmark = pytest.mark.slow
@@ -77,6 +86,7 @@ def _refuse_network(url: str, complaints: list[str]) -> None:
         ("everywhere", 1280, "light"),
         ("everywhere", 1280, "dark"),
         ("everywhere", 400, "light"),
+        ("turns-slower", 1280, "dark"),
         *((name, 1280, "light") for name in ("improvement", "inconclusive", "suspected", *OTHERS)),
         ("broken", 1280, "dark"),
         ("infrastructure", 1280, "dark"),
@@ -106,7 +116,9 @@ def test_verdict_plane_and_next_command_are_on_one_screen(opened: Open, name: st
         assert box["y"] + box["height"] <= 800, part
 
 
-@pytest.mark.parametrize("name", ["everywhere", "many-points", "huge-names", "broken"])
+@pytest.mark.parametrize(
+    "name", ["everywhere", "many-points", "huge-names", "broken", "turns-slower"]
+)
 def test_a_phone_can_read_it(opened: Open, name: str) -> None:
     page = opened(name, 400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
@@ -143,6 +155,17 @@ def test_the_keyboard_walks_from_point_to_point(opened: Open) -> None:
     assert tip.is_hidden()
     page.locator("#points thead button").first.focus()
     assert tip.text_content() == "context tokens in the cache"
+
+
+def test_the_keyboard_walks_along_the_turns(opened: Open) -> None:
+    page = opened("turns-slower")
+    page.locator("#traffic svg.chart").first.focus()
+    said = []
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+        said.append(page.locator("#tip").text_content())
+    assert len({*said}) == 5
+    assert all(re.match(r"(candidate|reference), turn [2-6]: ", text) for text in said)
 
 
 def test_a_finger_reads_a_point(opened: Open) -> None:
@@ -183,7 +206,7 @@ def test_the_table_is_sorted_and_saved(opened: Open) -> None:
     assert len(lines) == 1 + 20
 
 
-@pytest.mark.parametrize("name", ["everywhere", "regression", "pass", "broken"])
+@pytest.mark.parametrize("name", ["everywhere", "regression", "pass", "broken", "turns-slower"])
 def test_it_prints_on_four_pages_at_most(opened: Open, name: str) -> None:
     page = opened(name)
     paper = page.pdf(format="A4", print_background=True)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from append_prefill.report import charts, panel, plane, tables
+from append_prefill.report import charts, curves, panel, plane, tables
 from append_prefill.report.scales import (
     Scale,
     Tick,
@@ -145,7 +145,7 @@ def test_a_record_of_points_alone_keeps_its_own_counts() -> None:
     ],
 )
 def test_axis_is_what_varies(points: list[Point], axis: str) -> None:
-    assert charts.axis_of(points)[0] == axis
+    assert curves.axis_of(points)[0] == axis
 
 
 def test_scale_maps_ends_and_refuses_nonsense() -> None:

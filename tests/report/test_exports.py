@@ -130,6 +130,11 @@ def test_csv_has_a_row_a_sample_of_both_sides() -> None:
         "output_tokens": "2",
         "cached_tokens": str(series.context_tokens),
         "counted": "1",
+        "context": "primed",
+        "form": "ids",
+        "company": "alone",
+        "state": "fresh",
+        "planned_cached_tokens": "",
     }
     assert rows[0]["itl_ms"] == ""
 

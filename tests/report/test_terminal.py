@@ -17,6 +17,7 @@ OUTLOOK = {
     "noise_from": "the profile's noise",
     "mde_side_by_side": 0.042,
     "mde_baseline": 0.05,
+    "traffic": [],
 }
 WHAT = {"candidate": "0.5.23", "device": "EPYC"}
 

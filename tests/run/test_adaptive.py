@@ -1,6 +1,7 @@
 """What is measured next: simulated records, a fake clock, no server."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,7 @@ class World:
         minutes=600,
         sd=0.008,
         at_once=1,
+        without_points=False,
     ):
         self.plan = make_plan(
             PROFILE,
@@ -37,6 +39,8 @@ class World:
             sides=("candidate", "reference") if reference else ("candidate",),
             budget_minutes=minutes,
         )
+        if without_points:
+            self.plan = replace(self.plan, points=(), drawn=())
         self.models = {"candidate": candidate, "reference": reference}
         self.measured = {"candidate": 0, "reference": 0}
         self.told, self.sd = [], sd
@@ -329,3 +333,10 @@ def test_what_confirms_a_suspicion_is_not_more_of_the_same():
     state = QueueState(planned=5)
     assert not world.decider.may_plan_more(state)
     assert world.decider.may_plan_more(world.decide(state))
+
+
+def test_without_points_all_planned_launches_are_measured_and_none_is_looked_at():
+    world = World(Model(), Model(), without_points=True)
+    assert world.begin().planned == world.plan.starts
+    (state,) = world.run()
+    assert (state.looks, state.closed) == ([], "all planned launches are measured")

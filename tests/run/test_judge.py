@@ -13,6 +13,7 @@ from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
 from append_prefill.run.session import Session
 from append_prefill.workload.points import Point
+from tests.report.other_traffic import TURNS, with_traffic
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
 POINTS = study_points()
@@ -291,3 +292,18 @@ def test_a_points_time_is_one_figure_where_a_pair_is_incomplete():
     assert made.comparison.reason.code == "rejected"
     times = {p.point: p.median_ms for p in made.points if p.median_ms is not None}
     assert {p.point: p.candidate_ms for p in made.comparison.points} == times
+
+
+def test_where_no_point_was_planned_other_traffic_alone_is_judged():
+    """Nobody asked for points, so that none was measured on both sides says nothing."""
+    run = both_sides()
+    for start in run.starts:
+        start.series = []
+    plan = run.plan.model_copy(update={"points": [], "drawn": []})
+    run = with_traffic(run.model_copy(update={"plan": plan}))
+    of = PROFILE.model_copy(update={"traffic": (TURNS,)})
+    made = judge(run, of, references=References(), kv_bytes_per_token=None, replicable=True)
+    assert made.comparison is None
+    assert made.compared is made.traffic[0].comparison
+    assert made.compared.kind == "side-by-side"
+    assert made.verdict == made.compared.verdict

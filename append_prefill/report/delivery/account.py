@@ -12,6 +12,7 @@ from append_prefill.report import format as fmt
 from append_prefill.report.differs import DifferingRow, differences_of
 from append_prefill.report.headline import headline_of
 from append_prefill.report.reasons import warning_words
+from append_prefill.report.traffic import tally_words
 from append_prefill.report.words import Word, exit_meaning, word_of
 
 SENTENCE_CHARACTERS = 1000
@@ -84,4 +85,7 @@ def _numbers(run: Run) -> list[tuple[str, str]]:
     if gated:
         held = sum(f.verdict == "holds" for f in gated)
         rows.append(("findings", f"{held} of {len(gated)} hold"))
+    counted, others = tally_words(run)
+    if counted:
+        rows.append(("other traffic", f"{counted}, {others}" if others else counted))
     return rows

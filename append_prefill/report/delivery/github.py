@@ -22,7 +22,12 @@ SUMMARY_BYTES = 1_048_576
 _LEFT_OUT = "<sub>Too long to be shown here, see the report: {}.</sub>"
 # Room for that sentence with the name of every part in it.
 _RESERVE_BYTES = 300
-_FOLDED = {"findings": "Findings", "points": "Points", "routing": "Where to prefill"}
+_FOLDED = {
+    "findings": "Findings",
+    "points": "Points",
+    "traffic": "Other traffic",
+    "routing": "Where to prefill",
+}
 # `code` of our own; a backtick of somebody else's is escaped.
 _CODE = re.compile(r"(?<!\\)(`[^`]*`)")
 # GitHub looks for names and numbers after the Markdown is read, so a backslash does not hide them.

@@ -1,0 +1,128 @@
+"""The headline where other traffic than the points' made the verdict, or adds to theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from append_prefill.records.run import Comparison, Run, TrafficResult
+from append_prefill.report import format as fmt
+from append_prefill.report.names import candidate_name, reference_name, sglang
+from append_prefill.report.places import named_points, spoken_parts
+from append_prefill.report.sentence import (
+    begun,
+    caught_words,
+    ends_words,
+    how_measured,
+    is_above,
+    is_below,
+    level_words,
+    strong,
+    way_words,
+)
+from append_prefill.report.traffic import moved_places, part_place, traffic_place
+
+NAMED_EXPERIMENTS = 2
+"""As many are told one by one: each brings a place, a name and an interval."""
+
+_BUT = {
+    ("pass", "regression"): "passes over all points, but is ",
+    ("pass", "improvement"): "passes over all points, and is ",
+    ("improvement", "regression"): "is faster over all points, but ",
+    ("inconclusive", "regression"): "cannot be judged over all points yet, but is ",
+    ("inconclusive", "improvement"): "cannot be judged over all points yet, but is ",
+}
+"""By the verdict of the points and the run's."""
+
+
+def traffic_sentence(run: Run, results: Sequence[TrafficResult]) -> str:
+    """What the experiments came to that made the verdict; strong words as `sentence` takes them.
+
+    `results` as `traffic.alone_speaking` gives them, one at least.
+    """
+    first = results[0].comparison
+    assert first is not None
+    name = sglang(candidate_name(run))
+    other = fmt.shorten(reference_name(first, run), 48)
+    points = run.comparison
+    of_points = "" if points is None or points.provenance == "study" else points.verdict
+    how = how_measured(run, first)
+    if run.verdict == "pass":
+        text = f"No slow-down of {strong(caught_words(first))} can hide in {name} against {other} "
+        text += _passed(results[0], first)
+    elif run.verdict == "inconclusive":
+        text = _undecided(results[0], first, name, other, of_points)
+    else:
+        text = f"{name} {_BUT.get((of_points, str(run.verdict)), 'is ')}{_moved(results, other)}"
+    return begun(f"{text}, {how}.")
+
+
+def also_words(results: Sequence[TrafficResult]) -> str:
+    """The same of experiments that moved the way that the points did, as a sentence after theirs.
+
+    Empty for none.
+    """
+    if not results:
+        return ""
+    return f" So it is in other traffic: {_moved(results, '')}."
+
+
+def _passed(result: TrafficResult, comparison: Comparison) -> str:
+    level = level_words(comparison.level)
+    return f"{traffic_place(result.traffic)} ({result.experiment}{': ' if level else ''}{level})"
+
+
+def _moved(results: Sequence[TrafficResult], other: str) -> str:
+    shown = results[:NAMED_EXPERIMENTS]
+    named = [_said(r, r.comparison) for r in shown if r.comparison is not None]
+    than = f" than {other}" if other else ""
+    words = [f"{said.way}{'' if at else than}{said.place}" for at, said in enumerate(named)]
+    more = len(results) - len(named)
+    words += [f"{fmt.plural(more, 'experiment')} more"] if more else []
+    return fmt.listed(words, NAMED_EXPERIMENTS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """`way`: how much slower or faster; `place`: where, which experiment, and how sure."""
+
+    way: str
+    place: str
+
+
+def _said(result: TrafficResult, comparison: Comparison) -> _Said:
+    slower = comparison.verdict == "regression"
+    change, level = comparison.change, comparison.level
+    way, where, span = strong("slower" if slower else "faster"), "", ""
+    if change is not None and not named_points(comparison):
+        parts = spoken_parts(comparison, change)
+        # The half that goes the verdict's way; the other one is in the table.
+        part = next((p for p in parts if (p.ratio > 1) == slower), parts[0])
+        way, where, span = strong(way_words(part)), part_place(result, part), ends_words(part)
+    elif change is not None:
+        where = moved_places(result)
+    elif level is not None and None not in (level.ratio, level.low, level.high):
+        span = level_words(level)
+    name = f" ({result.experiment}: {span})" if span else f" ({result.experiment})"
+    place = " ".join(word for word in (where, traffic_place(result.traffic)) if word)
+    return _Said(way, f" {place}{name}")
+
+
+def _undecided(
+    result: TrafficResult, comparison: Comparison, name: str, other: str, of_points: str
+) -> str:
+    level, mde = comparison.level, comparison.mde
+    told = "" if mde is None else f"changes from {fmt.share(mde)} can be told"
+    sizes = "; ".join(size for size in (level_words(level), told) if size)
+    place = f"{traffic_place(result.traffic)} ({result.experiment}{': ' if sizes else ''}{sizes})"
+    sure = level is not None and (is_above(level) or is_below(level))
+    if level is not None and sure:
+        probably = strong(f"probably {'slower' if is_above(level) else 'faster'}")
+        lead = _BUT["pass", "regression"] if of_points == "pass" else "is "
+        return f"{name} {lead}{probably} than {other} {place}, not proven"
+    if of_points in ("pass", "improvement"):
+        lead = "passes" if of_points == "pass" else "is faster"
+        return (
+            f"{name} {lead} over all points; cannot tell whether it is slower than {other} {place}"
+        )
+    return f"Cannot tell whether {name} is slower than {other} {place}"
