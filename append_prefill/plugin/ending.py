@@ -25,6 +25,7 @@ from append_prefill.plugin.state import (
     INFRASTRUCTURE,
     LIVE,
     NOTHING,
+    RESUMED,
     SESSION,
     SETTINGS,
 )
@@ -33,6 +34,7 @@ from append_prefill.report.terminal import last_lines, summary_lines
 from append_prefill.report.words import Tone, word_of
 from append_prefill.run import hosts
 from append_prefill.run.folders import close_run
+from append_prefill.run.resume import begun
 from append_prefill.run.session import Session, identity_for
 
 
@@ -88,6 +90,8 @@ def _finished_session(config: pytest.Config) -> Session | None:
     """The session to close: this process's, or on xdist's controller that of its workers."""
     if FOLDER not in config.stash or hasattr(config, "workerinput"):
         return None
+    if RESUMED in config.stash and not begun(config.stash[RESUMED]):
+        return None  # refused, or nothing selected: the folder stays as it was left
     selected = selection.kept(config.stash[FOLDER])
     if SESSION not in config.stash and selected is not None:
         config.stash[SESSION] = selection.session_of(config, selected)
@@ -138,7 +142,8 @@ def _forget_junit(config: pytest.Config) -> None:
 
 def _take_back_folder(config: pytest.Config) -> None:
     """Leave no folder of a run that no test was selected for, and say what would select some."""
-    shutil.rmtree(config.stash[FOLDER])
+    if RESUMED not in config.stash:
+        shutil.rmtree(config.stash[FOLDER])
     for folder in config.stash[FRESH]:
         folder.rmdir()
     terminal = config.pluginmanager.getplugin("terminalreporter")

@@ -18,14 +18,16 @@ from rich.console import Console
 
 from append_prefill.errors import AppendPrefillError, UsageError
 from append_prefill.places import checkout_of
-from append_prefill.plugin import ending, header, selection, xdist
+from append_prefill.plugin import ending, header, resuming, selection, xdist
 from append_prefill.plugin.options import options_of, seed_of
 from append_prefill.plugin.state import (
     CREATED,
     FOLDER,
     FOLLOWER,
     FRESH,
+    HELD,
     REFERENCES,
+    RESUMED,
     SEED,
     SESSION,
     SETTINGS,
@@ -37,6 +39,7 @@ from append_prefill.run import hosts
 from append_prefill.run.folders import new_folder
 from append_prefill.run.progress import Follower
 from append_prefill.run.references import References, gather
+from append_prefill.run.resume import hold, refuse_changed
 from append_prefill.run.session import identity_for
 from append_prefill.run.settings import Settings, resolve
 
@@ -46,14 +49,23 @@ def begin(config: pytest.Config) -> None:
     for part in (sys.modules[__name__], header, selection, xdist, ending):
         config.pluginmanager.register(part)
     worker = told(config, "folder") is not None
+    try:
+        resuming.begin(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    resumed = config.stash.get(RESUMED, None)
     seed = told(config, "seed") if worker else seed_of(config)
     created = datetime.now(UTC)
     if worker:
         created = datetime.fromisoformat(told(config, "created_at"))
     report_dir = config.invocation_params.dir / config.getoption("--report-dir")
+    if resumed is not None:
+        created, report_dir = resumed.run.created_at, resumed.folder.parent
     config.stash[SEED], config.stash[CREATED] = seed, created
     try:
         settings = resolve(options_of(config, seed), _root(config))
+        if resumed is not None and not worker:
+            refuse_changed(resumed, settings)
         config.stash[REFERENCES] = _references(settings, report_dir, created)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -66,7 +78,12 @@ def begin(config: pytest.Config) -> None:
         return
     name = settings.candidate.version or settings.candidate.label
     config.stash[FRESH] = [one for one in (report_dir, *report_dir.parents) if not one.exists()]
-    config.stash[FOLDER] = folder = new_folder(report_dir, created, name)
+    folder = new_folder(report_dir, created, name) if resumed is None else resumed.folder
+    try:
+        config.stash[HELD] = hold(folder)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[FOLDER] = folder
     # The run's folder always holds the JUnit file; one asked for elsewhere is copied in the end.
     if config.option.xmlpath is None:
         config.option.xmlpath = str(folder / "junit.xml")
@@ -112,6 +129,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     selected = selection.selection_of(session.items)
     try:
+        if RESUMED in config.stash:
+            resuming.refuse_other_selection(config, selected, config.stash[FOLDER])
         config.stash[SESSION] = selection.session_of(config, selected)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -122,9 +141,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Show the progress of all workers where the terminal is."""
     config = session.config
     if FOLDER in config.stash and not hasattr(config, "workerinput"):
-        config.stash[FOLLOWER] = Follower(
-            config.stash[FOLDER] / "progress.log", _line_printer(config)
-        )
+        path = config.stash[FOLDER] / "progress.log"
+        # Of a run that is gone on with, what was shown when it was begun is not shown again.
+        shown_bytes = path.stat().st_size if RESUMED in config.stash else 0
+        config.stash[FOLLOWER] = Follower(path, _line_printer(config), shown_bytes)
 
 
 def _line_printer(config: pytest.Config) -> Callable[[str], None]:

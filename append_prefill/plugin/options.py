@@ -81,6 +81,12 @@ def declare_options(add: Callable[..., object]) -> None:
         action="store_true",
         help="lock the GPU's SM clock while measuring (needs permission); undone afterwards",
     )
+    add(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was cut off: its report folder; its options, seed and plan "
+        "are kept, whole launches too",
+    )
     add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
     add("--strict-verdicts", action="store_true", help="inconclusive fails, with exit status 8")
 

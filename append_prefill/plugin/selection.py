@@ -20,11 +20,13 @@ from append_prefill.plugin.state import (
     CREATED,
     FOLDER,
     REFERENCES,
+    RESUMED,
     SELECTION_FILE,
     SETTINGS,
 )
 from append_prefill.run.progress import ProgressLog
 from append_prefill.run.references import References
+from append_prefill.run.resume import refuse_other_plan
 from append_prefill.run.session import Session, Worker
 from append_prefill.run.settings import Options
 from append_prefill.workload.profile import Profile
@@ -105,6 +107,9 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
     )
     plan = settings.plan(experiments)
     settings.check_fits(plan)
+    resumed = config.stash.get(RESUMED, None)
+    if resumed is not None:
+        refuse_other_plan(resumed, plan, settings, worker.count)
     return Session(
         settings,
         plan,
@@ -115,6 +120,7 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
         tell=ProgressLog(
             config.stash[FOLDER] / "progress.log", received["workerid"] if received else ""
         ),
+        resumption=None if resumed is None else resumed.resumption,
     )
 
 

@@ -10,10 +10,13 @@ import pytest
 
 # Their names are all that is needed, and the modules are heavy (see `plugin`).
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from append_prefill.records.run import Run
     from append_prefill.run.hosts import Delivery
     from append_prefill.run.progress import Follower
     from append_prefill.run.references import References
+    from append_prefill.run.resume import Resumed
     from append_prefill.run.session import Session
     from append_prefill.run.settings import Settings
 
@@ -28,6 +31,12 @@ FINISHED: pytest.StashKey[tuple[Run, str | None]] = pytest.StashKey()
 
 FRESH: pytest.StashKey[list[Path]] = pytest.StashKey()
 """Folders above the run's that were made for it, the innermost first."""
+
+RESUMED: pytest.StashKey[Resumed] = pytest.StashKey()
+"""The run that is gone on with, where it is one that was cut off."""
+
+HELD: pytest.StashKey[FileLock] = pytest.StashKey()
+"""On whoever owns the report: what says that the run in its folder goes on."""
 
 NOTHING: pytest.StashKey[bool] = pytest.StashKey()
 """Set where no test was selected."""

@@ -15,6 +15,7 @@ from append_prefill.plugin.state import (
     FOLDER,
     INFRASTRUCTURE,
     LIVE,
+    RESUMED,
     SEED,
     SELECTION_FILE,
     SESSION,
@@ -35,6 +36,14 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None
     remote = [spec for spec in specs if not spec.popen or spec.chdir]
     if SETTINGS not in config.stash or not remote:
         return
+    if RESUMED in config.stash:
+        error = UsageError(
+            "--resume",
+            config.getoption("--resume"),
+            "cannot be gone on with on several hosts: each keeps its own part of a run.",
+            "Measure again.",
+        )
+        raise pytest.UsageError(str(error))
     for argument in map(str, config.invocation_params.args):
         if not argument.startswith("-") and Path(argument.partition("::")[0]).exists():
             error = UsageError(
@@ -60,6 +69,8 @@ def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
         "seed": stash[SEED],
         "hosts": hosts.count(node.nodemanager.specs),
     }
+    if RESUMED in stash:
+        tell["resumption"] = stash[RESUMED].resumption.model_dump_json()
     node.workerinput.update({_PREFIX + key: value for key, value in tell.items()})
 
 

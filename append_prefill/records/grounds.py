@@ -200,6 +200,7 @@ class RunWarning(Record):
     `launch` counts from 1, as progress lines do. `text` is somebody else's words: an error's, an
     engine's, a stored record's. `launches` began (of one that the user `interrupted`: were
     planned) and `usable_launches` were measured to their end, in a run that ended early.
+    `resumed`: it was cut off when `launches` pairs were done, and gone on with `value` s later.
     `elsewhere`: the stored run of `version` is of another machine, by these `fields`.
     """
 
@@ -218,6 +219,7 @@ class RunWarning(Record):
         "judging-failed",
         "not-finished",
         "interrupted",
+        "resumed",
     ]
     side: Side | None = None
     launch: int | None = None

@@ -159,12 +159,14 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds as text with the unit, minutes from two minutes on."""
+    """Seconds as text with the unit, minutes from two minutes on, hours from two hours on."""
     if value is None:
         return MISSING
     if value < 120:
         return f"{number(value)}{_NBSP}s"
-    return f"{number(value / 60)}{_NBSP}min"
+    if value < 7200:
+        return f"{number(value / 60)}{_NBSP}min"
+    return f"{number(value / 3600)}{_NBSP}h"
 
 
 def moment(value: datetime | None) -> str:

@@ -90,8 +90,10 @@ class _Proposals:
                 ),
             )
         if run.interrupted or run.verdict is None:
-            return NextStep("Measure again, to the end:", self._again())
+            return self._resumed("Go on where it was cut off:")
         match run.verdict:
+            case "infrastructure" if run.state.get("unfinished"):
+                return self._resumed("Go on with it, once that is put right:")
             case "infrastructure" if any(start.usable for start in run.starts):
                 return NextStep("Measure again, once that is put right:", self._again())
             case "infrastructure":
@@ -127,6 +129,10 @@ class _Proposals:
                 return self.store(_FIRST, kept=kept)
             case _:
                 return self.store("Keep it as this version's baseline:", kept=kept)
+
+    def _resumed(self, text: str) -> NextStep:
+        command = shlex.join([*self.program.run, "--resume", self.program.folder])
+        return NextStep(text, command)
 
     def store(self, text: str, *, kept: bool = True) -> NextStep | None:
         command = f"{self.program.command} baselines store {self._folder}"

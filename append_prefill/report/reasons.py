@@ -339,6 +339,12 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"{fmt.count(warning.launches)} planned server launches were measured to their "
                 "end. Those were judged; so few tell less."
             )
+        case "resumed":
+            return (
+                f"Cut off after {fmt.plural(warning.launches or 0, 'pair')} of launches and gone "
+                f"on with {fmt.seconds(warning.value)} later: what was whole was kept, what was "
+                "under way was measured again."
+            )
         case "elsewhere":
             return (
                 "Nothing is stored for this machine yet: the baseline of "

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from append_prefill.report.format import plural
+from append_prefill.report.format import plural, seconds
+from append_prefill.run.queue import Resumption
 
 FOLLOW_S = 0.3
 
@@ -47,6 +48,14 @@ def planned_words(planned: int, pace: Pace) -> str:
     low_s = rounds * min(pace.took_s) * (1 - UNLIKE_SHARE)
     high_s = rounds * max(pace.took_s) * (1 + UNLIKE_SHARE)
     return f"{words}, about {_span(low_s, high_s)}"
+
+
+def resumed_words(resumption: Resumption) -> str:
+    """What a run that was cut off begins with when it is gone on with."""
+    return (
+        f"cut off {seconds(resumption.paused_s)} ago with {plural(resumption.pairs, 'pair')} of "
+        "launches whole: those are kept, the rest is measured"
+    )
 
 
 def left_words(done: int, planned: int, pace: Pace) -> str:
@@ -85,11 +94,14 @@ class ProgressLog:
 
 
 class Follower:
-    """Calls `show` with every line that is appended to `path`, from a thread, until stopped."""
+    """Calls `show` with every line that is appended to `path`, from a thread, until stopped.
 
-    def __init__(self, path: Path, show: Callable[[str], None]) -> None:
+    `shown_bytes`: how much of it is not to be shown.
+    """
+
+    def __init__(self, path: Path, show: Callable[[str], None], shown_bytes: int = 0) -> None:
         self._path, self._show = path, show
-        self._offset = 0
+        self._offset = shown_bytes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._thread.start()

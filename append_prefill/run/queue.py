@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,8 +17,21 @@ from pydantic import BaseModel
 
 from append_prefill.errors import JudgingError
 from append_prefill.records.run import Look
+from append_prefill.records.store import write_whole
 
 POLL_S = 0.2
+QUEUE_FILE = "queue.json"
+
+
+class Resumption(BaseModel):
+    """When a run that was cut off was gone on with, and how many pairs it had by then.
+
+    `paused_s`: how long nothing had been written before; no budget holds that time.
+    """
+
+    at: datetime
+    pairs: int
+    paused_s: float
 
 
 class QueueState(BaseModel):
@@ -27,7 +41,8 @@ class QueueState(BaseModel):
     `confirm_from` on have both sides, the reference being version `confirm_with`, to confirm what a
     stored run suspects; `confirm_pairs` are planned for that. `failed`: what ended the run instead,
     `judging_failed` if that was an interim analysis, which says nothing against what was measured,
-    and `interrupted` if it was the user (Ctrl-C).
+    and `interrupted` if it was the user (Ctrl-C). `resumed`: once for each time that the run was
+    cut off and gone on with.
     """
 
     planned: int
@@ -40,6 +55,7 @@ class QueueState(BaseModel):
     failed: str | None = None
     judging_failed: bool = False
     interrupted: bool = False
+    resumed: list[Resumption] = []
 
     def fail(self, error: BaseException) -> None:
         """Note what ended the run, unless something else did before."""
@@ -47,6 +63,16 @@ class QueueState(BaseModel):
             self.judging_failed = isinstance(error, JudgingError)
             self.interrupted = isinstance(error, KeyboardInterrupt)
             self.failed = str(error) if self.judging_failed else f"{type(error).__name__}: {error}"
+
+
+def read_state(folder: Path) -> QueueState | None:
+    """The state of the queue in `folder`, None where there is none yet.
+
+    Without its lock, since the file is replaced as a whole: also for what `decide` calls. Raises
+    pydantic's ValidationError for a file that is no state.
+    """
+    path = folder / QUEUE_FILE
+    return QueueState.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 class PairQueue:
@@ -62,11 +88,26 @@ class PairQueue:
         self._folder = folder
         self._decide = decide
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "queue.json"
+        self._path = folder / QUEUE_FILE
         self._lock = FileLock(folder / "queue.lock")
         with self._lock:
             if not self._path.exists():
                 self._write(QueueState(planned=planned))
+
+    def resume(self, resumption: Resumption) -> bool:
+        """Forget what ended the run; whether this worker was the first to do so.
+
+        What is done stays, the interim analyses among it: none is made twice, so the run's
+        false-alarm rate is that of one which was never cut off.
+        """
+        with self._lock:
+            state = self._read()
+            if state.resumed and state.resumed[-1] == resumption:
+                return False
+            state.resumed.append(resumption)
+            state.failed, state.judging_failed, state.interrupted = None, False, False
+            self._write(state)
+        return True
 
     def state(self) -> QueueState:
         """The state as it is now."""
@@ -149,6 +190,5 @@ class PairQueue:
         return QueueState.model_validate_json(self._path.read_bytes())
 
     def _write(self, state: QueueState) -> None:
-        fresh = self._path.with_suffix(".tmp")
-        fresh.write_text(state.model_dump_json(), encoding="utf-8")
-        fresh.replace(self._path)
+        # What a machine that lost its power goes on from.
+        write_whole(self._path, state.model_dump_json())

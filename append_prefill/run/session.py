@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 import traceback
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import append_prefill
-from append_prefill.analysis.minutes import slow_to_start
 from append_prefill.analysis.summary import usable
 from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
@@ -23,26 +23,31 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
 from append_prefill.probe.ahead import SideEngine
-from append_prefill.probe.launch import INTERRUPTED, Bench
+from append_prefill.probe.launch import Bench
 from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
-from append_prefill.records.contrast import COMMIT_KEY, told_once
+from append_prefill.records.contrast import told_once
 from append_prefill.records.definition import definition_of, protocol_of
-from append_prefill.records.grounds import RunWarning, Side
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments, compose_identity
-from append_prefill.records.run import Run, Start
+from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.judge import judge, too_few_valid
-from append_prefill.run.progress import Pace, left_words, planned_words
-from append_prefill.run.queue import PairQueue, QueueState
+from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
+from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
+from append_prefill.run.warnings import warnings_of
+from append_prefill.workload.profile import Profile
 
 # Beside the record, where judging it failed: the traceback, for whoever repairs the judge.
 JUDGING_ERROR_FILE = "judging-error.txt"
+
+# In the run's folder: what its workers agree on.
+WORK = "work"
 
 # How often a worker that found every device taken looks again.
 DEVICE_POLL_S = 1.0
@@ -57,7 +62,10 @@ class Worker:
 
 
 class Session:
-    """One run as one worker sees it. All workers of a run share `folder` and `created_at`."""
+    """One run as one worker sees it. All workers of a run share `folder` and `created_at`.
+
+    With a `resumption` the run is one that was cut off, and is gone on with where it ended.
+    """
 
     def __init__(
         self,
@@ -69,10 +77,12 @@ class Session:
         references: References,
         worker: Worker,
         tell: Callable[[str], None],
+        resumption: Resumption | None = None,
     ) -> None:
         self.settings, self.plan, self.folder = settings, plan, folder
         self.references = references
         self._created_at, self._worker, self._tell = created_at, worker, tell
+        self._resumption = resumption
         self._failure: Exception | None = None
         self._recorded: Run | None = None  # what `judged` was made of
         self._took_s: list[tuple[int, float]] = []  # sides and seconds of each pair measured here
@@ -99,6 +109,8 @@ class Session:
         """What was measured so far by all workers, not judged."""
         starts = told_once(read_starts(self.folder))
         candidate = usable(starts, "candidate")
+        state = self._queue_state()
+        resumed = [] if state is None else state.resumed
         subject = candidate[0].subject if candidate else {"sglang": self.settings.candidate.version}
         return Run(
             created_at=self._created_at,
@@ -106,6 +118,7 @@ class Session:
                 "version": append_prefill.__version__,
                 "python": platform.python_version(),
                 "options": self.settings.options.command(),
+                "profile_digest": profile_digest(self.settings.profile),
                 **self.settings.options.labels(),
             },
             definition=definition_of(self.settings.profile),
@@ -118,10 +131,11 @@ class Session:
                 "replicated": self.settings.candidate.replicable,
                 "workers": self._worker.count,
                 "locked_sm_mhz": self.settings.locked_mhz,
+                **({"resumed": [r.model_dump(mode="json") for r in resumed]} if resumed else {}),
             },
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
-            warnings=self._warnings(starts),
+            warnings=warnings_of(self.settings, self.references, starts, resumed),
         )
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
@@ -203,8 +217,13 @@ class Session:
             warning = RunWarning(
                 code="judging-failed" if judging else "infrastructure", text=str(error)
             )
+            unfinished = state is not None and state.closed is None and not judging
             failed = run.model_copy(
-                update={"verdict": "infrastructure", "warnings": [*run.warnings, warning]}
+                update={
+                    "verdict": "infrastructure",
+                    "warnings": [*run.warnings, warning],
+                    "state": {**run.state, **({"unfinished": True} if unfinished else {})},
+                }
             )
             write_run(failed, path)
             return failed, str(error)
@@ -231,8 +250,11 @@ class Session:
 
     @property
     def began(self) -> bool:
-        """Whether any worker has begun to measure."""
-        return (self.folder / "work" / "queue.json").exists()
+        """Whether any worker has begun to measure; of a run that was cut off, to go on."""
+        state = self._queue_state()
+        if state is None:
+            return False
+        return self._resumption is None or self._resumption in state.resumed
 
     @contextmanager
     def live_server(self) -> Iterator[RunningServer]:
@@ -251,6 +273,8 @@ class Session:
 
     def _measure(self) -> QueueState:
         queue = self._queue()
+        if self._resumption is not None and queue.resume(self._resumption):
+            self._tell(resumed_words(self._resumption))
         with ExitStack() as stack:
             device = stack.enter_context(self._device(lambda: self._finished(queue)))
             if device is None:
@@ -258,7 +282,7 @@ class Session:
             if self.settings.locked_mhz is not None:
                 stack.enter_context(locked_clocks(device))
             path = self.folder / RUN_FILE
-            if not path.exists():
+            if self._resumption is not None or not path.exists():
                 # With this and the launches' own files a killed run can still be reported.
                 write_run(self.record(), path)
             runner = stack.enter_context(
@@ -316,7 +340,7 @@ class Session:
         return state.closed is not None or state.failed is not None
 
     def _queue(self) -> PairQueue:
-        return PairQueue(self.folder / "work", self._decider.first_pairs, self._decide)
+        return PairQueue(self.folder / WORK, self._decider.first_pairs, self._decide)
 
     def _decide(self, state: QueueState) -> QueueState:
         with self._judging():
@@ -327,7 +351,7 @@ class Session:
         return decided
 
     def _queue_state(self) -> QueueState | None:
-        return self._queue().state() if self.began else None
+        return read_state(self.folder / WORK)
 
     @cached_property
     def _decider(self) -> Decider:
@@ -347,7 +371,10 @@ class Session:
         return min(self._worker.count, len(self.settings.devices))
 
     def _age_s(self) -> float:
-        return (datetime.now(UTC) - self._created_at).total_seconds()
+        """How long the run has gone on, without the time between a cut and its resumption."""
+        state = self._queue_state()
+        paused_s = sum(r.paused_s for r in state.resumed) if state is not None else 0.0
+        return (datetime.now(UTC) - self._created_at).total_seconds() - paused_s
 
     @contextmanager
     def _device(self, give_up: Callable[[], bool]) -> Iterator[Device | None]:
@@ -382,52 +409,10 @@ class Session:
                 )
             time.sleep(DEVICE_POLL_S)
 
-    def _warnings(self, starts: Sequence[Start]) -> list[RunWarning | str]:
-        warnings: list[RunWarning | str] = [*self.references.warnings]
-        for engine in (self.settings.candidate, self.settings.reference):
-            if engine is not None:
-                warnings += [RunWarning(code="engine", text=text) for text in engine.warnings]
-        for start in starts:
-            side, launch = start.side, start.index + 1
-            if start.failure == INTERRUPTED:
-                continue  # the run's own warning says so
-            if start.failure:
-                warnings.append(
-                    RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)
-                )
-            elif start.warmup is not None and not start.warmup.stationary:
-                rounds = start.warmup.rounds
-                warnings.append(
-                    RunWarning(code="still-drifting", side=side, launch=launch, value=rounds)
-                )
-        warnings += [
-            RunWarning(
-                code="slow-launch", side=start.side, launch=start.index + 1, value=start.ready_s
-            )
-            for start in slow_to_start(starts)
-        ]
-        warnings += commits_moved(starts)
-        if self.settings.profile.placement.policy != "off":
-            placements = [block.readings.get("placement") for s in starts for block in s.state]
-            why = {placement for placement in placements if isinstance(placement, str)}
-            warnings += [RunWarning(code="not-placed", text=text) for text in sorted(why)]
-        return warnings
 
-
-def commits_moved(starts: Sequence[Start]) -> list[RunWarning]:
-    """A warning for each side whose launches were not all of one commit."""
-    sides: tuple[Side, ...] = ("candidate", "reference")
-    seen = {
-        side: dict.fromkeys(
-            s.subject.get(COMMIT_KEY) for s in starts if s.side == side and s.subject
-        )
-        for side in sides
-    }
-    return [
-        RunWarning(code="commit-moved", side=side, text=", ".join(map(str, commits)))
-        for side, commits in seen.items()
-        if len(commits) > 1
-    ]
+def profile_digest(profile: Profile) -> str:
+    """What tells a profile from one of the same name that measures, or judges, otherwise."""
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
 
 
 def identity_for(settings: Settings) -> dict[str, Any]:

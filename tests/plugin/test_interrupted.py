@@ -70,7 +70,7 @@ def test_whole_pairs_are_compared(suite):
     assert comparison["kind"] == "side-by-side"
     assert comparison["verdict"] == "regression"
     result.stdout.fnmatch_lines(
-        ["next: Measure again, to the end:", "    pytest -m append_prefill * --starts 4 *"]
+        ["next: Go on where it was cut off:", "    pytest -m append_prefill --resume reports/*"]
     )
 
 

@@ -1,0 +1,69 @@
+"""What the reader of a run must be told beside its verdict, read off settings and launches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from append_prefill.analysis.minutes import slow_to_start
+from append_prefill.probe.launch import INTERRUPTED
+from append_prefill.records.contrast import COMMIT_KEY
+from append_prefill.records.grounds import RunWarning, Side
+from append_prefill.records.run import Start
+from append_prefill.run.queue import Resumption
+from append_prefill.run.references import References
+from append_prefill.run.settings import Settings
+
+
+def warnings_of(
+    settings: Settings,
+    references: References,
+    starts: Sequence[Start],
+    resumed: Sequence[Resumption],
+) -> list[RunWarning | str]:
+    """The warnings of a run with these launches, those of its references first."""
+    warnings: list[RunWarning | str] = [*references.warnings]
+    for engine in (settings.candidate, settings.reference):
+        if engine is not None:
+            warnings += [RunWarning(code="engine", text=text) for text in engine.warnings]
+    for start in starts:
+        side, launch = start.side, start.index + 1
+        if start.failure == INTERRUPTED:
+            continue  # the run's own warning says so
+        if start.failure:
+            warnings.append(
+                RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)
+            )
+        elif start.warmup is not None and not start.warmup.stationary:
+            rounds = start.warmup.rounds
+            warnings.append(
+                RunWarning(code="still-drifting", side=side, launch=launch, value=rounds)
+            )
+    warnings += [
+        RunWarning(code="slow-launch", side=start.side, launch=start.index + 1, value=start.ready_s)
+        for start in slow_to_start(starts)
+    ]
+    warnings += commits_moved(starts)
+    warnings += [
+        RunWarning(code="resumed", launches=one.pairs, value=one.paused_s) for one in resumed
+    ]
+    if settings.profile.placement.policy != "off":
+        placements = [block.readings.get("placement") for s in starts for block in s.state]
+        why = {placement for placement in placements if isinstance(placement, str)}
+        warnings += [RunWarning(code="not-placed", text=text) for text in sorted(why)]
+    return warnings
+
+
+def commits_moved(starts: Sequence[Start]) -> list[RunWarning]:
+    """A warning for each side whose launches were not all of one commit."""
+    sides: tuple[Side, ...] = ("candidate", "reference")
+    seen = {
+        side: dict.fromkeys(
+            s.subject.get(COMMIT_KEY) for s in starts if s.side == side and s.subject
+        )
+        for side in sides
+    }
+    return [
+        RunWarning(code="commit-moved", side=side, text=", ".join(map(str, commits)))
+        for side, commits in seen.items()
+        if len(commits) > 1
+    ]
