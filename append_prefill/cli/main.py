@@ -24,6 +24,7 @@ _COMMANDS = (
     "env",
     "compare",
     "report",
+    "bisect",
     "baselines",
     "history",
     "plan",
