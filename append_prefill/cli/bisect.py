@@ -125,7 +125,7 @@ def _positions(args: argparse.Namespace, first: str, last: str) -> Positions:
     if len(given) > 1:
         raise UsageError(
             given[1],
-            args.git or args.index_url,
+            args.git if given[1] == "--git" else args.index_url,
             f"cannot go with {given[0]}: each says what the list is.",
             "Drop one of them.",
         )

@@ -17,7 +17,7 @@ from append_prefill.engines.commits import tail_of
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.records.run import Run
 from append_prefill.report.names import option_words
-from append_prefill.run.bisection.history import RUNS
+from append_prefill.run.bisection.history import LOG, RUNS
 from append_prefill.run.bisection.lists import Position
 from append_prefill.run.settings import default_profile, refuse_experiments
 from append_prefill.workload.profile import Profile, load_profile
@@ -30,7 +30,6 @@ BUDGET_MINUTES = 60.0
 """An hour: ten releases with three steps among them take 42 minutes on an H100 (`python -m
 benchmarks.bisect`)."""
 
-_LOG = "comparisons.log"
 # All that a comparison is for; the findings are about one side.
 _TEST = "test_surface_has_not_regressed"
 # pytest's own statuses of a run that was measured to its end, or cut short with a reason recorded.
@@ -187,7 +186,7 @@ class Measurer:
             f"-k={_TEST}",
             *((f"-n{self._asked.workers}",) if self._asked.workers > 1 else ()),
         ]
-        log = self.folder / _LOG
+        log = self.folder / LOG
         status = _pytest(job(options, Path.cwd()), log)
         if status == _INTERRUPTED:
             return False

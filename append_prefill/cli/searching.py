@@ -66,7 +66,7 @@ def searched(
         args.budget,
         folder,
         identity,
-        shlex.join(["append-prefill", *sys.argv[1:]]),
+        shlex.join(["append-prefill", *args.typed]),
         measure,
         tell,
         sentence.comparison_line,
@@ -98,8 +98,11 @@ def _refuse_another(
 
 
 def status_of(found: Bisection) -> int:
-    """The exit status: a slower step is a regression, and an open search with none inconclusive."""
-    if any(step.size.ratio > 1 for step in found.steps):
+    """The exit status: a slower step is a regression, and an open search with none inconclusive.
+
+    Of defaults none is: that they are flipped back is nobody's regression.
+    """
+    if found.listed != "defaults" and any(step.size.ratio > 1 for step in found.steps):
         return EXIT_REGRESSION
     return 0 if found.ended == "settled" else EXIT_INCONCLUSIVE
 

@@ -54,6 +54,8 @@ def verdict_of(found: Bisection) -> Verdict:
     """The verdict in a word and a sentence."""
     slower = [step for step in found.steps if step.size.ratio > 1]
     said = verdict_words(found)
+    if found.listed == "defaults" and found.steps:
+        return Verdict(fmt.plural(len(found.steps), "default"), "plain", "square", said)
     if slower:
         return Verdict("slower in " + fmt.plural(len(slower), "step"), "bad", "up", said)
     if found.ended != "settled":
@@ -70,7 +72,8 @@ def verdict_words(found: Bisection) -> str:
         return f"Nothing was compared between {first} and {last}."
     whole = f"{first} to {last}: {size_words(found.total)}"
     if found.listed == "defaults":
-        whole = f"All flipped back: {size_words(found.total)}"
+        whole = f"All defaults of {first} flipped back: {size_words(found.total)}"
+        whole += _of_the_change(found, found.total.ratio - 1)
     if not found.steps:
         text = f"{whole}, and no step of {fmt.share(found.min_effect)} or more is certain"
     else:
@@ -103,13 +106,22 @@ def step_words(found: Bisection, step: FoundStep) -> str:
     titles = {p.name: p.title for p in found.positions}
     size = size_words(step.size)
     if found.listed == "defaults":
-        name = step.after if not step.unknown else f"one of {fmt.listed(_inside(step))}"
-        return f"{name} {size}"
+        name = step.after if not step.unknown else f"among {fmt.listed(_inside(step))}"
+        levels = {p.name: p.level.ratio for p in found.positions if p.level is not None}
+        moved = levels.get(step.before, 1.0) * (step.size.ratio - 1)
+        return f"{name} {size}{_of_the_change(found, moved)}"
     if step.unknown:
         return f"between {step.before} and {step.after} {size}"
     title = titles.get(step.after)
     named = f" ({fmt.one_line(title, _TITLE_CHARACTERS)})" if title else ""
     return f"{step.after}{named} {size}"
+
+
+def _of_the_change(found: Bisection, moved: float) -> str:
+    """Milliseconds of a part of the first one's level, beside what is to be explained."""
+    if found.first_ms is None or found.change_ms is None:
+        return ""
+    return f", {fmt.signed(moved * found.first_ms)} ms of the {fmt.signed(found.change_ms)}"
 
 
 def _inside(step: FoundStep) -> list[str]:

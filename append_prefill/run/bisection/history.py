@@ -24,6 +24,9 @@ from append_prefill.run.unfinished import with_launches
 RUNS = "runs"
 """The folder of the comparisons, within the bisection's."""
 
+LOG = "comparisons.log"
+"""What the comparisons printed, one after the other, within the bisection's folder."""
+
 _SIDES: tuple[Side, Side] = ("candidate", "reference")
 _FEWEST_VALID = 0.5
 # What a launch is blamed for that ended, in the words of its log's name.
@@ -73,7 +76,8 @@ def read_back(
         if run.verdict is None:
             run = with_launches(run, path.parent, None)
         sides = _sides(run, names)
-        if sides is None:
+        # A run that launched nothing, the device being taken, is no comparison.
+        if sides is None or not run.starts:
             continue
         later, earlier = max(sides.values(), key=names.index), min(sides.values(), key=names.index)
         level = None if run.comparison is None else run.comparison.level

@@ -23,6 +23,7 @@ from append_prefill.analysis.bisection.choice import (
 )
 from append_prefill.analysis.bisection.path import Path as LevelPath
 from append_prefill.analysis.bisection.steps import Sized, Step, Told, level_at, told_of
+from append_prefill.engines.commits import tail_of
 from append_prefill.errors import AppendPrefillError, InfrastructureError
 from append_prefill.records.bisection import (
     Bisection,
@@ -34,7 +35,7 @@ from append_prefill.records.bisection import (
     Suspect,
 )
 from append_prefill.records.run import Run
-from append_prefill.run.bisection.history import History, Trouble, read_back
+from append_prefill.run.bisection.history import LOG, History, Trouble, read_back
 from append_prefill.run.bisection.lists import ENVIRONMENTS, Position, Positions
 from append_prefill.workload.profile import Profile
 
@@ -113,7 +114,8 @@ class Search:
             after = self._history()
             if len(after.made) <= len(history.made):
                 raise InfrastructureError(
-                    f"the comparison of {later.name} with {earlier.name} left no run behind"
+                    f"the comparison of {later.name} with {earlier.name} launched nothing: "
+                    f"{tail_of(self.folder / LOG)}"
                 )
             self.tell(self.told(len(after.made), after.made[-1]))
 
@@ -197,7 +199,7 @@ class Search:
         """Whether the budget holds this comparison; the first one is made in any case."""
         spent = (time.monotonic() - self._began_s) / 60
         expected = self._minutes(history, step.earlier, step.later)
-        return not history.made or spent + expected <= self.budget_minutes
+        return not history.compared or spent + expected <= self.budget_minutes
 
     def _ended(self, history: History) -> Ended:
         path = self._path(history)
