@@ -55,7 +55,7 @@ def test_two_neighbours_of_which_either_may_hold_it_are_named_together():
 
 
 def test_no_step_is_no_name_and_nothing_open():
-    _, found = told(6, neighbours([0.0] * 6, se=0.004) + [Compared(0, 5, 0.0, 0.004)])
+    _, found = told(6, [*neighbours([0.0] * 6, se=0.004), Compared(0, 5, 0.0, 0.004)])
     assert found.steps == ()
     assert found.open_chance < 0.02
 
