@@ -27,7 +27,7 @@ PAIRS = 3
 comparison on all of them know it together. More of them are asked for where three cannot tell."""
 
 BUDGET_MINUTES = 60.0
-"""An hour: ten releases with three steps among them take 42 minutes on an H100 (`python -m
+"""An hour: ten releases with three steps among them take 41 minutes on an H100 (`python -m
 benchmarks.bisect`)."""
 
 # All that a comparison is for; the findings are about one side.
