@@ -12,6 +12,8 @@
 #   NIGHTLY_AGAINST          a version measured side by side: twice the time, and it confirms
 #   NIGHTLY_BUDGET_MINUTES   when the run stops adding launches: see --budget
 #   NIGHTLY_LIMIT_MINUTES    when the run is interrupted, as by Ctrl-C (default 180)
+#   NIGHTLY_BISECT           no: leave a confirmed regression at that. By default the versions between
+#                            are bisected with what is left of the limit
 #   NIGHTLY_WORKERS          GPUs to use, one pytest-xdist worker each (default 1)
 #   NIGHTLY_REPORT_DIR       default reports
 #   NIGHTLY_PYTHON           an interpreter that has this suite and tox (a container image's);
@@ -20,8 +22,8 @@
 # Exit status and outcome: 0 pass, 1 regression, 8 inconclusive, 7 infrastructure, anything else
 # usage (a wrong option; nothing was measured). The report's folder gets messages for whoever posts
 # them: status.txt, pr-comment.md, slack.json and teams.json. On GitHub the report's summary is added
-# to the job's, and `outcome`, `version`, `report` (the run's folder) and `status` (one line) are set
-# as outputs.
+# to the job's, and `outcome`, `version`, `report` (the run's folder), `status` and `bisect` (one line
+# each) are set as outputs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,8 +34,10 @@ limit_minutes=${NIGHTLY_LIMIT_MINUTES:-180}
 workers=${NIGHTLY_WORKERS:-1}
 reports=${NIGHTLY_REPORT_DIR:-reports}
 python=${NIGHTLY_PYTHON:-}
+bisect=${NIGHTLY_BISECT:-yes}
 version=
 disposable=
+bisected=
 
 say() { printf 'nightly: %s\n' "$*" >&2; }
 
@@ -71,9 +75,10 @@ finish() { # STATUS MESSAGE
   if [[ -n $report ]]; then write_messages "$report"; fi
   if [[ -n $report && -f $report/status.txt ]]; then line=$(<"$report/status.txt"); fi
   tell status "$line"
-  say "$message${report:+; report in $report}${line:+; $line}"
+  tell bisect "$bisected"
+  say "$message${report:+; report in $report}${line:+; $line}${bisected:+; bisected: $bisected}"
   if [[ ${GITHUB_ACTIONS:-} == true ]]; then
-    message="$message${line:+. $line}"
+    message="$message${line:+. $line}${bisected:+ Bisected: $bisected}"
     printf '::%s title=append-prefill::%s\n' "$level" "${message//%/%25}"
   fi
   if [[ -n ${GITHUB_STEP_SUMMARY:-} ]]; then
@@ -83,6 +88,9 @@ finish() { # STATUS MESSAGE
       cat "$summary" >>"$GITHUB_STEP_SUMMARY"
     else
       printf '## append-prefill\n\n%s. No report was written.\n' "$message" >>"$GITHUB_STEP_SUMMARY"
+    fi
+    if [[ -n $bisected ]]; then
+      printf '\n**Bisected:** %s\n' "$bisected" >>"$GITHUB_STEP_SUMMARY"
     fi
   fi
   # A nightly build is measured once, and its environment takes some 10 GB.
@@ -150,18 +158,49 @@ if ((workers > 1)); then options+=(-n "$workers"); fi
 # is killed. Job control (set -m) gives the job its own process group and the default SIGINT,
 # which a background job of a script does not have otherwise.
 set -m
-timeout --signal=INT --kill-after=120 "${limit_minutes}m" "$python" -m pytest "${options[@]}" "$@" &
-job=$!
 cancelled=
-trap 'cancelled=yes; kill -INT "$job" 2>/dev/null || true' INT TERM
 status=0
-wait "$job" || status=$?
-# A signal ends `wait` early: the job itself is still stopping its server.
-while kill -0 "$job" 2>/dev/null; do
+limited() { # MINUTES COMMAND...: sets status, and cancelled where the script was told to end
+  local job minutes=$1
+  shift
+  timeout --signal=INT --kill-after=120 "${minutes}m" "$@" &
+  job=$!
+  trap 'cancelled=yes; kill -INT "$job" 2>/dev/null || true' INT TERM
   status=0
   wait "$job" || status=$?
-done
-trap - INT TERM
+  # A signal ends `wait` early: the job itself is still stopping its server.
+  while kill -0 "$job" 2>/dev/null; do
+    status=0
+    wait "$job" || status=$?
+  done
+  trap - INT TERM
+}
+
+between() { # Bisect what the run found. What comes of it is told, and changes no outcome.
+  local left log report command
+  report=$(newest_report)
+  if [[ -z $report || $report == "$report_before" ]]; then return; fi
+  left=$(awk -v limit="$limit_minutes" -v s="$SECONDS" 'BEGIN { printf "%d", limit - s / 60 }')
+  if ((left < 5)); then
+    say "no time is left to bisect: append-prefill bisect --from $report"
+    return
+  fi
+  command=("$python" -m append_prefill.cli.main bisect --from "$report" --budget "$left")
+  command+=("--report-dir=$reports" --workers "$workers")
+  if [[ $candidate == nightly ]]; then command+=(--index-url "$SGLANG_NIGHTLY_INDEX_URL"); fi
+  log=$report/bisect.log
+  say "bisecting, $left minutes; see $log"
+  limited "$left" "${command[@]}" >"$log" 2>&1
+  # The last line is the verdict, where it came to one.
+  bisected=$(sed -n 's/^verdict: //p' "$log" | tail -n 1)
+  if [[ -z $bisected ]]; then say "not bisected: $(tail -n 1 "$log")"; fi
+}
+
+limited "$limit_minutes" "$python" -m pytest "${options[@]}" "$@"
+if [[ $status == 1 && -z $cancelled && $bisect != no ]]; then
+  between
+  status=1 cancelled=
+fi
 
 if [[ -n $cancelled ]]; then finish 7 "cancelled"; fi
 case $status in

@@ -24,6 +24,8 @@ _COMMANDS = (
     "env",
     "compare",
     "report",
+    "bisect",
+    "ablate",
     "baselines",
     "history",
     "plan",
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Statistics and charts take a second to import, and `run` needs neither in this process.
     names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
     whole = parser(names)
-    args, unknown = whole.parse_known_args(given[:cut], argparse.Namespace(passed=given[cut + 1 :]))
+    args, unknown = whole.parse_known_args(
+        given[:cut], argparse.Namespace(passed=given[cut + 1 :], typed=given)
+    )
     if unknown:
         hint = "; pytest's own options go behind --" if given[0] == "run" else ""
         whole.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")

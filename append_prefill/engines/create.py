@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import append_prefill
 from append_prefill.engines.environments import environment_folder
@@ -23,11 +25,18 @@ _INSTALLER_NEEDS = "packaging>=24"
 _MINORS = (11, 12, 13, 10, 14, 15)
 
 
-def create_environment(version: str, python: Path | None) -> Path:
+def create_environment(
+    version: str,
+    python: Path | None,
+    *,
+    output: BinaryIO | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Path:
     """Make or complete the environment of SGLang `version`; returns its interpreter.
 
     `python` is the interpreter to make it with; None means the running one, or the first on the
-    PATH that the version supports. pip's output goes where ours goes. Raises UsageError for what
+    PATH that the version supports. pip's output goes to `output`, or where ours goes; `variables`
+    are set for pip beside our own. Raises UsageError for what
     is no version and a Python that SGLang does not support, before anything is installed, and
     InfrastructureError where making it fails.
     """
@@ -40,9 +49,10 @@ def create_environment(version: str, python: Path | None) -> Path:
     if not own.is_file():
         base = _fitting_python(version) if python is None else _checked(version, python)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _run([str(base), "-m", "venv", str(folder)], f"Python's venv made no {folder}")
+        making = [str(base), "-m", "venv", str(folder)]
+        _run(making, f"Python's venv made no {folder}", output, variables)
     pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, _INSTALLER_NEEDS], f"pip could not be used in {folder}")
+    _run([*pip, _INSTALLER_NEEDS], f"pip could not be used in {folder}", output, variables)
     # Not the folder that the package lies in: an installed suite has all its requirements beside
     # it, and pip would take them for the environment's.
     with tempfile.TemporaryDirectory(prefix="append-prefill-") as alone:
@@ -50,7 +60,8 @@ def create_environment(version: str, python: Path | None) -> Path:
         _run(
             [str(own), "-m", "append_prefill.engines.install", version],
             f"SGLang {version} could not be installed in {folder}",
-            env={**os.environ, "PYTHONPATH": alone},
+            output,
+            {**(variables or {}), "PYTHONPATH": alone},
         )
     return own
 
@@ -87,8 +98,15 @@ def _checked(version: str, python: Path) -> Path:
     return python
 
 
-def _run(command: list[str], failure: str, env: dict[str, str] | None = None) -> None:
-    status = subprocess.run(command, check=False, env=env).returncode
+def _run(
+    command: list[str],
+    failure: str,
+    output: BinaryIO | None,
+    variables: Mapping[str, str] | None,
+) -> None:
+    stderr = None if output is None else subprocess.STDOUT
+    env = {**os.environ, **variables} if variables else None
+    status = subprocess.run(command, check=False, env=env, stdout=output, stderr=stderr).returncode
     if status != 0:
         raise InfrastructureError(
             f"{failure} (status {status}; what it said is above). The same command goes on from "

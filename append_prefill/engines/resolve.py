@@ -55,7 +55,7 @@ def resolve_engine(
         option = f"${VARIABLE}" if value else option
     if value is not None and value.partition(":")[0] in _SIMULATED:
         return PlantedEngine(_simulated_options(option, value), profile, server_args, label)
-    interpreter = _default(option, root) if value is None else _interpreter(option, value, root)
+    interpreter = _default(option, root) if value is None else interpreter_of(option, value, root)
     return SglangEngine(
         option=option,
         interpreter=interpreter,
@@ -79,7 +79,8 @@ def resolve_url(url: str, api_key: str | None, label: str | None = None) -> Engi
     return AttachedEngine(url.rstrip("/"), api_key, label)
 
 
-def _interpreter(option: str, value: str, root: Path) -> Interpreter:
+def interpreter_of(option: str, value: str, root: Path) -> Interpreter:
+    """The interpreter that is named by a version or its path. Raises UsageError."""
     path = Path(value).expanduser()
     if parse_version(value) is None and (os.sep in value or path.exists()):
         return query_interpreter(option, value, path)

@@ -65,6 +65,13 @@ def declare_options(add: Callable[..., object]) -> None:
         help="a first answer: few launches, samples and experiments; the header says what it "
         "can see (--starts, --samples and --budget still count)",
     )
+    add(
+        "--experiment",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="measure this experiment of the profile's, and no other that is not named; repeatable",
+    )
     add("--starts", type=int, metavar="N", help="server launches per side")
     add("--samples", type=int, metavar="N", help="samples per point and launch")
     add("--budget", type=float, metavar="MINUTES", help="when to stop adding launches")
@@ -114,6 +121,7 @@ def options_of(config: pytest.Config, seed: int) -> Options:
         profile=given("--profile"),
         model=given("--model"),
         dummy_weights=given("--dummy-weights"),
+        experiment=tuple(given("--experiment")),
         starts=given("--starts"),
         samples=given("--samples"),
         budget_minutes=given("--budget"),

@@ -6,7 +6,7 @@ selected from a file in the run's folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from append_prefill.run.references import References
 from append_prefill.run.resume import refuse_other_plan
 from append_prefill.run.session import Session, Worker
 from append_prefill.run.settings import Options
-from append_prefill.workload.profile import Profile
 
 
 class Selection(BaseModel):
@@ -146,25 +145,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out heavy traffic that nobody asked for, and of a quick run what it does not measure
-    and what takes a server of its own.
+    """Leave out heavy traffic that nobody asked for, and of a run of some experiments, as a quick
+    one is, the tests of others and those that take a server of their own.
     """
     settings = config.stash.get(SETTINGS, None)
     if settings is None:
         return
-    heavy = LOAD_MARKER in config.option.markexpr
+    heavy, wanted = LOAD_MARKER in config.option.markexpr, settings.wanted
     left_out = [
         item
         for item in items
         if (item.get_closest_marker(LOAD_MARKER) and not heavy)
-        or (settings.options.quick and not _quick(item, settings.profile))
+        or (wanted is not None and not _wanted(item, wanted))
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
-def _quick(item: pytest.Item, profile: Profile) -> bool:
+def _wanted(item: pytest.Item, experiments: Collection[str]) -> bool:
     named = {name for mark in item.iter_markers(MARKER) for name in mark.args}
     alone = "live_server" in getattr(item, "fixturenames", ())
-    return not alone and named <= set(profile.quick_experiments)
+    return not alone and named <= set(experiments)

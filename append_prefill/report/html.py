@@ -42,7 +42,7 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     starts, traffic = tables.start_rows(run), traffic_rows(run)
     csv = base64.b64encode(points_csv(points, traffic).encode()).decode()
     planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
-    return _ENVIRONMENT.get_template("report.html.j2").render(
+    return ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         profile=profile,
         name=candidate_name(run),
@@ -148,4 +148,4 @@ def _environment() -> Environment:
     return environment
 
 
-_ENVIRONMENT = _environment()
+ENVIRONMENT = _environment()

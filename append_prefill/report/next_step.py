@@ -116,6 +116,8 @@ class _Proposals:
                     "A stored run only suspects. Confirm it side by side:",
                     self._again(against=comparison.reference_version or comparison.reference),
                 )
+            case "regression" if comparison and (between := self._between(comparison)):
+                return NextStep("Find the version that brought it:", between)
             case "regression":
                 others = "other launches" if self._only() else "other launches and points"
                 return NextStep(
@@ -144,6 +146,13 @@ class _Proposals:
             f"Or compare with another version, side by side{made}:",
             self._again(against=self.program.other or "VERSION"),
         )
+
+    def _between(self, comparison: Comparison) -> str | None:
+        """The command that looks between the sides' versions; None where they are no two."""
+        ends = (comparison.reference_version, self.run.version)
+        if self.run.simulated or None in ends or ends[0] == ends[1]:
+            return None
+        return f"{self.program.command} bisect {ends[0]}..{ends[1]} --from {self._folder}"
 
     @property
     def _folder(self) -> str:

@@ -43,6 +43,7 @@ class Options:
     profile: str | None = None
     model: str | None = None
     dummy_weights: bool = False
+    experiment: Sequence[str] = ()
     starts: int | None = None
     samples: int | None = None
     budget_minutes: float | None = None
@@ -77,6 +78,7 @@ class Options:
         for option, arguments_given in self.reference_args().items():
             words += [f"{option}={argument}" for argument in without_secrets(arguments_given)]
         words += [f"--{key.replace('_', '-')}={label}" for key, label in self.labels().items()]
+        words += [f"--experiment={name}" for name in self.experiment]
         if self.dummy_weights:
             words.append("--dummy-weights")
         if self.lock_clocks:
@@ -153,14 +155,20 @@ class Settings:
         locked = {} if self.locked_mhz is None else {"locked_sm_mhz": self.locked_mhz}
         return identity | locked
 
+    @property
+    def wanted(self) -> tuple[str, ...] | None:
+        """Ids of the experiments that the options leave of the profile's; None for all."""
+        if self.options.experiment:
+            return tuple(e.id for e in self.profile.experiments if e.id in self.options.experiment)
+        return self.profile.quick_experiments if self.options.quick else None
+
     def plan(self, experiments: Sequence[str] | None = None) -> Plan:
         """The plan these options make of the experiments (None: all of the profile's).
 
-        A quick one is of the experiments among them that the profile measures quickly.
+        Of them those that the options name are left, or those that the profile measures quickly.
         """
-        options = self.options
-        if options.quick:
-            wanted = self.profile.quick_experiments
+        options, wanted = self.options, self.wanted
+        if wanted is not None:
             experiments = [name for name in wanted if experiments is None or name in experiments]
         return make_plan(
             self.profile,
@@ -240,6 +248,7 @@ def resolve(options: Options, root: Path) -> Settings:
     _refuse_contradictions(options)
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
+    refuse_experiments(options.experiment, profile)
     if options.quick:
         profile = profile.quickened(both=bool(options.against or options.control))
     candidate = (
@@ -341,6 +350,19 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
     return tuple(d for d in list_devices() if d.kind == "cuda")
 
 
+def refuse_experiments(names: Sequence[str], profile: Profile) -> None:
+    """Raise UsageError for an experiment that the profile does not have."""
+    known = [experiment.id for experiment in profile.experiments]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                "--experiment",
+                name,
+                f"profile {profile.name} has no such experiment.",
+                f"It has {', '.join(known)}.",
+            )
+
+
 def default_profile() -> str:
     """The shipped profile for this machine's devices."""
     return "llama-3.1-8b" if any(d.kind == "cuda" for d in list_devices()) else "cpu-nano"
@@ -395,6 +417,13 @@ def _refuse_contradictions(options: Options) -> None:
         )
     if options.seed < 0:
         raise UsageError("--seed", options.seed, "is negative.", "Give 0 or more.")
+    if options.save_baseline and options.experiment:
+        raise UsageError(
+            "--save-baseline",
+            "",
+            "with --experiment would store a part as the whole.",
+            "Drop one of the two.",
+        )
     if options.save_baseline and options.quick:
         raise UsageError(
             "--save-baseline",

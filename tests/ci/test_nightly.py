@@ -1,6 +1,7 @@
 """ci/nightly.sh with a stub for its interpreter: arguments, outcomes, and what CI is told."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,17 @@ case "$2" in
   pip) printf 'sglang (%s)\\nAvailable versions: 1, 2\\n' "$FAKE_NEWEST" ;;
   tox) exit "${FAKE_TOX:-0}" ;;
   append_prefill.cli.main)
+    if [[ $3 == bisect ]]; then
+      echo "1: 0.5.22 against 0.5.21: +5 %"
+      if [[ -n ${FAKE_UNCONFIRMED:-} ]]; then echo "only suspects" >&2; exit 4; fi
+      if [[ -n ${FAKE_BISECT_SLOW:-} ]]; then
+        trap 'exit 8' INT
+        echo bisecting >>"$LOG"
+        for _ in {1..200}; do sleep 0.05; done
+      fi
+      echo "verdict: 0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %."
+      exit 1
+    fi
     if [[ -n ${FAKE_UNREPORTABLE:-} ]]; then exit 4; fi
     echo "# For GitHub" >"$4/github-summary.md"
     echo "PASS: All 100 % well [launches 5]" >"$4/status.txt"
@@ -100,6 +112,7 @@ def test_the_newest_release_is_measured(night):
         "version": "0.5.23",
         "report": run,
         "status": "PASS: All 100 % well [launches 5]",
+        "bisect": "",
     }
     assert night.summary.read_text() == "# For GitHub\n"
     # A percent sign begins an escape in what GitHub reads off the log.
@@ -107,7 +120,7 @@ def test_the_newest_release_is_measured(night):
 
 
 def test_a_report_that_no_message_can_be_made_of_changes_nothing(night):
-    done = night.run(FAKE_UNREPORTABLE="yes", FAKE_STATUS="1")
+    done = night.run(FAKE_UNREPORTABLE="yes", FAKE_STATUS="1", NIGHTLY_BISECT="no")
     assert done.returncode == 1
     assert "the messages could not be written" in done.stderr
     assert (night.told["outcome"], night.told["status"]) == ("regression", "")
@@ -166,6 +179,71 @@ def test_outcomes(night, status, outcome, level):
     assert done.returncode == status
     assert night.told["outcome"] == outcome
     assert f"::{level} title=append-prefill::SGLang 0.5.23: {outcome}" in done.stdout
+
+
+def test_a_regression_is_bisected_with_what_is_left_of_the_limit(night):
+    done = night.run(FAKE_STATUS="1", NIGHTLY_LIMIT_MINUTES="30", NIGHTLY_WORKERS="4")
+    assert done.returncode == 1
+    run = (night.reports / "run-2").resolve()
+    (line,) = (one for one in night.log.read_text().splitlines() if "main bisect" in one)
+    # What the run took is off the 30 minutes, seconds here.
+    assert re.search(rf"bisect --from {run} --budget (29|30) ", line)
+    assert f" --report-dir={night.reports} --workers 4 " in line
+    assert night.told["bisect"] == "0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %."
+    assert night.summary.read_text().endswith("\n**Bisected:** 0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %.\n")
+    assert "Bisected: 0.5.21 to 0.5.23: +5 %25" in done.stdout
+    assert (run / "bisect.log").read_text().startswith("1: 0.5.22")
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"FAKE_STATUS": "0"}, ""),
+        ({"FAKE_STATUS": "8"}, ""),
+        ({"FAKE_STATUS": "1", "NIGHTLY_BISECT": "no"}, ""),
+        ({"FAKE_STATUS": "1", "NIGHTLY_LIMIT_MINUTES": "4"}, "no time is left to bisect"),
+        ({"FAKE_STATUS": "1", "FAKE_UNCONFIRMED": "yes"}, "not bisected: only suspects"),
+        ({"FAKE_STATUS": "1", "FAKE_REPORT": ""}, ""),
+    ],
+)
+def test_what_is_not_bisected_is_as_it_was(night, env, said):
+    done = night.run(**env)
+    assert done.returncode == int(env["FAKE_STATUS"])
+    assert night.told["bisect"] == ""
+    assert said in done.stderr
+    assert ("bisecting" in done.stderr) == ("FAKE_UNCONFIRMED" in env)
+    assert "Bisected" not in night.summary.read_text()
+
+
+def test_a_nightly_build_is_bisected_on_its_own_index(night):
+    index = "https://wheels.example.com/nightly"
+    night.run(
+        FAKE_STATUS="1",
+        NIGHTLY_CANDIDATE="nightly",
+        SGLANG_NIGHTLY_INDEX_URL=index,
+        FAKE_NEWEST="0.5.24.dev20261120",
+    )
+    (line,) = (one for one in night.log.read_text().splitlines() if "main bisect" in one)
+    assert f"--index-url {index}" in line
+
+
+def test_a_cancelled_bisection_leaves_the_outcome(night):
+    process = subprocess.Popen(
+        [SCRIPT],
+        env=night.env | {"FAKE_STATUS": "1", "FAKE_BISECT_SLOW": "yes"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=default_sigint,  # noqa: PLW1509
+    )
+    give_up = time.monotonic() + 20
+    while not (night.log.exists() and "bisecting" in night.log.read_text()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert night.told["outcome"] == "regression"
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,26 @@ def test_every_option_keeps_its_value_in_the_command() -> None:
         *flags,
         *("--starts", "9"),
     ]
+
+
+def confirmed(reference_version: str | None) -> Run:
+    run = samples.everywhere()
+    assert run.comparison is not None
+    told = run.comparison.model_copy(update={"reference_version": reference_version})
+    return run.model_copy(update={"comparison": told})
+
+
+def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
+    run = confirmed("0.5.22")
+    (step,) = steps(run)
+    assert step.command == (
+        f".tox/append_prefill/bin/append-prefill bisect 0.5.22..0.5.23 --from {FOLDER}"
+    )
+    parser().parse_args(shlex.split(step.command)[1:])
+
+
+def test_between_one_version_and_itself_there_is_nothing_to_bisect() -> None:
+    """Its arguments differ, or its commits: whether it stands is seen on other draws."""
+    for version in ("0.5.23", None):
+        (step,) = steps(confirmed(version))
+        assert step.command.endswith("--seed 20261121")

@@ -1,0 +1,221 @@
+"""What a bisection found, in words: the verdict, the rows of its tables, what to do next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from append_prefill.records.bisection import (
+    Bisection,
+    ComparisonMade,
+    FoundStep,
+    Listed,
+    Seen,
+    Size,
+    Suspect,
+)
+from append_prefill.report import format as fmt
+from append_prefill.report.next_step import NextStep
+from append_prefill.report.words import Tone
+
+LISTED: dict[Listed, str] = {
+    "releases": "versions",
+    "commits": "commits",
+    "interpreters": "interpreters",
+    "defaults": "sets of defaults",
+}
+SEEN: dict[Seen, str] = {
+    "slower": "slower",
+    "faster": "faster",
+    "alike": "as the other",
+    "cannot-tell": "cannot tell",
+}
+STEP_COLUMNS = ("before", "after", "change", "95 % interval", "certainty")
+LEVEL_COLUMNS = ("position", "over the first", "95 % interval", "")
+
+_SENTENCE_STEPS = 4
+# Of a commit's subject in a sentence.
+_TITLE_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The banner: a word with its tone and badge, and the sentence."""
+
+    word: str
+    tone: Tone
+    shape: str
+    sentence: str
+
+
+def verdict_of(found: Bisection) -> Verdict:
+    """The verdict in a word and a sentence."""
+    slower = [step for step in found.steps if step.size.ratio > 1]
+    said = verdict_words(found)
+    if found.listed == "defaults" and found.steps:
+        return Verdict(fmt.plural(len(found.steps), "default"), "plain", "square", said)
+    if slower:
+        return Verdict("slower in " + fmt.plural(len(slower), "step"), "bad", "up", said)
+    if found.ended != "settled":
+        return Verdict("not settled", "unsure", "diamond", said)
+    if found.steps:
+        return Verdict("faster only", "better", "down", said)
+    return Verdict("no step", "good", "disc", said)
+
+
+def verdict_words(found: Bisection) -> str:
+    """The whole in a sentence: the total, its steps, what is left, and how it ended."""
+    first, last = found.positions[0].name, found.positions[-1].name
+    if found.total is None:
+        return f"Nothing was compared between {first} and {last}."
+    whole = f"{first} to {last}: {size_words(found.total)}"
+    if found.listed == "defaults":
+        whole = f"All defaults of {first} flipped back: {size_words(found.total)}"
+        whole += _of_the_change(found, found.total.ratio - 1)
+    if not found.steps:
+        text = f"{whole}, and no step of {fmt.share(found.min_effect)} or more is certain"
+    else:
+        largest = sorted(found.steps, key=lambda step: -abs(step.size.ratio - 1))
+        shown = [step for step in found.steps if step in largest[:_SENTENCE_STEPS]]
+        more = len(found.steps) - len(shown)
+        text = f"{whole}: " + "; ".join(step_words(found, step) for step in shown)
+        text += f"; and {fmt.plural(more, 'smaller step')}" if more else ""
+        if found.rest is not None and len(found.positions) > 2:
+            text += f"; the rest {size_words(found.rest)}"
+    out = [p.name for p in found.positions if p.problem is not None]
+    text += f". Left out: {fmt.listed(out)}" if out else ""
+    return text + _ending(found)
+
+
+def _ending(found: Bisection) -> str:
+    match found.ended:
+        case "settled":
+            return "."
+        case "budget":
+            return ". The budget is spent before all is settled."
+        case "interrupted":
+            return ". Interrupted before all is settled."
+        case "nothing-tells":
+            return ". No further comparison would tell more."
+
+
+def step_words(found: Bisection, step: FoundStep) -> str:
+    """One step: "0.5.19 +11.2 % (9.8 to 12.6)", or between which two it lies."""
+    titles = {p.name: p.title for p in found.positions}
+    size = size_words(step.size)
+    if found.listed == "defaults":
+        name = step.after if not step.unknown else f"among {fmt.listed(_inside(step))}"
+        levels = {p.name: p.level.ratio for p in found.positions if p.level is not None}
+        moved = levels.get(step.before, 1.0) * (step.size.ratio - 1)
+        return f"{name} {size}{_of_the_change(found, moved)}"
+    if step.unknown:
+        return f"between {step.before} and {step.after} {size}"
+    title = titles.get(step.after)
+    named = f" ({fmt.one_line(title, _TITLE_CHARACTERS)})" if title else ""
+    return f"{step.after}{named} {size}"
+
+
+def _of_the_change(found: Bisection, moved: float) -> str:
+    """Milliseconds of a part of the first one's level, beside what is to be explained."""
+    if found.first_ms is None or found.change_ms is None:
+        return ""
+    return f", {fmt.signed(moved * found.first_ms)} ms of the {fmt.signed(found.change_ms)}"
+
+
+def _inside(step: FoundStep) -> list[str]:
+    return [*step.unknown, step.after]
+
+
+def size_words(size: Size) -> str:
+    """As in "+5.1 % (3.9 to 6.3)"."""
+    interval = fmt.brief_interval(size.low, size.high, size.ratio)
+    return f"{fmt.brief(size.ratio)} ({interval})".replace("\N{NO-BREAK SPACE}", " ")
+
+
+def experiments_words(names: Sequence[str]) -> str:
+    return f"{'experiments' if len(names) > 1 else 'experiment'} {fmt.listed(list(names))}"
+
+
+def comparison_line(number: int, made: ComparisonMade) -> str:
+    """One comparison, as progress tells it."""
+    took = "" if made.minutes is None else f", {fmt.seconds(made.minutes * 60)}"
+    if made.size is None or made.seen is None:
+        return f"{number}: {made.later} against {made.earlier}: no answer{took}"
+    return (
+        f"{number}: {made.later} against {made.earlier}: {size_words(made.size)}: "
+        f"{SEEN[made.seen]}{took}"
+    )
+
+
+def step_rows(found: Bisection) -> list[list[str]]:
+    """Rows of `STEP_COLUMNS`."""
+    return [
+        [
+            step.before,
+            step.after + (f" (or {fmt.listed(step.unknown)})" if step.unknown else ""),
+            fmt.change(step.size.ratio),
+            fmt.change_interval(step.size.low, step.size.high),
+            certainty(step.chance),
+        ]
+        for step in found.steps
+    ]
+
+
+def certainty(chance: float) -> str:
+    return "> 99.9 %" if chance > 0.999 else f"{100 * chance:.1f} %"
+
+
+def level_rows(found: Bisection) -> list[list[str]]:
+    """Rows of `LEVEL_COLUMNS`."""
+    return [
+        [
+            position.name,
+            fmt.MISSING if position.level is None else fmt.change(position.level.ratio),
+            fmt.MISSING
+            if position.level is None or not number
+            else fmt.change_interval(position.level.low, position.level.high),
+            note_of(position.problem, asked=position.level is not None),
+        ]
+        for number, position in enumerate(found.positions)
+    ]
+
+
+def note_of(problem: str | None, *, asked: bool) -> str:
+    if problem is not None:
+        return f"left out: {fmt.one_line(problem, 100)}"
+    return "" if asked else "not compared"
+
+
+REASONS: dict[str, str] = {
+    "no-option": "no option takes it back",
+    "unknown-old-value": "what it was before is not known",
+    "not-asked": "listed only",
+}
+
+
+def suspect_words(suspect: Suspect) -> str:
+    """As in "torch 2.9.1 → 2.10.0"."""
+    return f"{suspect.name} {suspect.old or fmt.MISSING} → {suspect.new or fmt.MISSING}"
+
+
+def next_step_of(found: Bisection) -> NextStep | None:
+    """What follows: to go on, or to ask which default did the largest slower step."""
+    slower = [s for s in found.steps if s.size.ratio > 1]
+    if found.ended in ("budget", "interrupted"):
+        return NextStep("Go on from here; what is measured is kept:", found.command)
+    if not slower or found.listed == "defaults":
+        return None
+    largest = max(slower, key=lambda step: step.size.ratio)
+    if found.listed != "releases":
+        return None
+    words = ["append-prefill", "ablate", f"{largest.before}..{largest.after}"]
+    words += [f"--experiment={name}" for name in found.experiments]
+    words += shlex.split(found.asked["options"])
+    return NextStep("See whether a changed default did it:", shlex.join(words))
+
+
+def anchor(name: str) -> str:
+    """A name as an id of HTML."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

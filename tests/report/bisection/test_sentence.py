@@ -1,0 +1,103 @@
+"""A bisection in words."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from append_prefill.cli.main import parser
+from append_prefill.report.bisection.sentence import (
+    comparison_line,
+    level_rows,
+    next_step_of,
+    step_rows,
+    verdict_of,
+)
+from tests.report.bisection.findings import ablated, found, size, step
+
+
+def test_the_steps_add_up_in_one_sentence():
+    said = verdict_of(found())
+    assert said.word == "slower in 2 steps"
+    assert said.sentence == (
+        "0.5.15 to 0.5.19: +20 % (19 to 21): 0.5.16 +4.0 % (2.8 to 5.2); "
+        "between 0.5.16 and 0.5.18 \N{MINUS SIGN}3.0 % (\N{MINUS SIGN}4.2 to \N{MINUS SIGN}1.8); "
+        "0.5.19 +19 % (18 to 20); the rest +0.2 % (\N{MINUS SIGN}0.2 to +0.6). Left out: 0.5.17."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "said"),
+    [
+        ({"steps": []}, "no step", "and no step of 1.5\N{NO-BREAK SPACE}% or more is certain"),
+        ({"steps": [], "ended": "budget"}, "not settled", "The budget is spent"),
+        ({"steps": [step("0.5.15", "0.5.16", 0.9)]}, "faster only", "0.5.16 \N{MINUS SIGN}10 %"),
+        ({"ended": "interrupted"}, "slower in 2 steps", "Interrupted before all is settled"),
+        (
+            {"steps": [], "total": None, "rest": None, "ended": "interrupted"},
+            "not settled",
+            "Nothing was compared between 0.5.15 and 0.5.19",
+        ),
+    ],
+)
+def test_what_it_comes_out_as(changes, word, said):
+    verdict = verdict_of(found(**changes))
+    assert verdict.word == word
+    assert said in verdict.sentence
+
+
+def test_many_steps_are_the_largest_and_how_many_more():
+    steps = [step("0.5.15", f"0.5.{n}", 1 + n / 1000) for n in range(20, 27)]
+    said = verdict_of(found(steps=steps)).sentence
+    assert "0.5.26" in said
+    assert "0.5.22" not in said
+    assert "and 3 smaller steps" in said
+
+
+def test_a_commit_is_called_by_its_subject_too():
+    positions = [one.model_copy(update={"title": "Walk the tree"}) for one in found().positions]
+    assert "0.5.19 (Walk the tree) +19 %" in verdict_of(found(positions=positions)).sentence
+
+
+def test_a_default_is_told_in_milliseconds_of_the_change():
+    verdict = verdict_of(ablated())
+    assert verdict.word == "1 default"
+    assert "--radix-cache-backend=python \N{MINUS SIGN}10 % (" in verdict.sentence
+    assert "), \N{MINUS SIGN}1.1 ms of the +1.3; the rest" in verdict.sentence
+
+
+def test_the_largest_slower_step_is_to_be_ablated():
+    next_step = next_step_of(found())
+    assert next_step is not None
+    words = shlex.split(next_step.command)
+    assert words[:3] == ["append-prefill", "ablate", "0.5.18..0.5.19"]
+    args = parser().parse_args(words[1:])
+    assert (args.experiment, args.server_arg) == (["append"], ["--page-size=1"])
+
+
+def test_what_was_cut_short_goes_on_by_the_same_command():
+    next_step = next_step_of(found(ended="budget"))
+    assert next_step is not None
+    assert next_step.command == "append-prefill bisect 0.5.15..0.5.19"
+
+
+@pytest.mark.parametrize("made", [found(steps=[]), ablated(), found(listed="interpreters")])
+def test_where_nothing_follows_nothing_is_proposed(made):
+    assert next_step_of(made) is None
+
+
+def test_the_tables_name_what_was_left_out():
+    assert step_rows(found())[1][1] == "0.5.18 (or 0.5.17)"
+    rows = {row[0]: row[1:] for row in level_rows(found())}
+    assert rows["0.5.15"][1] == "–"
+    assert rows["0.5.17"] == ["–", "–", "left out: the server ended: no <kernel>"]
+    assert rows["0.5.19"][0] == "+20.0\N{NO-BREAK SPACE}%"
+
+
+def test_a_line_of_progress():
+    first, second = found().comparisons
+    told = comparison_line(1, first).replace("\N{NO-BREAK SPACE}", " ")
+    assert told == "1: 0.5.19 against 0.5.15: +20 % (19 to 21): slower, 3.20 min"
+    assert comparison_line(2, second) == "2: 0.5.17 against 0.5.15: no answer"
+    assert size(1.0).low < 1
