@@ -26,6 +26,7 @@ _COMMANDS = (
     "report",
     "baselines",
     "history",
+    "alerts",
     "plan",
     "doctor",
     "noise",

@@ -82,6 +82,11 @@ def declare_options(add: Callable[..., object]) -> None:
         help="lock the GPU's SM clock while measuring (needs permission); undone afterwards",
     )
     add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
+    add(
+        "--new-only",
+        action="store_true",
+        help="exit 1 for a regression once: 0 where an earlier run of the history shows it",
+    )
     add("--strict-verdicts", action="store_true", help="inconclusive fails, with exit status 8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 import traceback
@@ -31,10 +32,12 @@ from append_prefill.probe.runner import PairRunner
 from append_prefill.records.contrast import COMMIT_KEY, told_once
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import RunWarning, Side
+from append_prefill.records.history.entry import PURPOSE_KEY
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run, Start
 from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
 from append_prefill.run.adaptive import Decider
+from append_prefill.run.history import told_purpose
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.progress import Pace, left_words, planned_words
 from append_prefill.run.queue import PairQueue, QueueState
@@ -107,6 +110,7 @@ class Session:
                 "python": platform.python_version(),
                 "options": self.settings.options.command(),
                 **self.settings.options.labels(),
+                PURPOSE_KEY: self._purpose,
             },
             definition=definition_of(self.settings.profile),
             profile=self.settings.profile.name,
@@ -123,6 +127,11 @@ class Session:
             starts=starts,
             warnings=self._warnings(starts),
         )
+
+    @property
+    def _purpose(self) -> str:
+        part = set(self.plan.points) < set(self.settings.profile.points)
+        return told_purpose(os.environ, part=part or self.settings.options.quick)
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
         """The judged record.
