@@ -153,6 +153,8 @@ options+=(--strict-verdicts)
 if [[ -n $against ]]; then options+=(--against "$against"); fi
 if [[ -n ${NIGHTLY_BUDGET_MINUTES:-} ]]; then options+=(--budget "$NIGHTLY_BUDGET_MINUTES"); fi
 if ((workers > 1)); then options+=(-n "$workers"); fi
+# Such runs are the history's sessions; tries by hand are not.
+export APPEND_PREFILL_PURPOSE=nightly
 
 # Interrupted like by Ctrl-C, the suite stops its server and writes what it has; two minutes on, it
 # is killed. Job control (set -m) gives the job its own process group and the default SIGINT,

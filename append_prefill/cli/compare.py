@@ -132,9 +132,9 @@ def _run(args: argparse.Namespace) -> int:
         print_comparison(comparison, candidate)
     judged = [comparison, *(t.comparison for t in traffic if t.comparison)]
     worst = min((one.verdict for one in judged), key=ORDER.index)
-    told = {"comparison": comparison, "traffic": traffic, "verdict": worst}
     if not args.json:
-        _say_traffic(candidate.model_copy(update=told))
+        judged_run = {"comparison": comparison, "traffic": traffic, "verdict": worst}
+        _say_traffic(candidate.model_copy(update=judged_run))
     return _STATUS[worst]
 
 

@@ -28,6 +28,7 @@ _COMMANDS = (
     "ablate",
     "baselines",
     "history",
+    "alerts",
     "plan",
     "doctor",
     "noise",

@@ -18,8 +18,10 @@ from append_prefill.errors import UsageError
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
+from append_prefill.report.history.note import note_of
 from append_prefill.report.names import reference_label, sglang
 from append_prefill.report.write import FILES, REPORTS, rendered, write_reports
+from append_prefill.run.history import follow_run
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
 
@@ -90,8 +92,10 @@ def _report(args: argparse.Namespace) -> int:
         if run.verdict is None and run.provenance == "suite":
             run = with_launches(run, home, profile)
         held_against = baseline or _stored(run, args)
+        kept = follow_run(run, home.parent)
+        note = None if kept is None else note_of(kept)
         if printed:
-            sys.stdout.write(rendered(args.format[0], run, profile, held_against))
+            sys.stdout.write(rendered(args.format[0], run, profile, held_against, history=note))
             continue
         paths = write_reports(
             run,
@@ -99,6 +103,7 @@ def _report(args: argparse.Namespace) -> int:
             profile=profile,
             baseline=held_against,
             formats=args.format or REPORTS,
+            history=note,
         )
         written[str(path)] = {name: str(file) for name, file in paths.items()}
     if args.json:

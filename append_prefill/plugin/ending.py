@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
+from append_prefill.analysis.trend.lineages import Followed
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
 from append_prefill.places import TESTS_PACKAGE
 from append_prefill.plugin import selection, xdist
@@ -23,6 +24,7 @@ from append_prefill.plugin.state import (
     FOLLOWER,
     FRESH,
     INFRASTRUCTURE,
+    KEPT,
     LIVE,
     NOTHING,
     RESUMED,
@@ -30,10 +32,11 @@ from append_prefill.plugin.state import (
     SETTINGS,
 )
 from append_prefill.records.run import Run
+from append_prefill.report.history.note import history_lines, note_of
 from append_prefill.report.terminal import last_lines, summary_lines
 from append_prefill.report.words import Tone, word_of
 from append_prefill.run import hosts
-from append_prefill.run.folders import close_run
+from append_prefill.run.folders import Kept, close_run
 from append_prefill.run.resume import begun
 from append_prefill.run.session import Session, identity_for
 
@@ -83,7 +86,11 @@ def _close(session: pytest.Session) -> None:
         strict=config.getoption("--strict-verdicts"),
         infrastructure=INFRASTRUCTURE in config.stash,
     )
-    close_run(run_session, run)
+    kept = config.stash[KEPT] = close_run(run_session, run)
+    if kept.followed is not None:
+        session.exitstatus = followed_status(
+            run, int(session.exitstatus), kept.followed, new_only=config.getoption("--new-only")
+        )
 
 
 def _finished_session(config: pytest.Config) -> Session | None:
@@ -117,6 +124,22 @@ def exit_status(run: Run, status: int, *, strict: bool, infrastructure: bool = F
     return status
 
 
+def followed_status(run: Run, status: int, followed: Followed, *, new_only: bool) -> int:
+    """The exit status once the run is in its history.
+
+    An alert that this run opens is red, also where the run alone shows nothing, as a creep.
+    `new_only`: what an earlier run opened, or someone accepted, is not red again.
+    """
+    if status not in (pytest.ExitCode.OK, EXIT_REGRESSION, EXIT_INCONCLUSIVE):
+        return status
+    if followed.new:
+        return EXIT_REGRESSION
+    known = any(alert.open or alert.state == "accepted" for alert in followed.alerts)
+    if new_only and known and run.verdict in ("regression", "broken"):
+        return int(pytest.ExitCode.OK)
+    return status
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """What was found, above the list of skipped and failed tests."""
     infrastructure = config.stash.get(INFRASTRUCTURE, None)
@@ -130,6 +153,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     run, problem = config.stash[FINISHED]
     for line in summary_lines(run, problem):
         terminalreporter.write_line(line)
+    for line in _history_lines(config.stash.get(KEPT, None)):
+        terminalreporter.write_line(line)
+
+
+def _history_lines(kept: Kept | None) -> list[str]:
+    if kept is None:
+        return []
+    if kept.problem is not None:
+        return [f"warning: this run is not in the history. {kept.problem}"]
+    return [] if kept.followed is None else history_lines(note_of(kept.followed))
 
 
 def _forget_junit(config: pytest.Config) -> None:

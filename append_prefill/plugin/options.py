@@ -95,6 +95,11 @@ def declare_options(add: Callable[..., object]) -> None:
         "are kept, whole launches too",
     )
     add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
+    add(
+        "--new-only",
+        action="store_true",
+        help="exit 1 for a regression once: 0 where an earlier run of the history shows it",
+    )
     add("--strict-verdicts", action="store_true", help="inconclusive fails, with exit status 8")
 
 

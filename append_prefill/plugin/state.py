@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from append_prefill.records.run import Run
+    from append_prefill.run.folders import Kept
     from append_prefill.run.hosts import Delivery
     from append_prefill.run.progress import Follower
     from append_prefill.run.references import References
@@ -28,6 +29,9 @@ SEED: pytest.StashKey[int] = pytest.StashKey()
 REFERENCES: pytest.StashKey[References] = pytest.StashKey()
 FOLLOWER: pytest.StashKey[Follower] = pytest.StashKey()
 FINISHED: pytest.StashKey[tuple[Run, str | None]] = pytest.StashKey()
+
+KEPT: pytest.StashKey[Kept] = pytest.StashKey()
+"""What the history has of the run that was closed."""
 
 FRESH: pytest.StashKey[list[Path]] = pytest.StashKey()
 """Folders above the run's that were made for it, the innermost first."""

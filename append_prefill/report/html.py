@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from append_prefill.records.run import Run
-from append_prefill.report import charts, curves, panel, plane, reasons, tables
+from append_prefill.report import charts, curves, panel, plane, tables
 from append_prefill.report import format as fmt
 from append_prefill.report.components import noise_rows, own_rows, rests_on
 from append_prefill.report.differs import differences_of
 from append_prefill.report.exports import points_csv
 from append_prefill.report.headline import headline_of
-from append_prefill.report.names import candidate_name, pytest_command, reference_name
-from append_prefill.report.places import where_words
-from append_prefill.report.routing import PEERS, computing_words, limit_words, routing_rows
+from append_prefill.report.history import drawing
+from append_prefill.report.history.note import HistoryNote
+from append_prefill.report.names import candidate_name, pytest_command
+from append_prefill.report.routing import PEERS, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.spreads import P99_SAMPLES
+from append_prefill.report.templating import ENVIRONMENT
 from append_prefill.report.traffic_charts import traffic_charts
-from append_prefill.report.traffic_tables import cached_words, traffic_rows
-from append_prefill.report.words import WORDS, change_note, label_of, word_of
+from append_prefill.report.traffic_tables import traffic_rows
+from append_prefill.report.words import WORDS
 from append_prefill.workload.profile import Profile
 
 SHOWN_DIFFERENCES = 5
 """More would push the verdict's own words off the first screen; the others are linked."""
 
 TRANSFER = "kv_transfer_time"
-_MISSING = Markup('<span class="missing">–</span>')
 
 
-def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | None = None) -> str:
-    """`run` as a page. `profile` adds titles and policy, `baseline` the stored run's intervals."""
+def render_html(
+    run: Run,
+    *,
+    profile: Profile | None = None,
+    baseline: Run | None = None,
+    history: HistoryNote | None = None,
+) -> str:
+    """`run` as a page. `profile` adds titles and policy, `baseline` the stored run's intervals.
+
+    `history` is what to say of the history it is the last session of.
+    """
     baseline = baseline if _was_compared(run) else None
     must_catch = profile.policy.must_catch if profile else None
     points, forest = tables.point_rows(run, baseline, must_catch)
@@ -45,6 +50,8 @@ def render_html(run: Run, *, profile: Profile | None = None, baseline: Run | Non
     return ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         profile=profile,
+        history=history,
+        spark=drawing,
         name=candidate_name(run),
         headline=headline_of(run),
         words=WORDS,
@@ -101,51 +108,3 @@ def _was_compared(run: Run) -> bool:
     comparison = run.comparison
     held = [] if comparison is None else [comparison, *comparison.others]
     return any(c.kind == "baseline" and c.verdict != "not-comparable" for c in held)
-
-
-def _shown(formatter: fmt.Formatter) -> Callable[..., Markup | str]:
-    """The formatter as a filter whose missing numbers are muted."""
-
-    def filtered(*args: Any, **kwargs: Any) -> Markup | str:
-        text = formatter(*args, **kwargs)
-        return _MISSING if text == fmt.MISSING else text
-
-    return filtered
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("append_prefill.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name, formatter in fmt.FORMATTERS.items():
-        environment.filters[name] = _shown(formatter)
-    environment.filters["recorded"] = _shown(fmt.scalar)
-    environment.filters["plural"] = fmt.plural
-    environment.filters["shorten"] = fmt.shorten
-    environment.filters["one_line"] = fmt.one_line
-    environment.globals.update(
-        interval=_shown(fmt.interval),
-        change_interval=_shown(fmt.change_interval),
-        marker_path=panel.marker_path,
-        cached_words=cached_words,
-        word_of=word_of,
-        label_of=label_of,
-        change_note=change_note,
-        reference_name=reference_name,
-        comparison_reason=reasons.comparison_reason,
-        decision_words=reasons.decision_words,
-        finding_reason=reasons.finding_reason,
-        method_words=reasons.method_words,
-        warning_words=reasons.warning_words,
-        where_words=where_words,
-        computing_words=computing_words,
-        limit_words=limit_words,
-    )
-    return environment
-
-
-ENVIRONMENT = _environment()

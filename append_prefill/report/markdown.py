@@ -10,6 +10,7 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
+from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
 from append_prefill.report.reasons import warning_words
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
@@ -34,9 +35,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
 
 
-def render_markdown(run: Run, *, report_path: str | None = None) -> str:
+def render_markdown(
+    run: Run, *, report_path: str | None = None, history: HistoryNote | None = None
+) -> str:
     """`run` in Markdown; `report_path` is where the full report lies."""
-    return joined(parts_of(run, report_path=report_path))
+    return joined(parts_of(run, report_path=report_path, history=history))
 
 
 def joined(parts: Iterable[Part]) -> str:
@@ -44,10 +47,13 @@ def joined(parts: Iterable[Part]) -> str:
     return "\n\n".join(part.text for part in parts if part.text) + "\n"
 
 
-def parts_of(run: Run, *, report_path: str | None = None) -> list[Part]:
+def parts_of(
+    run: Run, *, report_path: str | None = None, history: HistoryNote | None = None
+) -> list[Part]:
     """What `render_markdown` says, part by part, the most telling first."""
     return [
         Part("verdict", _verdict(run)),
+        Part("history", "" if history is None else _history(history)),
         Part("warnings", _warnings(run)),
         Part("findings", _findings(run)),
         Part("points", _points(run)),
@@ -77,6 +83,16 @@ def _verdict(run: Run) -> str:
         command = f" `{_in_code(mark.command)}`" if mark.command else ""
         lines.append(f"- **{escape(mark.title)}:** {escape(mark.text)}{command}")
     lines += ["", escape(headline.exit_meaning)]
+    return "\n".join(lines)
+
+
+def _history(note: HistoryNote) -> str:
+    lines = [f"- **History:** {note.bars} {escape(note.numbers)}"]
+    lines += [
+        f"- **{a.state.sign} {a.state.word} alert** `{a.id}`: "
+        f"{escape(fmt.one_line(a.what, 160))}; {escape(fmt.one_line(a.life, 300))}"
+        for a in note.alerts
+    ]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from append_prefill.report.delivery.github import to_github_summary, to_pr_comme
 from append_prefill.report.delivery.slack import to_slack
 from append_prefill.report.delivery.teams import to_teams
 from append_prefill.report.exports import to_bencher, to_csv, to_pytest_benchmark
+from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
 from append_prefill.report.routing_map import to_routing
@@ -44,18 +45,22 @@ def write_reports(
     profile: Profile | None,
     baseline: Run | None = None,
     formats: Sequence[str] = REPORTS,
+    history: HistoryNote | None = None,
 ) -> dict[str, Path]:
     """Write `formats` (keys of `FILES`) into `folder` (made if need be).
 
     `profile` adds the experiments' titles and the policy, `baseline` the stored run's intervals;
-    without them the record alone is rendered. Returns the paths by file name. Raises OSError.
+    `history` what to say of the history; without them the record alone is rendered. Returns the
+    paths by file name. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for name in (known for known in FILES if known in formats):  # the summary names the page
         path = folder / FILES[name]
         page = folder / FILES["html"]
-        text = rendered(name, run, profile, baseline, page=page if page.is_file() else None)
+        text = rendered(
+            name, run, profile, baseline, page=page if page.is_file() else None, history=history
+        )
         path.write_text(text, encoding="utf-8")
         written[path.name] = path
     return written
@@ -68,13 +73,15 @@ def rendered(
     baseline: Run | None,
     *,
     page: Path | None = None,
+    history: HistoryNote | None = None,
 ) -> str:
     """The text of one of `FILES`; `page` is the HTML report, where it is there to be named."""
     match name:
         case "html":
-            return render_html(run, profile=profile, baseline=baseline)
+            return render_html(run, profile=profile, baseline=baseline, history=history)
         case "md":
-            return render_markdown(run, report_path=None if page is None else str(page))
+            path = None if page is None else str(page)
+            return render_markdown(run, report_path=path, history=history)
         case "csv":
             return to_csv(run)
         case "bencher":
@@ -87,13 +94,12 @@ def rendered(
             return _json(to_slack(run, baseline))
         case "teams":
             return _json(to_teams(run, baseline))
+        case "status":
+            return status_line(run, baseline)
+        case "github-summary":
+            return to_github_summary(run, baseline, history)
         case _:
-            say = {
-                "status": status_line,
-                "github-summary": to_github_summary,
-                "pr-comment": to_pr_comment,
-            }[name]
-            return say(run, baseline)
+            return to_pr_comment(run, baseline, history)
 
 
 def _json(data: dict[str, Any]) -> str:

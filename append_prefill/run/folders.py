@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from append_prefill.analysis.trend.lineages import Followed
+from append_prefill.errors import UsageError
 from append_prefill.records.baselines import save_baseline
-from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
+from append_prefill.report.history.note import note_of
 from append_prefill.report.write import write_reports
+from append_prefill.run.history import add_run, follow_run
 from append_prefill.run.session import Session
 
 LATEST = "latest"
@@ -30,24 +34,51 @@ def new_folder(report_dir: Path, created_at: datetime, label: str) -> Path:
     raise FileExistsError(f"{report_dir / name} and 98 more like it exist")
 
 
-def close_run(session: Session, run: Run) -> None:
-    """Write the reports, point `latest` at them, append to the history, store a baseline.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the history has of a run that ended: its own, or the `problem` that it has not.
 
-    A run without a usable measurement is reported but neither stored nor added to the history; one
-    that the user interrupted is not stored, having fewer launches than a baseline was to have.
+    Both None: the run is no session of a history, since it is not whole.
+    """
+
+    followed: Followed | None = None
+    problem: str | None = None
+
+
+def close_run(session: Session, run: Run) -> Kept:
+    """Put the run into the history, write the reports, point `latest` at them, store a baseline.
+
+    A run without a usable measurement is reported and not stored, nor is one that the user
+    interrupted, having fewer launches than a baseline was to have. A history that cannot be written
+    costs no report.
     """
     folder = session.folder
-    write_reports(run, folder, profile=session.settings.profile, baseline=session.references.chosen)
+    kept = _keep(run, folder)
+    write_reports(
+        run,
+        folder,
+        profile=session.settings.profile,
+        baseline=session.references.chosen,
+        history=None if kept.followed is None else note_of(kept.followed),
+    )
     _point_latest(folder)
     if run.verdict == "infrastructure":
-        return
-    append_history(run, folder)
+        return kept
     if session.settings.options.save_baseline and not run.interrupted:
         save_baseline(
             run,
             session.settings.baselines,
             not_binding=session.settings.profile.identity_not_binding,
         )
+    return kept
+
+
+def _keep(run: Run, folder: Path) -> Kept:
+    try:
+        add_run(run, folder)
+        return Kept(followed=follow_run(run, folder.parent))
+    except UsageError as error:
+        return Kept(problem=str(error))
 
 
 def _point_latest(folder: Path) -> None:

@@ -23,16 +23,11 @@ from append_prefill.records.baselines import (
 )
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
-from append_prefill.records.history import (
-    HistoryEntry,
-    last_of_identity,
-    load_history,
-    load_runs,
-    with_protocols,
-)
+from append_prefill.records.history.entry import Entry
 from append_prefill.records.identity import MACHINE, identity_differences, identity_of
 from append_prefill.records.run import NoiseRecord, Role, Run
-from append_prefill.workload.points import Point
+from append_prefill.records.store import RUN_FILE, read_run
+from append_prefill.run.history import load
 from append_prefill.workload.profile import Profile
 
 
@@ -138,12 +133,19 @@ def _rolling(
     report_dir: Path, identity: dict[str, Any], profile: Profile, now: datetime
 ) -> Run | None:
     """The last sessions of this identity as one run; None with fewer than two of them."""
-    known = with_protocols(load_history(report_dir), report_dir)
-    entries = last_of_identity(
-        known, identity, len(known), not_binding=profile.identity_not_binding, before=now
-    )
-    runs = load_runs(_whole(entries, profile)[-profile.rolling_runs :], report_dir)
-    runs = [run for run in runs if run.replicated and shares_points(run, profile)]
+    entries = [
+        entry
+        for entry in load(report_dir)
+        if entry.whole
+        and entry.created_at < now
+        and not identity_differences(identity, entry.identity, profile.identity_not_binding)
+    ]
+    folders = [report_dir / e.path for e in _whole(entries, profile)[-profile.rolling_runs :]]
+    # CI may have pruned some.
+    runs = [
+        read_run(folder, option="history") for folder in folders if (folder / RUN_FILE).is_file()
+    ]
+    runs = [run for run in runs if shares_points(run, profile)]
     nights = [usable(run.starts, "candidate") for run in runs]
     nights = [starts for starts in nights if starts]
     if len(nights) < 2:
@@ -164,18 +166,15 @@ def _rolling(
     )
 
 
-def _whole(entries: Sequence[HistoryEntry], profile: Profile) -> list[HistoryEntry]:
+def _whole(entries: Sequence[Entry], profile: Profile) -> list[Entry]:
     """Those that measured all they could: of one definition, the most of the profile's points.
 
-    A run of selected experiments, or a quick one, would thin out what the others share.
+    What a run was told of its purpose it may have been told wrongly, and one of selected
+    experiments would thin out what the others share.
     """
-    points = set(profile.points)
-
-    def measured(entry: HistoryEntry) -> int:
-        return len(points & {Point(p.context_tokens, p.append_tokens) for p in entry.points})
-
+    points = {point.label for point in profile.points}
     most: dict[str, int] = {definition_of(profile): len(points)}
     for entry in entries:
-        definition = str(entry.identity.get("definition"))
-        most[definition] = max(most.get(definition, 0), measured(entry))
-    return [e for e in entries if measured(e) == most[str(e.identity.get("definition"))]]
+        shared = len(points & entry.points)
+        most[entry.definition] = max(most.get(entry.definition, 0), shared)
+    return [e for e in entries if len(points & e.points) == most[e.definition]]

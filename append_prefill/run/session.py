@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import time
 import traceback
@@ -31,10 +32,12 @@ from append_prefill.probe.runner import PairRunner
 from append_prefill.records.contrast import told_once
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import RunWarning
+from append_prefill.records.history.entry import PURPOSE_KEY
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
 from append_prefill.run.adaptive import Decider
+from append_prefill.run.history import told_purpose
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
@@ -120,6 +123,7 @@ class Session:
                 "options": self.settings.options.command(),
                 "profile_digest": profile_digest(self.settings.profile),
                 **self.settings.options.labels(),
+                PURPOSE_KEY: self._purpose,
             },
             definition=definition_of(self.settings.profile),
             profile=self.settings.profile.name,
@@ -137,6 +141,11 @@ class Session:
             starts=starts,
             warnings=warnings_of(self.settings, self.references, starts, resumed),
         )
+
+    @property
+    def _purpose(self) -> str:
+        part = set(self.plan.points) < set(self.settings.profile.points)
+        return told_purpose(os.environ, part=part or self.settings.options.quick)
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
         """The judged record.

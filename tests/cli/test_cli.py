@@ -15,7 +15,6 @@ from append_prefill.cli.compare import compare_runs
 from append_prefill.cli.main import EXIT_BROKEN_PIPE, main
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of, protocol_of
-from append_prefill.records.history import append_history
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
 from append_prefill.report.html import render_html
@@ -79,6 +78,7 @@ def test_a_reader_that_has_enough_gets_no_traceback(arguments: tuple[str, ...]) 
         "report",
         "baselines",
         "history",
+        "alerts",
         "plan",
         "doctor",
         "noise",
@@ -471,24 +471,6 @@ def test_a_version_that_is_not_stored_names_each_that_is_once(
 def test_no_baselines_says_how_to_get_one(tmp_path: Path, capsys: Captured) -> None:
     assert main(["baselines", "list", "--baselines", str(tmp_path)]) == 0
     assert "--save-baseline" in capsys.readouterr().out
-
-
-def test_history(tmp_path: Path, capsys: Captured) -> None:
-    assert main(["history", "--report-dir", str(tmp_path)]) == 0
-    assert "No runs" in capsys.readouterr().out
-    for day in range(3):
-        run = builders.run(created_at=builders.CREATED + timedelta(days=day))
-        folder = tmp_path / f"night-{day}"
-        write_run(run, folder / "run.json")
-        append_history(run, folder)
-    assert main(["history", "--report-dir", str(tmp_path)]) == 0
-    text = capsys.readouterr().out
-    assert all(f"night-{day}" in text for day in range(3))
-    assert "✓ pass" in text
-    status, data = call_json(capsys, "history", "--report-dir", str(tmp_path), "--last", "2")
-    assert status == 0
-    assert [entry["path"] for entry in data] == ["night-1", "night-2"]
-    assert "--last" in refused(capsys, "history", "--last", "0")
 
 
 def test_schema_is_the_checked_in_one(tmp_path: Path, capsys: Captured) -> None:

@@ -68,8 +68,8 @@ def test_a_run_that_is_judged_once_says_no_more(capsys: Captured, tmp_path: Path
     assert "Judged after 2 launches per side, about" in text
     assert "until the answer is in" not in text
     assert (
-        "Other traffic: turns (conversation, replies in the context), 2 samples in every other block."
-        in text
+        "Other traffic: turns (conversation, replies in the context), 2 samples in every other "
+        "block." in text
     )
 
 

@@ -173,6 +173,18 @@ def test_a_regression_side_by_side_fails_and_exits_1(suite):
         case.get("name") for case in junit.iter("testcase") if case.find("failure") is not None
     }
     assert "test_surface_has_not_regressed" in failed
+    result.stdout.fnmatch_lines(["history *: * session 1, *", "  new *"])
+    again = suite.run(
+        "--sglang=simulated:floor_ms=12",
+        "--against=simulated:floor_ms=4",
+        "--starts=3",
+        "--baseline=none",
+        "--new-only",
+        files=("test_regression.py",),
+    )
+    assert suite.record()["verdict"] == "regression"
+    assert again.ret == 0
+    again.stdout.fnmatch_lines(["history *: * session 2, *", "  standing *, shown by 2 sessions"])
 
 
 def test_baselines_are_saved_selected_and_compared(suite):

@@ -104,7 +104,7 @@ def run(version: str = "0.5.23", *, starts: int = 5, **changes: Any) -> Run:
     seed = changes.pop("seed", 0)
     fields: dict[str, Any] = {
         "created_at": CREATED,
-        "suite": {"version": "0.1.0"},
+        "suite": {"version": "0.1.0", "purpose": "try"},
         "definition": "d" * 64,
         "profile": "llama-3.1-8b",
         "seed": seed,

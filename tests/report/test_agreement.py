@@ -334,7 +334,7 @@ def test_what_was_simulated_is_what_is_said(
     lost_tokens=st.sampled_from([0, 50]),
     seed=st.integers(0, 10_000),
 )
-def test_verdict_and_sentence_agree_with_other_traffic(
+def test_verdict_and_sentence_agree_with_other_traffic(  # noqa: PLR0917 (hypothesis names them)
     kind: str, size_ms: float, slower: float, sd: float, lost_tokens: int, seed: int
 ) -> None:
     points = simulated(kind, size_ms, 0.004, 5, seed)

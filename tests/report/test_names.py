@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.records.history import append_history
 from append_prefill.records.run import Comparison, Run
 from append_prefill.records.store import RUN_FILE, write_run
 from append_prefill.report.headline import headline_of
@@ -23,6 +22,7 @@ from append_prefill.report.names import (
 )
 from append_prefill.report.next_step import Program
 from append_prefill.report.terminal import last_lines, summary_lines
+from append_prefill.run.history import add_run
 from tests.records import builders
 from tests.report import samples
 
@@ -157,7 +157,7 @@ def test_commands_do_not_call_it_sglang(
     folder = tmp_path / "run"
     folder.mkdir()
     path = str(write_run(run, folder / RUN_FILE))
-    append_history(run, folder)
+    add_run(run, folder)
     status = main(
         {
             "history": ["history", "--report-dir", str(tmp_path)],

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from append_prefill.records.baselines import save_baseline
-from append_prefill.records.history import append_history
 from append_prefill.records.identity import identity_of
 from append_prefill.records.run import NoiseRecord
 from append_prefill.records.store import write_run
+from append_prefill.run.history import add_run
 from append_prefill.run.references import References, gather
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import load_profile
@@ -54,7 +54,7 @@ def test_the_rolling_window_goes_on_when_an_experiment_is_added(tmp_path):
             run.plan.points.append((96, 64))
         folder = tmp_path / "reports" / f"night-{day}"
         write_run(run, folder / "run.json")
-        append_history(run, folder)
+        add_run(run, folder)
     identity = identity_of(builders.run()) | {"definition": "e" * 64}
     rolling = references(tmp_path, **identity).rolling
     assert len(rolling.starts) == 15
@@ -67,7 +67,7 @@ def test_nights_without_a_point_in_common_are_no_window(tmp_path):
         run.plan.points = [(9, 9)]
         folder = tmp_path / "reports" / f"night-{day}"
         write_run(run, folder / "run.json")
-        append_history(run, folder)
+        add_run(run, folder)
     assert references(tmp_path).rolling is None
 
 
@@ -102,7 +102,7 @@ def test_runs_of_a_part_are_not_among_the_last_runs(tmp_path):
         run.starts = [builders.start(index, points=points) for index in range(5)]
         folder = tmp_path / "reports" / f"run-{hour}"
         write_run(run, folder / "run.json")
-        append_history(run, folder)
+        add_run(run, folder)
     rolling = references(tmp_path).rolling
     assert rolling is not None
     assert len(rolling.starts) == 15

@@ -7,7 +7,7 @@ from pathlib import Path
 from append_prefill.records.bisection import Bisection
 from append_prefill.records.store import write_whole
 from append_prefill.report.bisection import picture, sentence
-from append_prefill.report.html import ENVIRONMENT
+from append_prefill.report.templating import ENVIRONMENT
 
 PAGE = "bisection.html"
 

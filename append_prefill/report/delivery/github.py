@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from append_prefill.records.run import Run
 from append_prefill.report.delivery.account import Account, account_of
+from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.markdown import Part, escape, joined, parts_of, table
 
 MARKER = "<!-- append-prefill -->"
@@ -34,17 +35,19 @@ _CODE = re.compile(r"(?<!\\)(`[^`]*`)")
 _CALL = re.compile(r"([@#])(?=\w)")
 
 
-def to_github_summary(run: Run, baseline: Run | None = None) -> str:
+def to_github_summary(
+    run: Run, baseline: Run | None = None, history: HistoryNote | None = None
+) -> str:
     """For `$GITHUB_STEP_SUMMARY`: `summary.md`, without the path of a page on the runner."""
     account = account_of(run, baseline)
-    verdict, *rest = parts_of(run)
+    verdict, *rest = parts_of(run, history=history)
     return _fitted([verdict, _differences(account), *rest], _short(account), SUMMARY_BYTES)
 
 
-def to_pr_comment(run: Run, baseline: Run | None = None) -> str:
+def to_pr_comment(run: Run, baseline: Run | None = None, history: HistoryNote | None = None) -> str:
     """For a comment: `MARKER`, verdict and sentence, then tables to unfold; it notifies nobody."""
     account = account_of(run, baseline)
-    verdict, *rest = parts_of(run)
+    verdict, *rest = parts_of(run, history=history)
     marked = replace(verdict, text=f"{MARKER}\n{verdict.text}")
     parts = [marked, _differences(account), *(_folded(part) for part in rest)]
     return _fitted(
