@@ -71,7 +71,7 @@ def _suspected(comparison: Comparison) -> bool:
 
 
 TRAFFIC_TEST = "test_traffic_has_not_regressed"
-REPLIES_TEST = "test_replies_are_cached"
+REPLIES_TEST = "test_what_is_found_in_traffic_holds[reply_cached]"
 """Of `perf_tests/test_traffic.py`, by which other traffic than the points' is selected alone."""
 
 
@@ -116,7 +116,9 @@ class _Proposals:
                     "A stored run only suspects. Confirm it side by side:",
                     self._again(against=comparison.reference_version or comparison.reference),
                 )
-            case "regression" if comparison and (between := self._between(comparison)):
+            case "regression" if (
+                comparison and not self._only() and (between := self._between(comparison))
+            ):
                 return NextStep("Find the version that brought it:", between)
             case "regression":
                 others = "other launches" if self._only() else "other launches and points"

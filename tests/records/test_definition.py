@@ -62,9 +62,8 @@ def test_the_untold_protocol_is_the_shipped_profiles() -> None:
 
     But for what was added since, and says so.
     """
-    added = {
-        "llama-3.1-8b": {"placement": "turns", "alternate": "sample"},
-    }
+    on_a_gpu = {"placement": "turns", "alternate": "sample"}
+    added = {"llama-3.1-8b": on_a_gpu, "llama-3.1-8b-chat": on_a_gpu}
     for name in shipped_profiles():
         assert protocol_of(load_profile(name)) == UNTOLD | added.get(name, {})
 
