@@ -49,8 +49,8 @@ def close_run(session: Session, run: Run) -> Kept:
     """Put the run into the history, write the reports, point `latest` at them, store a baseline.
 
     A run without a usable measurement is reported and not stored, nor is one that the user
-    interrupted, having fewer launches than a baseline was to have. A history that cannot be written
-    costs no report.
+    interrupted, having fewer launches than a baseline was to have. Whatever is wrong with the
+    history, it costs no report.
     """
     folder = session.folder
     kept = _keep(run, folder)
@@ -79,6 +79,8 @@ def _keep(run: Run, folder: Path) -> Kept:
         return Kept(followed=follow_run(run, folder.parent))
     except UsageError as error:
         return Kept(problem=str(error))
+    except Exception as error:  # noqa: BLE001 (the report is worth more than what follows it)
+        return Kept(problem=f"Following it failed: {type(error).__name__}: {error}")
 
 
 def _point_latest(folder: Path) -> None:

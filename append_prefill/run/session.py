@@ -144,7 +144,11 @@ class Session:
 
     @property
     def _purpose(self) -> str:
-        part = set(self.plan.points) < set(self.settings.profile.points)
+        profile = self.settings.profile
+        usual = {e.id for e in profile.traffic if not e.heavy}
+        part = not (
+            {*profile.points} <= {*self.plan.points} and usual <= {e.id for e in self.plan.traffic}
+        )
         return told_purpose(os.environ, part=part or self.settings.options.quick)
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:

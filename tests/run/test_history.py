@@ -11,6 +11,7 @@ import pytest
 from append_prefill.errors import UsageError
 from append_prefill.records.history.rows import Act
 from append_prefill.records.store import write_run
+from append_prefill.run import folders
 from append_prefill.run.history import (
     add_run,
     decide,
@@ -168,3 +169,14 @@ def test_shipped_profiles_have_one_policy_of_what_is_followed() -> None:
     assert followed == {(policy_of("mine").min_effect, policy_of("mine").false_alarm_rate)}
     assert list(excused("mine")) == []
     assert excused("cpu-nano") == load_profile("cpu-nano").identity_not_binding
+
+
+def test_what_is_wrong_with_the_history_costs_no_report(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "history.sqlite").write_text("no database, and long enough to be taken for one" * 9)
+    run = builders.run()
+    kept = folders._keep(run, tmp_path / "run")
+    assert kept.followed is None
+    assert kept.problem is not None
+    assert "history.sqlite" in kept.problem
+    monkeypatch.setattr(folders, "add_run", lambda *_: 1 / 0)
+    assert "ZeroDivisionError" in (folders._keep(run, tmp_path / "run").problem or "")

@@ -67,6 +67,7 @@ def _indexed(sessions: Sequence[Entry]) -> list[dict[_Of, Value]]:
 def _quantities(table: Sequence[dict[_Of, Value]]) -> Iterator[_Of]:
     there = {of for row in table for of, value in row.items() if value.value is not None}
     known: list[_Of] = [("reference", part) for part in PARTS]
+    known += sorted(of for of in there if of[1].startswith("traffic:"))
     known += [("own", quantity) for quantity in FITTED]
     rest = sorted((q for line, q in there if line == "own" and q not in FITTED), key=_by_place)
     known += [("own", quantity) for quantity in rest]

@@ -21,6 +21,7 @@ from append_prefill.records.history.entry import (
 from append_prefill.records.identity import identity_of
 from append_prefill.records.run import Comparison, Estimate, Run
 from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import Condition
 
 PARTS: tuple[Quantity, ...] = (
     "level",
@@ -38,7 +39,8 @@ def entry_of(run: Run, path: str) -> Entry:
     spent = minutes_of(run.starts)
     blocks = [block for start in run.starts for block in start.state if block.side == start.side]
     held = yardstick_of(run)
-    values = [*_own(run), *(() if held is None else _against(held))]
+    values = [*_own(run), *(() if held is None else _against(run, held))]
+    once = {(value.line, value.quantity): value for value in reversed(values)}
     return Entry(
         key=key_of(run),
         path=path,
@@ -58,7 +60,7 @@ def entry_of(run: Run, path: str) -> Entry:
         blocks=len(blocks),
         invalid_blocks=sum(block.void is not None for block in blocks),
         yardstick=None if held is None else _named(held),
-        values=tuple(values),
+        values=tuple(reversed(once.values())),
     )
 
 
@@ -108,6 +110,10 @@ def _own(run: Run) -> Iterator[Value]:
             )
     for p in run.points:
         yield Value("own", f"point:{p.point.label}", p.median_ms, p.low_ms, p.high_ms)
+    for result in run.traffic:
+        for t in result.points:
+            label = Condition(result.traffic, t.point).label
+            yield Value("own", f"point:{label}", t.median_ms, t.low_ms, t.high_ms)
 
 
 def _level(run: Run) -> Value | None:
@@ -135,7 +141,7 @@ def _fitted(quantity: str, fit: Estimate) -> Value:
     return Value("own", quantity, fit.value, fit.low, fit.high)
 
 
-def _against(held: Comparison) -> Iterator[Value]:
+def _against(run: Run, held: Comparison) -> Iterator[Value]:
     for effect in held.surface:
         if effect.name in PARTS:
             slower = effect.verdict == "regression"
@@ -143,3 +149,11 @@ def _against(held: Comparison) -> Iterator[Value]:
     for p in held.points:
         slower = p.verdict == "regression"
         yield Value("reference", f"point:{p.point.label}", p.ratio, p.low, p.high, slower)
+    for result in run.traffic:
+        compared = [] if result.comparison is None else [result.comparison]
+        compared += [c for one in compared for c in one.others]
+        for c in compared:
+            if (c.kind, c.role) == (held.kind, held.role) and (level := c.level) is not None:
+                slower = c.verdict == "regression"
+                name = f"traffic:{result.experiment}"
+                yield Value("reference", name, level.ratio, level.low, level.high, slower)

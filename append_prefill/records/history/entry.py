@@ -32,9 +32,9 @@ class Value:
 
     Of the line `own`: `level` (ms, the geometric mean over points of the compared statistic),
     `floor_ms`, `new_token_us`, `cached_token_us`, `finding:ID` and `point:LABEL` (ms, the median).
-    Of the line `reference`: `level`, `floor_points`, `compute_points`, `append_end`, `context_end`
-    and `point:LABEL`, candidate over reference. `slower`: what the run's own rule says of it (of a
-    finding: that it is broken), None where that did not judge it.
+    Of the line `reference`: `level`, `floor_points`, `compute_points`, `append_end`, `context_end`,
+    `point:LABEL` and `traffic:EXPERIMENT` (its level), candidate over reference. `slower`: what the
+    run's own rule says of it (of a finding: that it is broken), None where that did not judge it.
     """
 
     line: Line

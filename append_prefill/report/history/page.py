@@ -107,11 +107,16 @@ def _shown(followed: Followed, now: datetime) -> Shown:
         closed=closed[:LISTED],
         more_closed=max(len(closed) - LISTED, 0),
         achieved=achieved_words(followed.achieved),
-        charts=[drawing.drawn(t, sessions) for t in trends if ":" not in t.quantity],
+        charts=[drawing.drawn(t, sessions) for t in trends if _charted(t)],
         findings=listed("finding"),
         points=listed("point"),
         runs=list(reversed(followed.lineage.runs[-LISTED:])),
     )
+
+
+def _charted(trend: Trend) -> bool:
+    """Whether the trend has a chart; findings and points are rows."""
+    return not trend.quantity.startswith(("finding:", "point:"))
 
 
 def _row(trend: Trend, sessions: Sequence[Entry]) -> PointRow:

@@ -44,13 +44,15 @@ def place_words(quantity: str) -> str:
         return f"at {fmt.place(int(point[1]), int(point[2]))}{point[3]}"
     if quantity.startswith("finding:"):
         return f"finding {quantity.removeprefix('finding:')}"
+    if quantity.startswith("traffic:"):
+        return f"in {quantity.removeprefix('traffic:')}"
     return _PLACES.get(quantity, quantity)
 
 
 def title_of(quantity: str, reference: str | None) -> str:
     """A chart's title; `reference` is what its ratios are to, None of a chart of values."""
     if reference is not None:
-        return f"Against {fmt.shorten(reference, 40)}, {_PLACES.get(quantity, quantity)}"
+        return f"Against {fmt.shorten(reference, 40)}, {place_words(quantity)}"
     if point := _POINT.fullmatch(quantity):
         return f"{fmt.place(int(point[1]), int(point[2]))}{point[3]}"
     if quantity.startswith("finding:"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.analysis.trend.values import entry_of, yardstick_of
-from append_prefill.records.run import Comparison
+from append_prefill.records.run import Comparison, TrafficPoint, TrafficResult
 from tests.records import builders
 from tests.report import samples
 
@@ -75,3 +75,41 @@ def test_a_level_needs_every_planned_point() -> None:
     for start in run.starts:
         start.series = []
     assert entry_of(run, "run").value_of("level") is None
+
+
+def test_other_traffic_is_followed_too_each_condition_once() -> None:
+    turn = TrafficPoint(
+        context_tokens=150,
+        append_tokens=20,
+        turn=2,
+        median_ms=18.0,
+        low_ms=17.0,
+        high_ms=19.0,
+        p90_ms=None,
+        p99_ms=None,
+        starts=3,
+        samples=15,
+        void=0,
+        cached_tokens=149,
+        planned_cached_tokens=149,
+    )
+    turns = TrafficResult(
+        experiment="turns",
+        title="Turns",
+        context="replied",
+        form="ids",
+        company="alone",
+        state="fresh",
+        points=[turn, turn.model_copy(update={"median_ms": 99.0})],
+        comparison=comparison(kind="side-by-side", verdict="regression"),
+    )
+    entry = entry_of(builders.run(comparison=BESIDE, traffic=[turns]), "run")
+    condition = entry.value_of("point:L150-m20 replied")
+    assert condition is not None
+    assert (condition.value, condition.low, condition.high) == (18.0, 17.0, 19.0)
+    ratio = entry.value_of("traffic:turns", "reference")
+    assert ratio is not None
+    assert (ratio.value, ratio.slower) == (turns.comparison.level.ratio, True)
+    stored = turns.model_copy(update={"comparison": CHOSEN})
+    other = entry_of(builders.run(comparison=BESIDE, traffic=[stored]), "run")
+    assert other.value_of("traffic:turns", "reference") is None
