@@ -28,9 +28,7 @@ class Pace:
     sample_s: float
     source: str
 
-    def costs(
-        self, of_block: float, sides: int, *, together: bool, aging_s: float = 0.0
-    ) -> Costs:
+    def costs(self, of_block: float, sides: int, *, together: bool, aging_s: float = 0.0) -> Costs:
         """Of a plan's launches, with `of_block` samples a block. `together`: those of a pair come
         up side by side. `aging_s`: what ageing one of them takes.
 
