@@ -327,18 +327,17 @@ def test_what_was_simulated_is_what_is_said(
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
-    kind=st.sampled_from(["none", "everywhere", "floor"]),
-    size_ms=st.sampled_from([-2.0, 1.5]),
+    points=st.sampled_from([("none", 0.0), ("everywhere", -2.0), ("everywhere", 1.5)]),
     slower=st.sampled_from([0.8, 1.0, 1.25]),
     sd=st.sampled_from([0.004, 0.05]),
     lost_tokens=st.sampled_from([0, 50]),
     seed=st.integers(0, 10_000),
 )
-def test_verdict_and_sentence_agree_with_other_traffic(  # noqa: PLR0917 (hypothesis names them)
-    kind: str, size_ms: float, slower: float, sd: float, lost_tokens: int, seed: int
+def test_verdict_and_sentence_agree_with_other_traffic(
+    points: tuple[str, float], slower: float, sd: float, lost_tokens: int, seed: int
 ) -> None:
-    points = simulated(kind, size_ms, 0.004, 5, seed)
-    run = with_traffic(points, lambda _, __: slower, sd=sd, lost_tokens=lost_tokens, seed=seed)
+    run = simulated(*points, 0.004, 5, seed)
+    run = with_traffic(run, lambda _, __: slower, sd=sd, lost_tokens=lost_tokens, seed=seed)
     report = told(run)
     every_form_has_the_same_sentence(report)
     the_exit_status_follows_from_the_banner(report)

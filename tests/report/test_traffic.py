@@ -150,6 +150,8 @@ def test_replies_that_are_lost_now_and_then_are_told_as_a_mean() -> None:
 def test_what_traffic_costs_stands_in_its_row() -> None:
     run = SLOWER().model_copy(deep=True)
     text, company = run.traffic[1:]
+    for point in (*text.points, *company.points):
+        point.over_alone = None
     ms = Estimate(value=0.4, low=None, high=None)
     text.over_ids = OverIds(fixed_ms=ms, per_1000_tokens_ms=ms)
     company.points[0].over_alone = 1.5
