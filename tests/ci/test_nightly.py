@@ -190,7 +190,9 @@ def test_a_regression_is_bisected_with_what_is_left_of_the_limit(night):
     assert re.search(rf"bisect --from {run} --budget (29|30) ", line)
     assert f" --report-dir={night.reports} --workers 4 " in line
     assert night.told["bisect"] == "0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %."
-    assert night.summary.read_text().endswith("\n**Bisected:** 0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %.\n")
+    assert night.summary.read_text().endswith(
+        "\n**Bisected:** 0.5.21 to 0.5.23: +5 %: 0.5.22 +5 %.\n"
+    )
     assert "Bisected: 0.5.21 to 0.5.23: +5 %25" in done.stdout
     assert (run / "bisect.log").read_text().startswith("1: 0.5.22")
 

@@ -16,7 +16,7 @@ LAUNCH = """
 import os, sys
 from append_prefill.planted.__main__ import main
 port = sys.argv[sys.argv.index("--port") + 1]
-floor = "16" if os.environ.get("SGLANG_SLOW_TREE", "{default}") == "1" else "8"
+floor = "60" if os.environ.get("SGLANG_SLOW_TREE", "{default}") == "1" else "20"
 sys.exit(main(["--port", port, "--sglang-version", "{version}", "--floor-ms", floor,
                "--new-token-us", "1"]))
 """
@@ -80,6 +80,7 @@ def test_the_default_behind_it_is_found(tmp_path, monkeypatch, capsys):
     [
         (("0.5.21",), "A..B 0.5.21: is no range"),
         (("simulated..simulated", "--flip", "what"), "--flip what: is neither an argument"),
+        (("simulated..simulated:floor_ms=3",), "names a simulated server"),
     ],
 )
 def test_bad_input_is_refused(arguments, problem, tmp_path, monkeypatch, capsys):

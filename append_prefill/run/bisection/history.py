@@ -17,9 +17,10 @@ from append_prefill.analysis.rounds import pair_figures
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import ComparisonMade, Seen, Size
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Effect, Run, Start
+from append_prefill.records.run import Comparison, Effect, Run, Start
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.unfinished import with_launches
+from append_prefill.workload.traffic import Condition
 
 RUNS = "runs"
 """The folder of the comparisons, within the bisection's."""
@@ -60,11 +61,17 @@ class History:
 
 
 def read_back(
-    folder: Path, names: Sequence[str], *, min_effect: float, must_catch: float
+    folder: Path,
+    names: Sequence[str],
+    *,
+    traffic: str | None,
+    min_effect: float,
+    must_catch: float,
 ) -> History:
     """Every run in `folder`/runs whose sides are called as two of `names`.
 
-    Raises InfrastructureError for a run that measured nothing and does not say which side it was.
+    `traffic` is the experiment in other traffic that is compared, None for the points. Raises
+    InfrastructureError for a run that measured nothing and does not say which side it was.
     """
     made, alone = [], []
     troubles: dict[str, Trouble] = {}
@@ -80,7 +87,8 @@ def read_back(
         if sides is None or not run.starts:
             continue
         later, earlier = max(sides.values(), key=names.index), min(sides.values(), key=names.index)
-        level = None if run.comparison is None else run.comparison.level
+        comparison = comparison_of(run, traffic)
+        level = None if comparison is None else comparison.level
         size = _size(level, inverse=sides["candidate"] == earlier)
         delta_ms = None if level is None or level.delta_ms is None else level.delta_ms
         made.append(
@@ -103,7 +111,7 @@ def read_back(
                     names.index(later),
                     math.log(size.ratio),
                     math.log(size.high / size.low) / 2,
-                    _pairs(run),
+                    _pairs(run, traffic),
                 )
             )
         elif run.verdict is not None and not run.interrupted:
@@ -138,15 +146,36 @@ def minutes_of(starts: Sequence[Start]) -> float | None:
     return (max(ends) - min(start.started_at for start in starts)).total_seconds() / 60
 
 
-def _pairs(run: Run) -> tuple[float, ...]:
+def comparison_of(run: Run, traffic: str | None) -> Comparison | None:
+    """That of the points, or of an experiment in other traffic."""
+    if traffic is None:
+        return run.comparison
+    return next((one.comparison for one in run.traffic if one.experiment == traffic), None)
+
+
+def _pairs(run: Run, traffic: str | None) -> tuple[float, ...]:
     """Log ratio of each pair over the points both sides have; empty where launches are no pairs."""
-    sides = [{start.pair: start for start in run.beside(side)} for side in _SIDES]
+    starts = [{start.pair: start for start in run.beside(side)} for side in _SIDES]
+    sides = [{pair: _of(start, run, traffic) for pair, start in of.items()} for of in starts]
     both = [(sides[0][pair], sides[1][pair]) for pair in sorted(sides[0].keys() & sides[1].keys())]
     if not both or not all(start.interleaved for pair in both for start in pair):
         return ()
     points = sorted({series.point for start in both[0] for series in start.series})
     levels = [np.nanmean(pair_figures(*pair, points).values) for pair in both]
     return tuple(float(level) for level in levels if math.isfinite(level))
+
+
+def _of(start: Start, run: Run, traffic: str | None) -> Start:
+    """The launch, or what it has of an experiment in other traffic."""
+    if traffic is None:
+        return start
+    wanted = {
+        Condition(one.traffic, point.point)
+        for one in run.traffic
+        if one.experiment == traffic
+        for point in one.points
+    }
+    return start.within(wanted)
 
 
 def _sides(run: Run, names: Sequence[str]) -> dict[Side, str] | None:

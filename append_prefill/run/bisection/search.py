@@ -37,6 +37,7 @@ from append_prefill.records.bisection import (
 from append_prefill.records.run import Run
 from append_prefill.run.bisection.history import LOG, History, Trouble, read_back
 from append_prefill.run.bisection.lists import ENVIRONMENTS, Position, Positions
+from append_prefill.run.bisection.where import traffic_of
 from append_prefill.workload.profile import Profile
 
 FIRST_MINUTES = 2.0
@@ -122,7 +123,11 @@ class Search:
     def _history(self) -> History:
         policy = self.profile.policy
         history = read_back(
-            self.folder, self.names, min_effect=policy.min_effect, must_catch=policy.must_catch
+            self.folder,
+            self.names,
+            traffic=traffic_of(self.experiments, self.profile),
+            min_effect=policy.min_effect,
+            must_catch=policy.must_catch,
         )
         for name, trouble in history.troubles.items():
             if name not in self._troubles:
@@ -132,7 +137,11 @@ class Search:
     def _skip(self, name: str, trouble: Trouble) -> None:
         self._troubles[name] = trouble
         if name in (self.names[0], self.names[-1]):
-            log = "" if trouble.log is None else f" ({self.folder / trouble.log})"
+            log = (
+                ""
+                if trouble.log is None
+                else (f" ({self.folder / trouble.log}; remove that folder to try it again)")
+            )
             raise InfrastructureError(
                 f"{name} is an end of the list and cannot be measured: {trouble.problem}{log}"
             )
