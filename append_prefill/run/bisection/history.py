@@ -16,7 +16,7 @@ from append_prefill.analysis.bisection.path import Compared
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import ComparisonMade, Seen, Size
-from append_prefill.records.grounds import Side
+from append_prefill.records.grounds import DEVICE_STATE, Side
 from append_prefill.records.run import Comparison, Effect, Run, Start
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.unfinished import with_launches
@@ -29,7 +29,6 @@ LOG = "comparisons.log"
 """What the comparisons printed, one after the other, within the bisection's folder."""
 
 _SIDES: tuple[Side, Side] = ("candidate", "reference")
-_FEWEST_VALID = 0.5
 # What a launch is blamed for that ended, in the words of its log's name.
 _LOG = re.compile(r"\b(candidate|reference)-\d+\.log\b")
 _PROBLEM_CHARACTERS = 300
@@ -115,8 +114,9 @@ def read_back(
                 )
             )
         elif run.verdict is not None and not run.interrupted:
-            side, trouble = _trouble_of(run, f"{RUNS}/{path.parent.name}", sides, worked)
-            troubles[sides[side]] = trouble
+            blamed = _trouble_of(run, f"{RUNS}/{path.parent.name}", sides, worked)
+            if blamed is not None:
+                troubles[sides[blamed[0]]] = blamed[1]
     return History(tuple(made), tuple(together(alone)), troubles)
 
 
@@ -195,37 +195,43 @@ def _size(level: Effect | None, *, inverse: bool) -> Size | None:
 
 def _trouble_of(
     run: Run, folder: str, sides: Mapping[Side, str], worked: set[str]
-) -> tuple[Side, Trouble]:
-    """The side that a run could not measure, and why.
+) -> tuple[Side, Trouble] | None:
+    """The side that a run could not measure, and why; None where it is neither's fault.
 
-    That is the one whose log ends the launch, whose samples are not valid, or else the only one
-    that no run has measured yet.
+    That is the one whose log ends the launch, or else the only one that no run has measured yet.
+    Of launches that went well it is the one whose samples are not valid, where the other one's are.
     """
     for start in run.starts:
         if start.failure is not None and (blamed := _LOG.search(start.failure)):
             side: Side = "candidate" if blamed[1] == "candidate" else "reference"
             return side, Trouble(_one_line(start.failure), f"{folder}/{blamed[0]}")
-    for side in sides:
-        valid, invalid = _valid_and_not(run, side)
-        if valid < _FEWEST_VALID * (valid + invalid):
-            return side, Trouble(f"{invalid} of {valid + invalid} samples prove nothing")
+    failures = [start.failure for start in run.starts if start.failure is not None]
+    if not failures:
+        poor = [side for side in sides if (part := _invalid(run, side)) is not None and part > 0.5]
+        if len(poor) != 1:
+            return None
+        return poor[0], Trouble(
+            f"{100 * (_invalid(run, poor[0]) or 0):.0f} % of its samples prove nothing"
+        )
     fresh: list[Side] = [side for side, name in sides.items() if name not in worked]
     if len(fresh) == 1:
-        failure = next((s.failure for s in run.starts if s.failure), "nothing was measured")
-        return fresh[0], Trouble(_one_line(failure))
+        return fresh[0], Trouble(_one_line(failures[0]))
     names = " and ".join(sides.values())
     raise InfrastructureError(
-        f"{folder}: the comparison of {names} measured nothing, and does not say which of them "
-        "failed. See its report; remove the folder to measure it again."
+        f"{folder}: the comparison of {names} failed, and does not say which of them it was. See "
+        "its report; remove the folder to measure it again."
     )
 
 
-def _valid_and_not(run: Run, side: Side) -> tuple[int, int]:
+def _invalid(run: Run, side: Side) -> float | None:
+    """The part of a side's samples that prove nothing, a bad device state aside; None without
+    any.
+    """
     series = [s for start in run.starts if start.side == side for s in start.series]
-    return (
-        sum(len(one.ttft_ms) for one in series),
-        sum(entry.count for one in series for entry in one.void),
-    )
+    valid = sum(len(one.ttft_ms) for one in series)
+    voids = [entry for one in series for entry in one.void if entry.reason != DEVICE_STATE]
+    invalid = sum(entry.count for entry in voids)
+    return invalid / (valid + invalid) if valid + invalid else None
 
 
 def _one_line(text: str) -> str:

@@ -44,6 +44,10 @@ FIRST_MINUTES = 2.0
 """What the first comparison is taken to last, until one was measured: a few pairs on two cores.
 Only whether the budget holds one hangs on it."""
 
+UNANSWERED = 3
+"""So many comparisons in a row without an answer are no chance: a device that is shared is taken
+for longer than that."""
+
 Measure = Callable[[Position, str, Position, str], bool]
 """Compare an earlier position with a later one: each with what `--sglang` takes for it. Leaves a
 run in the folder; False if the user interrupted it."""
@@ -88,6 +92,8 @@ class Search:
     _began_s: float = field(default_factory=time.monotonic)
     _troubles: dict[str, Trouble] = field(default_factory=dict)
     _making_s: list[float] = field(default_factory=list)
+    _unanswered: list[str] = field(default_factory=list)
+    _known: list[int] = field(default_factory=lambda: [0])
 
     @property
     def names(self) -> list[str]:
@@ -119,6 +125,7 @@ class Search:
                     f"{tail_of(self.folder / LOG)}"
                 )
             self.tell(self.told(len(after.made), after.made[-1]))
+            self._give_up(after)
 
     def _history(self) -> History:
         policy = self.profile.policy
@@ -133,6 +140,20 @@ class Search:
             if name not in self._troubles:
                 self._skip(name, trouble)
         return history
+
+    def _give_up(self, history: History) -> None:
+        """Raise InfrastructureError where one comparison after the other has no answer, and no
+        version is to blame: the machine is.
+        """
+        known = len(self._troubles)
+        answered = history.made[-1].size is not None or known > self._known[-1]
+        self._known.append(known)
+        self._unanswered[:] = [] if answered else [*self._unanswered, history.made[-1].folder]
+        if len(self._unanswered) >= UNANSWERED:
+            raise InfrastructureError(
+                f"{len(self._unanswered)} comparisons in a row have no answer, the last one is in "
+                f"{self.folder / self._unanswered[-1]}. Its report says why; the same call goes on."
+            )
 
     def _skip(self, name: str, trouble: Trouble) -> None:
         self._troubles[name] = trouble

@@ -8,6 +8,7 @@ import pytest
 
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import Size
+from append_prefill.records.grounds import DEVICE_STATE
 from append_prefill.records.run import TrafficResult
 from append_prefill.run.bisection.history import read_back, seen_in
 from append_prefill.workload.traffic import Traffic
@@ -86,6 +87,18 @@ def test_whose_samples_prove_nothing_is_blamed(tmp_path):
     leave(tmp_path, 1, run)
     assert list(read(tmp_path).troubles) == ["c"]
     assert "prove nothing" in read(tmp_path).troubles["c"].problem
+
+
+def test_a_busy_machine_is_no_versions_fault(tmp_path):
+    run = compared("c", "b", None, verdict="infrastructure")
+    for start in run.starts:
+        for series in start.series:
+            series.void[0].reason = DEVICE_STATE if start.side == "candidate" else "retracted"
+            series.void[0].count = 50 if start.side == "candidate" else 1
+    leave(tmp_path, 1, run)
+    found = read(tmp_path)
+    assert dict(found.troubles) == {}
+    assert found.made[0].size is None
 
 
 def test_without_a_word_it_is_the_one_that_never_worked(tmp_path):
