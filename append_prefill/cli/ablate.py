@@ -11,7 +11,7 @@ from append_prefill.cli.measuring import Asked, Measurer, add_measuring, asked_o
 from append_prefill.cli.output import Commands, print_table
 from append_prefill.cli.searching import searched, slug, teller
 from append_prefill.engines.defaults import defaults_of
-from append_prefill.engines.resolve import interpreter_of
+from append_prefill.engines.resolve import interpreter_of, is_simulated
 from append_prefill.engines.versions import parse_version
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.places import checkout_of
@@ -20,9 +20,10 @@ from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report.bisection import sentence
 from append_prefill.run.bisection.flips import Flipped, flips_of, given_flips, without
+from append_prefill.run.bisection.history import comparison_of
 from append_prefill.run.bisection.lists import Position, Releases, interpreters
 from append_prefill.run.bisection.search import Origin
-from append_prefill.run.bisection.where import experiment_of
+from append_prefill.run.bisection.where import experiment_of, traffic_of
 from append_prefill.run.folders import LATEST
 
 _TOTAL = "total"
@@ -66,6 +67,11 @@ def _run(args: argparse.Namespace) -> int:
         )
     given = (match["first"], match["last"])
     extra = given_flips(args.flip)
+    if any(is_simulated(one) for one in given):
+        raise UsageError(
+            "A..B", args.range, "names a simulated server, which has no defaults of SGLang's.",
+            "Give versions, or interpreters that have SGLang.",
+        )  # fmt: skip
     asked = asked_of(args, None)
     sides = interpreters(given).positions
     folder = args.report_dir / f"ablate-{slug(sides[0].name)}..{slug(sides[1].name)}"
@@ -125,7 +131,7 @@ def _total(
         if not measure(sides[0], made[0], sides[1], made[1], place=_TOTAL):
             raise InfrastructureError("interrupted before both sides were compared")
     run = read_run(latest, option="--report-dir")
-    if run.comparison is None or run.comparison.level is None:
+    if run.comparison is None or run.verdict == "infrastructure":
         raise InfrastructureError(
             f"{sides[1].name} and {sides[0].name} could not be compared: see "
             f"{latest.resolve()}; remove it to try again."
@@ -135,12 +141,16 @@ def _total(
 
 def _times(total: Run, asked: Asked, experiments: list[str]) -> tuple[float | None, float | None]:
     """The newer side's mean over the experiments' points, and what it takes more, in ms."""
-    points = {p for name in experiments for p in asked.profile.experiment(name).as_points}
-    effects = [] if total.comparison is None else total.comparison.points
+    traffic = traffic_of(experiments, asked.profile)
+    made = comparison_of(total, traffic)
+    effects = [] if made is None else made.points
+    if traffic is None:
+        points = {p for name in experiments for p in asked.profile.experiment(name).as_points}
+        effects = [effect for effect in effects if effect.point in points]
     known = [
         (e.candidate_ms, e.candidate_ms * (1 - 1 / e.ratio))
         for e in effects
-        if e.point in points and e.candidate_ms is not None and e.ratio is not None
+        if e.candidate_ms is not None and e.ratio is not None
     ]
     if not known:
         return None, None

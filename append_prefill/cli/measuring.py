@@ -19,6 +19,7 @@ from append_prefill.records.run import Run
 from append_prefill.report.names import option_words
 from append_prefill.run.bisection.history import LOG, RUNS
 from append_prefill.run.bisection.lists import Position
+from append_prefill.run.bisection.where import traffic_of
 from append_prefill.run.settings import default_profile, refuse_experiments
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -115,6 +116,7 @@ def asked_of(args: argparse.Namespace, run: Run | None) -> Asked:
     name = args.profile or _last(words, "--profile") or (run.profile if run else default_profile())
     profile = load_profile(name)
     refuse_experiments(args.experiment, profile)
+    traffic_of(args.experiment, profile)
     options = [f"--profile={name}"]
     if model := args.model or _last(words, "--model"):
         options.append(f"--model={model}")

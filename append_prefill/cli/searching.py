@@ -21,6 +21,7 @@ from append_prefill.run.bisection.lists import Positions
 from append_prefill.run.bisection.search import Origin, Search
 from append_prefill.run.bisection.where import experiment_of
 from append_prefill.run.folders import LATEST
+from append_prefill.run.settings import experiment_ids
 
 _WHERE = "where"
 
@@ -133,8 +134,9 @@ def _where_it_shows(
     quick run measures; since it is chosen by that, it is not counted.
     """
     profile = asked.profile
-    if len(profile.experiments) == 1:
-        return profile.experiments[0].id
+    ids = experiment_ids(profile)
+    if len(ids) == 1:
+        return ids[0]
     run: Run | None = None if origin is None else origin.run
     if run is None:
         latest = measure.folder / _WHERE / LATEST

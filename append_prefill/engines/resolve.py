@@ -53,7 +53,7 @@ def resolve_engine(
     if value is None:
         value = os.environ.get(VARIABLE) or None
         option = f"${VARIABLE}" if value else option
-    if value is not None and value.partition(":")[0] in _SIMULATED:
+    if value is not None and is_simulated(value):
         return PlantedEngine(_simulated_options(option, value), profile, server_args, label)
     interpreter = _default(option, root) if value is None else interpreter_of(option, value, root)
     return SglangEngine(
@@ -77,6 +77,11 @@ def resolve_url(url: str, api_key: str | None, label: str | None = None) -> Engi
             f"Give one, as in http://127.0.0.1:30000, and a key in ${API_KEY_VARIABLE}.",
         )
     return AttachedEngine(url.rstrip("/"), api_key, label)
+
+
+def is_simulated(value: str) -> bool:
+    """Whether an option's value names the simulated server."""
+    return value.partition(":")[0] in _SIMULATED
 
 
 def interpreter_of(option: str, value: str, root: Path) -> Interpreter:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 
 from append_prefill.probe.sample import Company, Sample
+from append_prefill.records.grounds import DEVICE_STATE
 from append_prefill.records.run import Series, TrafficSeries, Void
 from append_prefill.workload.traffic import Condition
 
@@ -31,7 +32,7 @@ class Gathered:
             self.void[times] += 1
         elif block_void:
             # Which state it was, with its numbers, is in the block's own entry.
-            self.void["device state made the block invalid"] += 1
+            self.void[DEVICE_STATE] += 1
         else:
             self.ttft_ms.append(times.ttft_ms)
             self.e2e_ms.append(times.e2e_ms)

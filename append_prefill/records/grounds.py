@@ -16,6 +16,10 @@ FindingVerdict = Literal["holds", "broken", "regime-shift", "inconclusive", "not
 ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive", "not-comparable"]
 
 
+DEVICE_STATE = "device state made the block invalid"
+"""The reason of an invalid sample that says nothing of the server."""
+
+
 class Record(BaseModel):
     """Base of everything in a run record: a key that is not known is an error.
 

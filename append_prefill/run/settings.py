@@ -159,7 +159,8 @@ class Settings:
     def wanted(self) -> tuple[str, ...] | None:
         """Ids of the experiments that the options leave of the profile's; None for all."""
         if self.options.experiment:
-            return tuple(e.id for e in self.profile.experiments if e.id in self.options.experiment)
+            ids = experiment_ids(self.profile)
+            return tuple(name for name in ids if name in self.options.experiment)
         return self.profile.quick_experiments if self.options.quick else None
 
     def plan(self, experiments: Sequence[str] | None = None) -> Plan:
@@ -350,9 +351,14 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
     return tuple(d for d in list_devices() if d.kind == "cuda")
 
 
+def experiment_ids(profile: Profile) -> list[str]:
+    """Of a profile's points and of its other traffic."""
+    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic]
+
+
 def refuse_experiments(names: Sequence[str], profile: Profile) -> None:
     """Raise UsageError for an experiment that the profile does not have."""
-    known = [experiment.id for experiment in profile.experiments]
+    known = experiment_ids(profile)
     for name in names:
         if name not in known:
             raise UsageError(

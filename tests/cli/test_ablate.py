@@ -3,76 +3,100 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from append_prefill.cli import ablate, searching
 from append_prefill.cli.main import main
 from append_prefill.errors import EXIT_USAGE
-from tests.conftest import TINY
+from append_prefill.records.store import RUN_FILE, write_run
+from append_prefill.run.bisection.history import RUNS
 from tests.engines.installed import installed_python
-
-# What `python -m sglang.launch_server` is: slower while the variable is on, or not set and on.
-LAUNCH = """
-import os, sys
-from append_prefill.planted.__main__ import main
-port = sys.argv[sys.argv.index("--port") + 1]
-floor = "16" if os.environ.get("SGLANG_SLOW_TREE", "{default}") == "1" else "8"
-sys.exit(main(["--port", port, "--sglang-version", "{version}", "--floor-ms", floor,
-               "--new-token-us", "1"]))
-"""
+from tests.run.bisection.runs import compared
 
 
-def sglang(folder, version, *, slow):
+def sglang(folder: Path, version: str, environ: str) -> str:
+    """An interpreter with an SGLang that declares these variables, and one argument."""
     python = installed_python(folder, version)
     (package,) = folder.glob("lib/python*/site-packages/sglang")
-    launch = LAUNCH.format(default=int(slow), version=version)
-    (package / "launch_server.py").write_text(launch)
     (package / "srt").mkdir()
-    (package / "srt" / "environ.py").write_text(
-        f"class Envs:\n    SGLANG_SLOW_TREE = EnvBool({slow})\n    SGLANG_CORE = "
-        f"EnvStr({'rust' if slow else None!r})\n"
-    )
+    (package / "srt" / "environ.py").write_text(f"class Envs:\n    {environ}\n")
+    (package / "srt" / "server_args.py").write_text("class ServerArgs:\n    tree: A[str] = 'x'\n")
     return str(python)
 
 
-def test_the_default_behind_it_is_found(tmp_path, monkeypatch, capsys):
+class Measured:
+    """In place of the suite's job: leaves a run of what it was asked for. Nothing is launched."""
+
+    asked: ClassVar[list[tuple[str, ...]]] = []
+
+    def __init__(self, _asked, folder):
+        self.folder, self.experiments = folder, ()
+
+    def __call__(self, earlier, earlier_env, later, later_env, *, place=RUNS):
+        self.asked.append((earlier.name, earlier_env, later.name, later_env, *later.server_args))
+        # The newer version takes a fifth more, and its tree is all of that.
+        slow = {name: name == "0.5.19" for name in (earlier.name, later.name)}
+        ratio = 1.2 ** (slow[later.name] - slow[earlier.name])
+        run = compared(later.name, earlier.name, ratio)
+        if place != RUNS:
+            for start in run.starts:
+                start.resolved = {"tree": "new" if start.side == "candidate" else "old"}
+        folder = self.folder / place
+        number = len(list(folder.glob("run-*")))
+        write_run(run, folder / f"run-{number}" / RUN_FILE)
+        (folder / "latest").unlink(missing_ok=True)
+        (folder / "latest").symlink_to(f"run-{number}")
+        return True
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    # Servers of an interpreter take the machine's lock, and this one is nobody else's.
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    old = sglang(tmp_path / "old", "0.5.18", slow=False)
-    new = sglang(tmp_path / "new", "0.5.19", slow=True)
-    arguments = [
-        f"--profile={TINY}", "--experiment=append", "--starts=2", "--samples=2", "--budget=1",
-    ]  # fmt: skip
-    assert main(["ablate", f"{old}..{new}", *arguments]) == 0
+    monkeypatch.setattr(Measured, "asked", [])
+    for module in (ablate, searching):
+        monkeypatch.setattr(module, "Measurer", Measured)
+    return Measured.asked
+
+
+def test_the_default_behind_it_is_found(measured, tmp_path, capsys):
+    old = sglang(tmp_path / "old", "0.5.18", "SGLANG_X = EnvBool(True)")
+    new = sglang(
+        tmp_path / "new", "0.5.19", "SGLANG_X = EnvBool(False)\n    SGLANG_CORE = EnvStr('rust')"
+    )
+    arguments = ["ablate", f"{old}..{new}", "--profile=cpu-nano", "--experiment=append"]
+    assert main(arguments) == 0
     told = capsys.readouterr().out
-    found = json.loads((tmp_path / "reports/ablate-0.5.18..0.5.19/bisection.json").read_text())
-    assert found["listed"] == "defaults"
-    assert [p["name"] for p in found["positions"]] == ["0.5.19", "SGLANG_SLOW_TREE=0"]
-    (step,) = found["steps"]
-    assert step["after"] == "SGLANG_SLOW_TREE=0"
-    assert step["size"]["high"] < 0.9
-    assert found["first_ms"] > found["change_ms"] > 0
-    assert "All defaults of 0.5.19 flipped back: \N{MINUS SIGN}" in told
-    assert " ms of the +" in told
-    # What it was before is not known, so it is listed and not measured.
+    assert "2 changed defaults to flip back" in told
+    folder = tmp_path / "reports" / "ablate-0.5.18..0.5.19"
+    found = json.loads((folder / "bisection.json").read_text())
+    assert [p["name"] for p in found["positions"]] == ["0.5.19", "--tree=old", "SGLANG_X=1"]
     (suspect,) = (s for s in found["suspects"] if s["kind"] == "variable")
-    assert (suspect["name"], suspect["new"], suspect["reason"]) == (
-        "SGLANG_CORE",
-        "rust",
-        "no-option",
-    )
-    # The reference's record tells what was set for it.
-    record = json.loads(
-        (
-            tmp_path
-            / "reports/ablate-0.5.18..0.5.19"
-            / found["comparisons"][0]["folder"]
-            / "run.json"
-        ).read_text()
-    )
-    environments = {start["side"]: start["subject"]["environment"] for start in record["starts"]}
-    assert {"SGLANG_SLOW_TREE": "0"} in environments.values()
+    assert (suspect["name"], suspect["reason"]) == ("SGLANG_CORE", "unknown-old-value")
+    (step,) = found["steps"]
+    assert (step["before"], step["after"]) == ("0.5.19", "--tree=old")
+    assert step["size"]["ratio"] == pytest.approx(1 / 1.2, rel=0.01)
+    # Both sides first; then the flips, the later ones with those before them.
+    assert measured[0] == ("0.5.18", old, "0.5.19", new)
+    flipped = str(folder / "environments" / "flips-2" / "python")
+    assert {one[2:] for one in measured[1:]} <= {
+        ("--tree=old", new, "--tree=old"),
+        ("SGLANG_X=1", flipped, "--tree=old"),
+    }
+    assert main(arguments) == 0
+    assert "0.5.19 against 0.5.18" not in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_flipped_what_differs_is_listed(measured, tmp_path, capsys):
+    old = sglang(tmp_path / "old", "0.5.18", "SGLANG_X = EnvBool(True)")
+    new = sglang(tmp_path / "new", "0.5.19", "SGLANG_CORE = EnvStr('rust')")
+    (package,) = (tmp_path / "new").glob("lib/python*/site-packages/sglang")
+    (package / "srt" / "server_args.py").unlink()
+    assert main(["ablate", f"{old}..{new}", "--profile=cpu-nano", "--experiment=append"]) == 0
+    assert "SGLANG_CORE" in capsys.readouterr().out
+    assert len(measured) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,6 +104,7 @@ def test_the_default_behind_it_is_found(tmp_path, monkeypatch, capsys):
     [
         (("0.5.21",), "A..B 0.5.21: is no range"),
         (("simulated..simulated", "--flip", "what"), "--flip what: is neither an argument"),
+        (("simulated..simulated:floor_ms=3",), "names a simulated server"),
     ],
 )
 def test_bad_input_is_refused(arguments, problem, tmp_path, monkeypatch, capsys):

@@ -73,6 +73,17 @@ def test_simulated_servers_from_end_to_end(tmp_path, monkeypatch, capsys):
             ("--among", "simulated", "simulated", f"--profile={TINY}", "--experiment=none"),
             "--experiment none: profile tiny has no such experiment",
         ),
+        (
+            (
+                "--among",
+                "simulated",
+                "simulated",
+                "--profile=cpu-nano",
+                "--experiment=append",
+                "--experiment=turns",
+            ),
+            "--experiment turns: is of other traffic, which is compared by itself",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(

@@ -31,4 +31,4 @@ def test_bad_input_is_refused_before_a_server_starts(suite, arguments, named):
     result = suite.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert named in result.stderr.str()
-    assert not (suite.pytester.path / "reports").exists()
+    assert not (suite.path / "reports").exists()

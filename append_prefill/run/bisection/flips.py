@@ -111,9 +111,14 @@ class Flipped:
     def positions(self) -> Sequence[Position]:
         arguments: tuple[str, ...] = ()
         listed = [Position(self.version)]
-        for flip in self.flips:
+        for number, flip in enumerate(self.flips, 1):
             arguments += flip.server_args
-            listed.append(Position(shorten(flip.name, NAME_CHARACTERS), flip.name, arguments))
+            # With its number two long ones that begin and end alike are told apart.
+            told = f"{number}: {flip.name}"
+            name = (
+                flip.name if len(flip.name) <= NAME_CHARACTERS else shorten(told, NAME_CHARACTERS)
+            )
+            listed.append(Position(name, flip.name, arguments))
         return listed
 
     def at_hand(self, at: int) -> bool:  # noqa: ARG002

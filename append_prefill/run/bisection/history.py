@@ -16,10 +16,11 @@ from append_prefill.analysis.bisection.path import Compared
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import ComparisonMade, Seen, Size
-from append_prefill.records.grounds import Side
-from append_prefill.records.run import Effect, Run, Start
+from append_prefill.records.grounds import DEVICE_STATE, Side
+from append_prefill.records.run import Comparison, Effect, Run, Start
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.unfinished import with_launches
+from append_prefill.workload.traffic import Condition
 
 RUNS = "runs"
 """The folder of the comparisons, within the bisection's."""
@@ -28,7 +29,6 @@ LOG = "comparisons.log"
 """What the comparisons printed, one after the other, within the bisection's folder."""
 
 _SIDES: tuple[Side, Side] = ("candidate", "reference")
-_FEWEST_VALID = 0.5
 # What a launch is blamed for that ended, in the words of its log's name.
 _LOG = re.compile(r"\b(candidate|reference)-\d+\.log\b")
 _PROBLEM_CHARACTERS = 300
@@ -60,11 +60,17 @@ class History:
 
 
 def read_back(
-    folder: Path, names: Sequence[str], *, min_effect: float, must_catch: float
+    folder: Path,
+    names: Sequence[str],
+    *,
+    traffic: str | None,
+    min_effect: float,
+    must_catch: float,
 ) -> History:
     """Every run in `folder`/runs whose sides are called as two of `names`.
 
-    Raises InfrastructureError for a run that measured nothing and does not say which side it was.
+    `traffic` is the experiment in other traffic that is compared, None for the points. Raises
+    InfrastructureError for a run that measured nothing and does not say which side it was.
     """
     made, alone = [], []
     troubles: dict[str, Trouble] = {}
@@ -80,7 +86,8 @@ def read_back(
         if sides is None or not run.starts:
             continue
         later, earlier = max(sides.values(), key=names.index), min(sides.values(), key=names.index)
-        level = None if run.comparison is None else run.comparison.level
+        comparison = comparison_of(run, traffic)
+        level = None if comparison is None else comparison.level
         size = _size(level, inverse=sides["candidate"] == earlier)
         delta_ms = None if level is None or level.delta_ms is None else level.delta_ms
         made.append(
@@ -103,12 +110,13 @@ def read_back(
                     names.index(later),
                     math.log(size.ratio),
                     math.log(size.high / size.low) / 2,
-                    _pairs(run),
+                    _pairs(run, traffic),
                 )
             )
         elif run.verdict is not None and not run.interrupted:
-            side, trouble = _trouble_of(run, f"{RUNS}/{path.parent.name}", sides, worked)
-            troubles[sides[side]] = trouble
+            blamed = _trouble_of(run, f"{RUNS}/{path.parent.name}", sides, worked)
+            if blamed is not None:
+                troubles[sides[blamed[0]]] = blamed[1]
     return History(tuple(made), tuple(together(alone)), troubles)
 
 
@@ -138,15 +146,36 @@ def minutes_of(starts: Sequence[Start]) -> float | None:
     return (max(ends) - min(start.started_at for start in starts)).total_seconds() / 60
 
 
-def _pairs(run: Run) -> tuple[float, ...]:
+def comparison_of(run: Run, traffic: str | None) -> Comparison | None:
+    """That of the points, or of an experiment in other traffic."""
+    if traffic is None:
+        return run.comparison
+    return next((one.comparison for one in run.traffic if one.experiment == traffic), None)
+
+
+def _pairs(run: Run, traffic: str | None) -> tuple[float, ...]:
     """Log ratio of each pair over the points both sides have; empty where launches are no pairs."""
-    sides = [{start.pair: start for start in run.beside(side)} for side in _SIDES]
+    starts = [{start.pair: start for start in run.beside(side)} for side in _SIDES]
+    sides = [{pair: _of(start, run, traffic) for pair, start in of.items()} for of in starts]
     both = [(sides[0][pair], sides[1][pair]) for pair in sorted(sides[0].keys() & sides[1].keys())]
     if not both or not all(start.interleaved for pair in both for start in pair):
         return ()
     points = sorted({series.point for start in both[0] for series in start.series})
     levels = [np.nanmean(pair_figures(*pair, points).values) for pair in both]
     return tuple(float(level) for level in levels if math.isfinite(level))
+
+
+def _of(start: Start, run: Run, traffic: str | None) -> Start:
+    """The launch, or what it has of an experiment in other traffic."""
+    if traffic is None:
+        return start
+    wanted = {
+        Condition(one.traffic, point.point)
+        for one in run.traffic
+        if one.experiment == traffic
+        for point in one.points
+    }
+    return start.within(wanted)
 
 
 def _sides(run: Run, names: Sequence[str]) -> dict[Side, str] | None:
@@ -166,37 +195,43 @@ def _size(level: Effect | None, *, inverse: bool) -> Size | None:
 
 def _trouble_of(
     run: Run, folder: str, sides: Mapping[Side, str], worked: set[str]
-) -> tuple[Side, Trouble]:
-    """The side that a run could not measure, and why.
+) -> tuple[Side, Trouble] | None:
+    """The side that a run could not measure, and why; None where it is neither's fault.
 
-    That is the one whose log ends the launch, whose samples are not valid, or else the only one
-    that no run has measured yet.
+    That is the one whose log ends the launch, or else the only one that no run has measured yet.
+    Of launches that went well it is the one whose samples are not valid, where the other one's are.
     """
     for start in run.starts:
         if start.failure is not None and (blamed := _LOG.search(start.failure)):
             side: Side = "candidate" if blamed[1] == "candidate" else "reference"
             return side, Trouble(_one_line(start.failure), f"{folder}/{blamed[0]}")
-    for side in sides:
-        valid, invalid = _valid_and_not(run, side)
-        if valid < _FEWEST_VALID * (valid + invalid):
-            return side, Trouble(f"{invalid} of {valid + invalid} samples prove nothing")
+    failures = [start.failure for start in run.starts if start.failure is not None]
+    if not failures:
+        poor = [side for side in sides if (part := _invalid(run, side)) is not None and part > 0.5]
+        if len(poor) != 1:
+            return None
+        return poor[0], Trouble(
+            f"{100 * (_invalid(run, poor[0]) or 0):.0f} % of its samples prove nothing"
+        )
     fresh: list[Side] = [side for side, name in sides.items() if name not in worked]
     if len(fresh) == 1:
-        failure = next((s.failure for s in run.starts if s.failure), "nothing was measured")
-        return fresh[0], Trouble(_one_line(failure))
+        return fresh[0], Trouble(_one_line(failures[0]))
     names = " and ".join(sides.values())
     raise InfrastructureError(
-        f"{folder}: the comparison of {names} measured nothing, and does not say which of them "
-        "failed. See its report; remove the folder to measure it again."
+        f"{folder}: the comparison of {names} failed, and does not say which of them it was. See "
+        "its report; remove the folder to measure it again."
     )
 
 
-def _valid_and_not(run: Run, side: Side) -> tuple[int, int]:
+def _invalid(run: Run, side: Side) -> float | None:
+    """The part of a side's samples that prove nothing, a bad device state aside; None without
+    any.
+    """
     series = [s for start in run.starts if start.side == side for s in start.series]
-    return (
-        sum(len(one.ttft_ms) for one in series),
-        sum(entry.count for one in series for entry in one.void),
-    )
+    valid = sum(len(one.ttft_ms) for one in series)
+    voids = [entry for one in series for entry in one.void if entry.reason != DEVICE_STATE]
+    invalid = sum(entry.count for entry in voids)
+    return invalid / (valid + invalid) if valid + invalid else None
 
 
 def _one_line(text: str) -> str:

@@ -17,6 +17,7 @@ from append_prefill.engines.environments import (
     version_environments,
 )
 from append_prefill.engines.releases import indexed_versions, versions_between
+from append_prefill.engines.resolve import is_simulated
 from append_prefill.engines.versions import parse_version
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.records.bisection import Listed
@@ -179,8 +180,7 @@ def interpreters(given: Sequence[str]) -> Interpreters:
 
 
 def _called(given: str, number: int) -> str:
-    kind = given.partition(":")[0]
-    if kind in ("simulated", "planted"):
+    if is_simulated(given):
         return f"simulated {number}"
     if parse_version(given) is not None and os.sep not in given:
         return given

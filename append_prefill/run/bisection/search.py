@@ -37,11 +37,16 @@ from append_prefill.records.bisection import (
 from append_prefill.records.run import Run
 from append_prefill.run.bisection.history import LOG, History, Trouble, read_back
 from append_prefill.run.bisection.lists import ENVIRONMENTS, Position, Positions
+from append_prefill.run.bisection.where import traffic_of
 from append_prefill.workload.profile import Profile
 
 FIRST_MINUTES = 2.0
 """What the first comparison is taken to last, until one was measured: a few pairs on two cores.
 Only whether the budget holds one hangs on it."""
+
+UNANSWERED = 3
+"""So many comparisons in a row without an answer are no chance: a device that is shared is taken
+for longer than that."""
 
 Measure = Callable[[Position, str, Position, str], bool]
 """Compare an earlier position with a later one: each with what `--sglang` takes for it. Leaves a
@@ -87,6 +92,8 @@ class Search:
     _began_s: float = field(default_factory=time.monotonic)
     _troubles: dict[str, Trouble] = field(default_factory=dict)
     _making_s: list[float] = field(default_factory=list)
+    _unanswered: list[str] = field(default_factory=list)
+    _known: list[int] = field(default_factory=lambda: [0])
 
     @property
     def names(self) -> list[str]:
@@ -118,21 +125,44 @@ class Search:
                     f"{tail_of(self.folder / LOG)}"
                 )
             self.tell(self.told(len(after.made), after.made[-1]))
+            self._give_up(after)
 
     def _history(self) -> History:
         policy = self.profile.policy
         history = read_back(
-            self.folder, self.names, min_effect=policy.min_effect, must_catch=policy.must_catch
+            self.folder,
+            self.names,
+            traffic=traffic_of(self.experiments, self.profile),
+            min_effect=policy.min_effect,
+            must_catch=policy.must_catch,
         )
         for name, trouble in history.troubles.items():
             if name not in self._troubles:
                 self._skip(name, trouble)
         return history
 
+    def _give_up(self, history: History) -> None:
+        """Raise InfrastructureError where one comparison after the other has no answer, and no
+        version is to blame: the machine is.
+        """
+        known = len(self._troubles)
+        answered = history.made[-1].size is not None or known > self._known[-1]
+        self._known.append(known)
+        self._unanswered[:] = [] if answered else [*self._unanswered, history.made[-1].folder]
+        if len(self._unanswered) >= UNANSWERED:
+            raise InfrastructureError(
+                f"{len(self._unanswered)} comparisons in a row have no answer, the last one is in "
+                f"{self.folder / self._unanswered[-1]}. Its report says why; the same call goes on."
+            )
+
     def _skip(self, name: str, trouble: Trouble) -> None:
         self._troubles[name] = trouble
         if name in (self.names[0], self.names[-1]):
-            log = "" if trouble.log is None else f" ({self.folder / trouble.log})"
+            log = (
+                ""
+                if trouble.log is None
+                else (f" ({self.folder / trouble.log}; remove that folder to try it again)")
+            )
             raise InfrastructureError(
                 f"{name} is an end of the list and cannot be measured: {trouble.problem}{log}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 
 from append_prefill.errors import UsageError
@@ -11,7 +12,8 @@ from append_prefill.workload.profile import Profile
 
 
 def experiment_of(run: Run, profile: Profile) -> str:
-    """Id of the experiment whose mean change is largest beside its points' intervals.
+    """Id of the experiment whose mean change is largest beside its points' intervals, in whichever
+    traffic.
 
     A point's noise is mostly its launch's, so that an experiment of many points is no surer than
     one of few: their number does not count. Raises UsageError for a run that compared nothing at
@@ -23,6 +25,11 @@ def experiment_of(run: Run, profile: Profile) -> str:
         for experiment in profile.experiments
         if any(point in effects for point in experiment.as_points)
     }
+    clear |= {
+        one.experiment: _clear(one.comparison.points)
+        for one in run.traffic
+        if one.comparison is not None and one.comparison.points
+    }
     if not clear:
         raise UsageError(
             "--from",
@@ -31,6 +38,22 @@ def experiment_of(run: Run, profile: Profile) -> str:
             "Name its own profile with --profile, or what to measure with --experiment.",
         )
     return max(clear, key=lambda name: clear[name])
+
+
+def traffic_of(experiments: Sequence[str], profile: Profile) -> str | None:
+    """The experiment in other traffic that is named; None where points are.
+
+    Raises UsageError for one among others: each traffic is compared by itself.
+    """
+    named = [name for name in experiments if name in {one.id for one in profile.traffic}]
+    if named and len(experiments) > 1:
+        raise UsageError(
+            "--experiment",
+            named[0],
+            "is of other traffic, which is compared by itself.",
+            "Name it alone, or only experiments of points.",
+        )
+    return named[0] if named else None
 
 
 def _clear(effects: list[PointEffect]) -> float:

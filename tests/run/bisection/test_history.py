@@ -8,14 +8,17 @@ import pytest
 
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import Size
+from append_prefill.records.grounds import DEVICE_STATE
+from append_prefill.records.run import TrafficResult
 from append_prefill.run.bisection.history import read_back, seen_in
-from tests.run.bisection.runs import compared, leave
+from append_prefill.workload.traffic import Traffic
+from tests.run.bisection.runs import compared, comparison, leave
 
 NAMES = ["a", "b", "c"]
 
 
 def read(folder):
-    return read_back(folder, NAMES, min_effect=0.015, must_catch=0.03)
+    return read_back(folder, NAMES, traffic=None, min_effect=0.015, must_catch=0.03)
 
 
 def failed(run, text):
@@ -86,6 +89,18 @@ def test_whose_samples_prove_nothing_is_blamed(tmp_path):
     assert "prove nothing" in read(tmp_path).troubles["c"].problem
 
 
+def test_a_busy_machine_is_no_versions_fault(tmp_path):
+    run = compared("c", "b", None, verdict="infrastructure")
+    for start in run.starts:
+        for series in start.series:
+            series.void[0].reason = DEVICE_STATE if start.side == "candidate" else "retracted"
+            series.void[0].count = 50 if start.side == "candidate" else 1
+    leave(tmp_path, 1, run)
+    found = read(tmp_path)
+    assert dict(found.troubles) == {}
+    assert found.made[0].size is None
+
+
 def test_without_a_word_it_is_the_one_that_never_worked(tmp_path):
     leave(tmp_path, 1, compared("b", "a", 1.0))
     leave(tmp_path, 2, failed(compared("c", "b", None), "the page size is none"))
@@ -115,3 +130,18 @@ def test_what_one_comparison_shows(ratio, low, high, seen):
 def test_a_run_that_launched_nothing_is_no_comparison(tmp_path):
     leave(tmp_path, 1, compared("c", "b", None, starts=[], verdict="infrastructure"))
     assert read(tmp_path).made == ()
+
+
+def test_an_experiment_in_other_traffic_is_compared_by_itself(tmp_path):
+    run = compared("c", "a", 1.0)
+    replied = Traffic(context="replied")
+    result = TrafficResult(
+        experiment="conversation", title="A conversation", context="replied", form="ids",
+        company="alone", state="fresh", points=[], comparison=comparison(1.2),
+    )  # fmt: skip
+    assert result.traffic == replied
+    leave(tmp_path, 1, run.model_copy(update={"traffic": [result]}))
+    found = read_back(tmp_path, NAMES, traffic="conversation", min_effect=0.015, must_catch=0.03)
+    assert found.made[0].seen == "slower"
+    assert found.compared[0].log_ratio == pytest.approx(math.log(1.2))
+    assert read(tmp_path).made[0].seen == "alike"

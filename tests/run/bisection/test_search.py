@@ -39,7 +39,11 @@ class Listed:
 
 
 class World:
-    """Versions with levels; a comparison leaves a run with noise of 0.5 %."""
+    """Versions with levels; a comparison leaves a run with noise of 0.5 %, or of a `busy` machine
+    one without an answer.
+    """
+
+    busy = False
 
     def __init__(self, folder, levels, *, unmade=(), dead=(), interrupt_at=None):
         self.folder, self.levels, self.dead = folder, levels, dead
@@ -54,7 +58,9 @@ class World:
         a, b = (int(one.name[1:]) for one in (earlier, later))
         assert (earlier_env, later_env) == (f"env-{a}", f"env-{b}")
         number = len(list((self.folder / "runs").glob("*")))
-        if dead := {a, b} & set(self.dead):
+        if self.busy:
+            run = compared(later.name, earlier.name, None, verdict="infrastructure")
+        elif dead := {a, b} & set(self.dead):
             side = "candidate" if b in dead else "reference"
             run = compared(later.name, earlier.name, None, verdict="infrastructure")
             text = f"died\nLast lines of /x/{side}-0.log:\nboom"
@@ -135,3 +141,14 @@ def test_a_comparison_that_left_no_run_ends_it(tmp_path):
     world.measure = lambda *_: True
     with pytest.raises(InfrastructureError, match="v1 with v0 launched nothing"):
         world.search()
+
+
+def test_a_machine_that_gives_no_answers_ends_it_and_blames_no_version(tmp_path):
+    world = World(tmp_path, [0, 0, 0.06, 0.06])
+    world.busy = True
+    with pytest.raises(InfrastructureError, match="3 comparisons in a row have no answer"):
+        world.search()
+    assert not [line for line in world.said if "left out" in line]
+    # Later it is quiet, and the search goes on.
+    world.busy = False
+    assert world.search().ended == "settled"
