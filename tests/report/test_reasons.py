@@ -109,7 +109,9 @@ def test_every_finding_has_a_sentence(code) -> None:
         bound=1.05,
         argument="What the bound rests on.",
         verdict="inconclusive",
-        reason=FindingGround(code=code, text="L512-m32"),
+        reason=FindingGround(
+            code=code, text="L512-m32", turn=2, cached_tokens=100.0, planned_cached_tokens=150
+        ),
     )
     said = finding_reason(finding)
     assert said.endswith(".")

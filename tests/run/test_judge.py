@@ -301,7 +301,7 @@ def test_where_no_point_was_planned_other_traffic_alone_is_judged():
         start.series = []
     plan = run.plan.model_copy(update={"points": [], "drawn": []})
     run = with_traffic(run.model_copy(update={"plan": plan}))
-    of = PROFILE.model_copy(update={"traffic": (TURNS,)})
+    of = PROFILE.model_copy(update={"experiments": (), "traffic": (TURNS,)})
     made = judge(run, of, references=References(), kv_bytes_per_token=None, replicable=True)
     assert made.comparison is None
     assert made.compared is made.traffic[0].comparison
