@@ -35,7 +35,14 @@ from append_prefill.records.grounds import RunWarning
 from append_prefill.records.history.entry import PURPOSE_KEY
 from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run
-from append_prefill.records.store import RUN_FILE, read_starts, run_text, write_run, write_whole
+from append_prefill.records.store import (
+    RUN_FILE,
+    read_run,
+    read_starts,
+    run_text,
+    write_run,
+    write_whole,
+)
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.history import told_purpose
 from append_prefill.run.judge import judge, too_few_valid
@@ -142,8 +149,13 @@ class Session:
             warnings=warnings_of(self.settings, self.references, starts, resumed),
         )
 
-    @property
+    @cached_property
     def _purpose(self) -> str:
+        """As told when the run began: whoever resumes it does not change why it was made."""
+        path = self.folder / RUN_FILE
+        before = read_run(path).suite.get(PURPOSE_KEY) if path.is_file() else None
+        if before is not None:
+            return before
         profile = self.settings.profile
         usual = {e.id for e in profile.traffic if not e.heavy}
         part = not (
