@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ruptures import KernelCPD
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.summary import CONFIDENCE, FloatArray
 
@@ -71,7 +71,7 @@ def change_points(values: Sequence[float] | FloatArray, *, series: int) -> list[
         return []
     array = _clipped(array, scatter)
     rate = PAGE_RATE / max(series, 1) / count / 2  # two-sided
-    penalty = float(stats.norm.isf(rate)) ** 2
+    penalty = float(special.ndtri(rate)) ** 2
     scaled = (array / scatter).reshape(-1, 1)
     found = KernelCPD(kernel="linear", min_size=SHORTEST).fit(scaled).predict(pen=penalty)
     borders = [0, *(int(at) for at in found)]
@@ -99,6 +99,6 @@ def _tested(array: FloatArray, start: int, at: int, end: int) -> tuple[Change, f
     df = len(before) + len(after) - 2
     squares = float(((before - before.mean()) ** 2).sum() + ((after - after.mean()) ** 2).sum())
     error = float(np.sqrt(squares / df * (1 / len(before) + 1 / len(after))))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
-    p = float(stats.t.sf(abs(size) / error, df)) if error > 0 else 0.0
+    half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * error
+    p = float(special.stdtr(df, -abs(size) / error)) if error > 0 else 0.0
     return Change(at, size, size - half, size + half), p

@@ -22,7 +22,7 @@ from functools import lru_cache
 from itertools import chain, combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from append_prefill.analysis.summary import FloatArray
 from append_prefill.analysis.trend.alerts import Alert, Kind, State, alert_id
@@ -41,7 +41,7 @@ SETTLED = 8
 NOMINAL = 0.05
 """One-sided: at which the size of a young shift must be able to be worth a name, or it goes."""
 
-_NOMINAL_Z = float(stats.norm.isf(NOMINAL))
+_NOMINAL_Z = -float(special.ndtri(NOMINAL))
 
 _MOST_SUBSETS = 6
 """Open alerts, the newest ones, that a fall may be explained by; in all ways they are 64."""
@@ -365,4 +365,5 @@ def _quantile(rate: float, steps: float) -> float:
     third is on the safe side. A scatter taken from intervals counts like two sessions, and one
     more for each difference there is already.
     """
-    return float(stats.t.isf(rate, steps / 3 if steps >= LEAST_STEPS else 2 + steps))
+    df = steps / 3 if steps >= LEAST_STEPS else 2 + steps
+    return -float(special.stdtrit(df, rate))
