@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -68,14 +68,17 @@ class Releases:
     root: Path
     index_url: str | None = None
     listed: Listed = "releases"
+    _whole: set[str] = field(default_factory=set)
 
     def at_hand(self, at: int) -> bool:
         return self.positions[at].name in version_environments(self.root)
 
     def made(self, at: int, folder: Path) -> str:
         version = self.positions[at].name
-        # One whose installation did not finish is completed, where it is of our making.
-        if not self.at_hand(at) or environment_folder(version).is_dir():
+        # One whose installation did not finish is completed, where it is of our making; to ask pip
+        # whether it did takes seconds, so that is done once.
+        ours = not self.at_hand(at) or environment_folder(version).is_dir()
+        if ours and version not in self._whole:
             log = log_of(folder, version)
             # What SGLang needs comes from the usual index.
             variables = {"PIP_EXTRA_INDEX_URL": self.index_url} if self.index_url else None
@@ -84,6 +87,7 @@ class Releases:
                     create_environment(version, None, output=output, variables=variables)
             except InfrastructureError as error:
                 raise InfrastructureError(f"{error} {tail_of(log)}") from error
+            self._whole.add(version)
         return version
 
 
