@@ -28,7 +28,7 @@ MOST_LINES, MOST_FILES = 10, 2
 LEFT_BEHIND = shutil.ignore_patterns(
     *(".git", ".tox", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
     *("build", "dist", "site"),
-    *("2*T*", "latest", "history.*"),  # runs, in reports/
+    *("2*T*", "latest", "history.sqlite*", "history.jsonl"),  # runs, in reports/
 )
 # What broke when an experiment was added to a shipped profile and its points were counted here.
 ONCE_BROKEN = (

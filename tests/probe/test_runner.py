@@ -151,20 +151,22 @@ def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternat
     plan = bench.profile.plan.model_copy(update={"alternate": alternate})
     bench = replace(bench, profile=bench.profile.model_copy(update={"plan": plan}))
     PairRunner(bench).measure(0, [("candidate", engine()), ("reference", engine())])
-    count = len(bench.plan.all_points)
-    first, second = taken[: 2 * count], taken[2 * count : 4 * count]
-    for block in (first, second):
-        # Both sides are sent the same points in the same order, each once.
+    tasks = bench.plan.order(0, 0)
+    assert set(tasks) > set(bench.plan.all_points)  # a conversation among them
+    count, later = len(tasks), len(bench.plan.order(0, 1))
+    first, second = taken[: 2 * count], taken[2 * count : 2 * (count + later)]
+    for block, size in ((first, count), (second, later)):
+        # Both sides are sent the same tasks in the same order, each once.
         by_side = [[p for s, p in block if s == side] for side in ("candidate", "reference")]
         assert by_side[0] == by_side[1]
-        assert len(set(by_side[0])) == count
+        assert len(set(by_side[0])) == size
     sides = [side for side, _ in first]
     if alternate == "block":
         assert sides == ["candidate"] * count + ["reference"] * count
     else:
         assert sides[:4] == ["candidate", "reference", "reference", "candidate"]
         assert {(a[1], b[1]) for a, b in zip(first[::2], first[1::2], strict=True)} == {
-            (point, point) for point in bench.plan.all_points
+            (task, task) for task in tasks
         }
     assert second[0][0] == "reference"
     starts = read_starts(folder)

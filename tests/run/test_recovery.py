@@ -68,10 +68,12 @@ def measured_start(index):
 
 @pytest.fixture(scope="module")
 def surface():
-    """Measured again, at most twice, where a machine that is busy with other tests added a ms."""
-    for _ in range(3):
+    """Measured again, at most four times, where a machine that is busy with other tests added to
+    every request: it can make a floor higher, and never lower.
+    """
+    for _ in range(5):
         fitted = fit_surface([measured_start(index) for index in range(6)])
-        if fitted.floor_ms.high < 9.5:
+        if fitted.floor_ms.low < COST.floor_ms:
             break
     return fitted
 
