@@ -5,9 +5,10 @@
 A server per profile, one after the other, on the CPU. Of the geometry only what the KV cache does
 not depend on is made small (widths, experts, vocabulary), so layers, heads, latents and windows are
 the profile's own and a 30 B model takes megabytes. The pool is pinned to some 2 GB, for the server
-says its size in GiB with two or three decimals. A server allocates it before it computes, so it
-tells of models whose attention the CPU does not have. `differs` is the server's over the formula's,
-less one: rounding makes up to 0.3 % of 0.5.15.post1, 0.03 % of 0.5.23.
+says its size in GiB with two or three decimals. A server allocates it before it computes: of a
+model whose attention the CPU does not have it dies at its first request, and its log tells.
+`differs` is the server's over the formula's, less one: rounding makes up to 0.3 % with two
+decimals, 0.03 % with three.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from append_prefill.engines.describe import KvPool, json_object, kv_pool_in
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.versions import traits_of
 from append_prefill.engines.waiting import await_ready
+from append_prefill.errors import ServerDiedError
 from append_prefill.workload.profile import Profile, load_profile
 from benchmarks.servers import device_of, engine_of
 
 POOL_BYTES = 2_000_000_000
 # Beside the pinned pool for every token, that for windows follows from the version's own default.
-WINDOW_TOKENS = re.compile(r"swa_layer_tokens=(\d+)")
+WINDOW_TOKENS = re.compile(r"SWAKVPool mem usage: .*swa size: (\d+)")
+LATENT_POOL = re.compile(r"KV Cache is allocated.*#tokens: (\d+), KV size: ([\d.]+) GB")
 SMALL = {
     "hidden_size": 64,
     "intermediate_size": 64,
@@ -85,16 +88,22 @@ def reported(sglang: str, profile: Profile) -> tuple[KvPool, int]:
     with DeviceLock(device, timeout_s=1800), TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         server = engine.start(device, log)
+        pool = None
         try:
             await_ready([server])
             path = traits_of(str(engine.version)).server_info_path
             answer = httpx.get(f"{server.base_url}{path}", trust_env=False, timeout=60)
             pool = kv_pool_in(json_object(answer, path))
+        except ServerDiedError:
+            print(f"{profile.name}: the server died, its log is read")
         finally:
             server.stop()
-        told = WINDOW_TOKENS.search(log.read_text(encoding="utf-8", errors="replace"))
+        text = log.read_text(encoding="utf-8", errors="replace")
+    latent, told = LATENT_POOL.search(text), WINDOW_TOKENS.search(text)
+    if pool is None and latent is not None:
+        pool = KvPool(float(latent[2]), int(latent[1]))
     if pool is None:
-        raise SystemExit(f"{engine.label} says nothing of its KV pool")
+        raise SystemExit(f"{engine.label} says nothing of its KV pool:\n{text[-2000:]}")
     return pool, int(told[1]) if told else 0
 
 
