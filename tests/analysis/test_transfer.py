@@ -139,6 +139,30 @@ def test_mamba_beside_attention_has_both() -> None:
         kv_size(FALCON_H1_7B, tp_size=2)
 
 
+def test_states_are_those_that_servers_allocated() -> None:
+    """0.5.23 says GiB for a number of sequences: 0.36 and 2.56 for 335,628, 0.25 and 2.69 for
+    176,065 (docs/models.md)."""
+    next_nano = {
+        **QWEN3_NEXT,
+        "num_hidden_layers": 2,
+        "full_attention_interval": 2,
+        "linear_num_value_heads": 2,
+        "linear_value_head_dim": 32,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 32,
+    }
+    falcon_nano = {
+        **FALCON_H1_7B,
+        "num_hidden_layers": 2,
+        "mamba_n_heads": 2,
+        "mamba_d_head": 32,
+        "mamba_d_state": 32,
+    }
+    for config, sequences, said in ((next_nano, 335_628, 2.92), (falcon_nano, 176_065, 2.94)):
+        allocated_gib = kv_size(config).state_bytes * sequences / 2**30
+        assert allocated_gib == pytest.approx(said, abs=0.011)
+
+
 def test_layers_of_an_unknown_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="layer_types has conv; known are full_attention"):
         kv_size({**LLAMA, "layer_types": ["conv", *["full_attention"] * 31]})
