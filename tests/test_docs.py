@@ -32,6 +32,8 @@ FOREIGN = {
     "--dist",  # pytest-xdist
     "--tx",
     "--max-total-tokens",  # sglang.launch_server
+    "--mamba-radix-cache-strategy",
+    "--disable-overlap-schedule",
     "--sleep-on-idle",
     "--chunked-prefill-size",
     "--flag",  # stands for any option of sglang.launch_server

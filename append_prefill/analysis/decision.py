@@ -3,9 +3,10 @@
 A turn's KV cache lies with the worker that decodes. Prefilled there, the turn holds up the k
 requests that are being decoded; prefilled by another worker that has the context too, the KV of
 all N = L + m tokens has to be moved. With T the measured TTFT of the point, s the share of a
-prefill for which decodes stand still and b bytes a token over a link of speed v:
+prefill for which decodes stand still, b bytes a token and f bytes whatever N over a link of speed
+v:
 
-    local  = T + k s T        remote = T + N b / v
+    local  = T + k s T        remote = T + (f + N b) / v
 
 Summed over the requests concerned; queues are left out, being the cluster's and not a worker's.
 Points are those that were measured, none is extrapolated.
@@ -76,7 +77,8 @@ def choices_of(run: Run, link_gb_per_s: float, stall_share: float = WHOLE_STALL)
             summary.point,
             decodes,
             summary.median_ms * (1 + decodes * stall_share),
-            summary.median_ms + transfer_ms(size * summary.point.total_tokens, link_gb_per_s),
+            summary.median_ms
+            + transfer_ms(size * summary.point.total_tokens + run.kv_fixed_bytes, link_gb_per_s),
         )
         for summary in run.points
         if summary.median_ms is not None

@@ -52,6 +52,7 @@ class Inputs:
     profile: Profile
     kv_bytes_per_token: int | None
     link_gb_per_s: float
+    kv_fixed_bytes: int = 0
 
 
 class NotApplicableError(ValueError):
@@ -190,7 +191,8 @@ def _kv_transfer(inputs: Inputs) -> Measured:
         inputs.profile.points,
         key=lambda p: (abs(np.log(p.context_tokens / TRANSFER_CONTEXT_TOKENS)), p.append_tokens),
     )
-    took_ms = transfer_ms(size * point.context_tokens, inputs.link_gb_per_s)
+    moved_bytes = size * point.context_tokens + inputs.kv_fixed_bytes
+    took_ms = transfer_ms(moved_bytes, inputs.link_gb_per_s)
     ttft_ms = np.exp(log_table(inputs.cells, (point,))[:, 0])
     measured = share_of([took_ms / float(t) for t in ttft_ms], (point,))
     # Beside the nominal link: those the device was seen to have. One device's stand for all.
@@ -200,6 +202,8 @@ def _kv_transfer(inputs: Inputs) -> Measured:
         measured,
         details={
             "kv_bytes_per_token": float(size),
+            # No key for a model that keeps every token in every layer, as before there was one.
+            **({"kv_fixed_bytes": float(inputs.kv_fixed_bytes)} if inputs.kv_fixed_bytes else {}),
             "link_gb_per_s": inputs.link_gb_per_s,
             "context_tokens": float(point.context_tokens),
             "append_tokens": float(point.append_tokens),
@@ -210,7 +214,7 @@ def _kv_transfer(inputs: Inputs) -> Measured:
             "study_off_by": STUDY_KV_BYTES_PER_TOKEN * TRANSFER_CONTEXT_TOKENS / STUDY_KV_BYTES,
             **{f"{name}_gb_per_s": speed for name, speed in links.items()},
             **{
-                f"{name}_transfer_ms": transfer_ms(size * point.context_tokens, speed)
+                f"{name}_transfer_ms": transfer_ms(moved_bytes, speed)
                 for name, speed in links.items()
             },
         },

@@ -43,11 +43,13 @@ def transfer_limit_tokens(
     kv_bytes_per_token: int,
     link_gb_per_s: float,
     share: float,
+    kv_fixed_bytes: int = 0,
 ) -> float | None:
-    """L at which L * bytes / speed = share * TTFT(L, m); None if it never gets there.
+    """L at which (fixed + L * bytes) / speed = share * TTFT(L, m); None if it never gets there.
 
-    Solved in closed form, TTFT being linear in L: share * T(0, m) / (transfer - share * b) with
-    both costs per token. Raises ValueError if the surface has no values or share is not in (0, 1].
+    Solved in closed form, TTFT being linear in L: (share * T(0, m) - fixed) / (transfer - share *
+    b) with all costs as times; 0 where the fixed bytes alone take that share. Raises
+    ValueError if the surface has no values or share is not in (0, 1].
     """
     floor, new, cached = (
         surface.floor_ms.value,
@@ -62,7 +64,8 @@ def transfer_limit_tokens(
     base_ms = floor + work_ms if surface.form == "sum" else max(floor, work_ms)
     per_token_ms = transfer_ms(kv_bytes_per_token, link_gb_per_s)
     excess_ms = per_token_ms - share * cached / 1e3
-    return share * base_ms / excess_ms if excess_ms > 0 else None
+    left_ms = share * base_ms - transfer_ms(kv_fixed_bytes, link_gb_per_s)
+    return max(0.0, left_ms / excess_ms) if excess_ms > 0 else None
 
 
 def route(
@@ -73,6 +76,7 @@ def route(
     link: str = NOMINAL,
     append_tokens: int = APPEND_TOKENS,
     share: float = SHARE,
+    kv_fixed_bytes: int = 0,
 ) -> Route:
     """The rule in numbers for one link. Raises ValueError as `transfer_limit_tokens` does."""
     limit = transfer_limit_tokens(
@@ -81,6 +85,7 @@ def route(
         kv_bytes_per_token=kv_bytes_per_token,
         link_gb_per_s=link_gb_per_s,
         share=share,
+        kv_fixed_bytes=kv_fixed_bytes,
     )
     return Route(
         link=link,
@@ -106,6 +111,12 @@ def routes_of(run: Run) -> list[Route]:
         return []
     links = {NOMINAL: run.plan.link_gb_per_s, **run.kv_links_gb_per_s}
     return [
-        route(surface, kv_bytes_per_token=size, link_gb_per_s=speed, link=link)
+        route(
+            surface,
+            kv_bytes_per_token=size,
+            kv_fixed_bytes=run.kv_fixed_bytes,
+            link_gb_per_s=speed,
+            link=link,
+        )
         for link, speed in links.items()
     ]

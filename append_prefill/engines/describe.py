@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -127,6 +128,30 @@ def parse_server_info(
         radix_cache=None if radix_off is None else not radix_off,
         raw={key: value for key, value in info.items() if not _drop(key)},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KvPool:
+    """What a server says of its KV pool: `gib` as allocated, as 2**30 bytes with the two or three
+    decimals it gives, for `tokens` (in a pool for windows there are others, of which it is silent
+    before 0.5.23).
+    """
+
+    gib: float
+    tokens: int
+
+
+def kv_pool_in(info: Mapping[str, Any]) -> KvPool | None:
+    """The KV pool of the first rank, from the answer of `/server_info`; None if it does not say."""
+    ranks = info.get("internal_states")
+    first = ranks[0] if isinstance(ranks, list) and ranks else None
+    memory = first.get("memory_usage") if isinstance(first, Mapping) else None
+    if not isinstance(memory, Mapping):
+        return None
+    gib, tokens = memory.get("kvcache"), _positive(memory.get("token_capacity"))
+    if isinstance(gib, bool) or not isinstance(gib, (int, float)) or tokens is None:
+        return None
+    return KvPool(float(gib), tokens)
 
 
 def resolved_in(raw: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -835,9 +835,17 @@ class Run(Record):
 
         One for both sides, which serve one model; None where the geometry was not known.
         """
-        known = (finding.details.get("kv_bytes_per_token") for finding in self.findings)
-        size = next((value for value in known if value is not None), None)
+        size = self._detail("kv_bytes_per_token")
         return None if size is None else int(size)
+
+    @property
+    def kv_fixed_bytes(self) -> int:
+        """KV bytes that a context takes beside those of its tokens: sliding windows, states."""
+        return int(self._detail("kv_fixed_bytes") or 0)
+
+    def _detail(self, name: str) -> float | None:
+        known = (finding.details.get(name) for finding in self.findings)
+        return next((value for value in known if value is not None), None)
 
     @property
     def kv_links_gb_per_s(self) -> dict[str, float]:

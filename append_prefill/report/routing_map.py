@@ -32,6 +32,7 @@ def to_routing(run: Run) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": run.version,
         "kv_bytes_per_token": run.kv_bytes_per_token,
+        "kv_fixed_bytes": None if run.kv_bytes_per_token is None else run.kv_fixed_bytes,
         "maps": [
             {
                 "stall": source,

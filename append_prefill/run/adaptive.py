@@ -202,6 +202,7 @@ class Decider:
             self._profile,
             self._references,
             kv_bytes_per_token=self._settings.kv_bytes_per_token,
+            kv_fixed_bytes=self._settings.kv_fixed_bytes,
         )
         return any(finding.verdict == "inconclusive" for finding in findings)
 

@@ -30,6 +30,7 @@ def judge(
     references: References,
     kv_bytes_per_token: int | None,
     replicable: bool,
+    kv_fixed_bytes: int = 0,
     looks: Sequence[Look] = (),
     level: Level | None = None,
 ) -> Run:
@@ -46,7 +47,13 @@ def judge(
         comparison = compare_all(
             run, profile, references, replicable=replicable, looks=looks, level=level
         )
-    findings = judged_findings(run, profile, references, kv_bytes_per_token=kv_bytes_per_token)
+    findings = judged_findings(
+        run,
+        profile,
+        references,
+        kv_bytes_per_token=kv_bytes_per_token,
+        kv_fixed_bytes=kv_fixed_bytes,
+    )
     traffic = judge_traffic(
         run, profile, references=references, replicable=replicable, looks=looks, level=level
     )
@@ -63,7 +70,12 @@ def judge(
 
 
 def judged_findings(
-    run: Run, profile: Profile, references: References, *, kv_bytes_per_token: int | None
+    run: Run,
+    profile: Profile,
+    references: References,
+    *,
+    kv_bytes_per_token: int | None,
+    kv_fixed_bytes: int = 0,
 ) -> list[Finding]:
     """The findings, judged on the candidate's launches."""
     candidate = usable(run.starts, "candidate")
@@ -73,6 +85,7 @@ def judged_findings(
         against=held_against(run, profile, references.chosen, references.noise),
         before=reference_starts(run, profile, references.chosen),
         kv_bytes_per_token=kv_bytes_per_token,
+        kv_fixed_bytes=kv_fixed_bytes,
         link_gb_per_s=profile.link.gb_per_s,
     )
     others = (reply_cached(candidate, profile.traffic), decode_interference(candidate, profile))

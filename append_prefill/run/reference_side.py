@@ -41,6 +41,7 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
         plan_of(run, profile).narrowed(profile),
         references=References(),
         kv_bytes_per_token=run.kv_bytes_per_token,
+        kv_fixed_bytes=run.kv_fixed_bytes,
         replicable=True,  # a running server has no reference beside it
     )
 

@@ -192,6 +192,7 @@ class Session:
             self.plan.narrowed(self.settings.profile),
             references=self.references,
             kv_bytes_per_token=self.settings.kv_bytes_per_token,
+            kv_fixed_bytes=self.settings.kv_fixed_bytes,
             replicable=self.settings.candidate.replicable,
             looks=[] if state is None else state.looks,
             level=level,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from append_prefill.analysis.claims import findings_of
-from append_prefill.analysis.transfer import kv_bytes_per_token
+from append_prefill.analysis.transfer import KvSize, kv_size
 from append_prefill.engines.attach import API_KEY_VARIABLE, AttachedEngine
 from append_prefill.engines.base import Device, Engine
 from append_prefill.engines.clocks import lockable_mhz
@@ -131,15 +131,30 @@ class Settings:
 
     @property
     def kv_bytes_per_token(self) -> int | None:
-        """Bytes of KV cache a token takes, from the model's geometry.
+        """Bytes of KV cache that one more token takes, from the model's geometry.
 
-        None for a running server whose model is not known to be the profile's.
+        None for a running server whose model is not known to be the profile's, and for layers of a
+        kind that no formula is known for.
         """
+        size = self._kv_size
+        return None if size is None else size.token_bytes
+
+    @property
+    def kv_fixed_bytes(self) -> int:
+        """Bytes that a context takes beside those of its tokens: sliding windows, states."""
+        size = self._kv_size
+        return 0 if size is None else size.fixed_bytes
+
+    @property
+    def _kv_size(self) -> KvSize | None:
         if isinstance(self.candidate, AttachedEngine):
             served = self.candidate.model_identity()["config_sha256"]
             if served != self.model.config_sha256:
                 return None
-        return kv_bytes_per_token(self.model.config)
+        try:
+            return kv_size(self.model.config)
+        except ValueError:
+            return None
 
     def guard(self, device: Device) -> Guard:
         """What watches the device's state. A simulated server has no device: nothing to watch."""

@@ -1,6 +1,6 @@
 """A profile: which model, which points, how often, and what must hold.
 
-Profiles are TOML files; two are shipped in `append_prefill/profiles/`, and one's own can extend a
+Profiles are TOML files; some are shipped in `append_prefill/profiles/`, and one's own can extend a
 shipped one. A bound or a noise value without its argument does not validate: every number that can
 turn a run red says why.
 """

@@ -16,9 +16,9 @@ from append_prefill.workload.points import Point
 KV_BYTES = 131_072  # Llama-3.1-8B, bf16
 
 
-def run(*points, size=KV_BYTES):
+def run(*points, size=KV_BYTES, fixed=0):
     summaries = [SimpleNamespace(point=Point(c, m), median_ms=ms) for c, m, ms in points]
-    return SimpleNamespace(points=summaries, kv_bytes_per_token=size)
+    return SimpleNamespace(points=summaries, kv_bytes_per_token=size, kv_fixed_bytes=fixed)
 
 
 def test_what_either_way_costs():
@@ -27,6 +27,12 @@ def test_what_either_way_costs():
     assert (first.local_ms, first.remote_ms) == (40, pytest.approx(20 + 5.37, abs=0.01))
     assert not first.stays
     assert [c.local_ms for c in others] == [20 + 20 * k for k in DECODES[1:]]
+
+
+def test_a_state_is_moved_once_whatever_the_context():
+    """25 MB take 1 ms at 25 GB/s."""
+    with_state, without = (choices_of(run((896, 128, 20.0), fixed=f), 25) for f in (25_000_000, 0))
+    assert with_state[0].remote_ms - without[0].remote_ms == pytest.approx(1)
 
 
 def test_where_decodes_hardly_notice_the_turn_stays():

@@ -282,7 +282,7 @@ def inputs(points=(A, B, C), cells=CELLS, starts=(), experiment="append", **chan
     row = {"id": experiment, "title": "x", "points": [pair(p) for p in points]}
     given = {"kv_bytes_per_token": 1000, "link_gb_per_s": 2.0} | changes
     of = profile(experiments=[row], bounds={})
-    return Inputs(starts, cells, of, given["kv_bytes_per_token"], given["link_gb_per_s"])
+    return Inputs(starts, cells, of, **given)
 
 
 def pair(point: Point) -> tuple[int, int]:
@@ -384,3 +384,8 @@ def test_a_transfer_is_told_with_everything_it_is_made_of() -> None:
         "peer_gb_per_s": 4.0,
         "peer_transfer_ms": pytest.approx(took_ms / 2),
     }
+    state = inputs((near,), cells, starts, kv_fixed_bytes=1_000_000)
+    more = measure_of("kv_transfer_time")(state).details
+    assert more["transfer_ms"] == pytest.approx(took_ms + 0.5)
+    assert (more["kv_fixed_bytes"], more["kv_bytes_per_token"]) == (1e6, 1000)
+    assert more["peer_transfer_ms"] == pytest.approx((took_ms + 0.5) / 2)

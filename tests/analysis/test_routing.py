@@ -41,6 +41,18 @@ def test_the_limit_is_where_the_share_is_met() -> None:
         assert tokens * 131_072 / 25e6 == pytest.approx(0.2 * ttft)
 
 
+def test_what_is_moved_whatever_the_context_is_moved_first() -> None:
+    """100 MB at 25 GB/s take 4 ms, all that a fifth of 20 ms allows."""
+    options = {"append_tokens": 128, "kv_bytes_per_token": 25_000, "link_gb_per_s": 25.0}
+    limits = [
+        transfer_limit_tokens(surface(), share=0.2, kv_fixed_bytes=fixed, **options)
+        for fixed in (0, 75_000_000, 100_000_000, 200_000_000)
+    ]
+    assert limits == pytest.approx([4000, 1000, 0, 0])
+    found = route(surface(), kv_fixed_bytes=75_000_000, **options)
+    assert found.transfer_tokens == pytest.approx(1000)
+
+
 def test_a_fast_link_never_gets_there_when_ttft_grows_faster() -> None:
     assert limit(surface(cached=2.0), link=450.0) is None
     found = route(surface(cached=2.0), kv_bytes_per_token=131_072, link_gb_per_s=450.0)

@@ -1,6 +1,13 @@
 import pytest
 
-from append_prefill.analysis.transfer import STUDY_TRANSFER_MS, kv_bytes_per_token, transfer_ms
+from append_prefill.analysis.transfer import (
+    STUDY_TRANSFER_MS,
+    KvSize,
+    kv_bytes_per_token,
+    kv_size,
+    transfer_ms,
+)
+from append_prefill.workload.profile import load_profile
 
 LLAMA = {
     "num_hidden_layers": 32,
@@ -50,6 +57,117 @@ def test_ranks_share_heads_and_then_copy_them() -> None:
 def test_latent_attention_is_small_and_not_split() -> None:
     assert kv_bytes_per_token(DEEPSEEK_V3) == 61 * 576 * 2 == 70_272
     assert kv_bytes_per_token(DEEPSEEK_V3, tp_size=8) == 70_272
+
+
+# By hand: layers x (K and V) x KV heads x head size x 2 bytes; of latent attention layers x
+# (latent + rope) x 2 bytes; a window's tokens counted once.
+SHIPPED = {
+    "llama-3.1-8b": (32 * 2 * 8 * 128 * 2, 0),
+    "qwen3-30b-a3b": (48 * 2 * 4 * 128 * 2, 0),
+    "deepseek-v2-lite": (27 * (512 + 64) * 2, 0),
+    "gemma-3-4b": (34 * 2 * 4 * 256 * 2, 0),
+    "gpt-oss-20b": (12 * 2 * 8 * 64 * 2, 12 * 2 * 8 * 64 * 2 * 128),
+    "cpu-nano": (1 * 2 * 1 * 64 * 2, 0),
+    "cpu-nano-moe": (1 * 2 * 1 * 64 * 2, 0),
+    "cpu-nano-gemma": (2 * 2 * 1 * 64 * 2, 0),
+    "cpu-nano-swa": (1 * 2 * 1 * 64 * 2, 1 * 2 * 1 * 64 * 2 * 128),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_geometries(name: str) -> None:
+    config = load_profile(name).model.config
+    assert config is not None
+    size = kv_size(config)
+    assert (size.token_bytes, size.fixed_bytes) == SHIPPED[name]
+
+
+def test_a_window_is_kept_whole_where_the_server_has_no_pool_for_it() -> None:
+    """Gemma 3: 34 layers, each sixth of full attention, 4,096 bytes a token and layer."""
+    gemma = load_profile("gemma-3-4b").model.config
+    assert gemma is not None
+    assert kv_size(gemma) == KvSize(34 * 4096)
+    pooled = {**gemma, "architectures": ["GptOssForCausalLM"]}
+    assert kv_size(pooled) == KvSize(5 * 4096, 29 * 4096, 1024)
+    del pooled["sliding_window"]
+    with pytest.raises(ValueError, match="sliding_window"):
+        kv_size(pooled)
+
+
+QWEN3_NEXT = {
+    "num_hidden_layers": 48,
+    "full_attention_interval": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "linear_num_value_heads": 32,
+    "linear_value_head_dim": 128,
+    "linear_num_key_heads": 16,
+    "linear_key_head_dim": 128,
+    "linear_conv_kernel_dim": 4,
+}
+FALCON_H1_7B = {
+    "num_hidden_layers": 44,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "mamba_n_heads": 24,
+    "mamba_d_head": 128,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 256,
+    "mamba_d_conv": 4,
+}
+
+
+def test_linear_attention_has_a_state_and_no_tokens() -> None:
+    """36 of 48 layers: 32 float32 matrices of 128 by 128, and 3 inputs of 8,192 bf16 channels."""
+    state = 36 * (32 * 128 * 128 * 4 + 3 * (32 * 128 + 2 * 16 * 128) * 2)
+    assert kv_size(QWEN3_NEXT) == KvSize(12 * 2 * 2 * 256 * 2, state_bytes=state)
+    assert (kv_bytes_per_token(QWEN3_NEXT), state) == (24_576, 77_266_944)
+    types = ["linear_attention", "linear_attention", "linear_attention", "full_attention"] * 12
+    named = {**QWEN3_NEXT, "full_attention_interval": None, "layer_types": types}
+    assert kv_size(named) == kv_size(QWEN3_NEXT)
+    assert kv_size(QWEN3_NEXT, tp_size=2).state_bytes == state // 2
+
+
+def test_mamba_beside_attention_has_both() -> None:
+    """In each of 44 layers 24 matrices of 128 by 256, and 3 inputs of 3,584 channels."""
+    state = 44 * (24 * 128 * 256 * 4 + 3 * (24 * 128 + 2 * 256) * 2)
+    assert kv_size(FALCON_H1_7B) == KvSize(44 * 2 * 2 * 128 * 2, state_bytes=state)
+    assert kv_size(FALCON_H1_7B).fixed_bytes == 139_358_208
+    with pytest.raises(ValueError, match="24 heads in 1 groups"):
+        kv_size(FALCON_H1_7B, tp_size=2)
+
+
+def test_states_are_those_that_servers_allocated() -> None:
+    """0.5.23 says GiB for a number of sequences: 0.36 and 2.56 for 335,628, 0.25 and 2.69 for
+    176,065 (docs/models.md)."""
+    next_nano = {
+        **QWEN3_NEXT,
+        "num_hidden_layers": 2,
+        "full_attention_interval": 2,
+        "linear_num_value_heads": 2,
+        "linear_value_head_dim": 32,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 32,
+    }
+    falcon_nano = {
+        **FALCON_H1_7B,
+        "num_hidden_layers": 2,
+        "mamba_n_heads": 2,
+        "mamba_d_head": 32,
+        "mamba_d_state": 32,
+    }
+    for config, sequences, said in ((next_nano, 335_628, 2.92), (falcon_nano, 176_065, 2.94)):
+        allocated_gib = kv_size(config).state_bytes * sequences / 2**30
+        assert allocated_gib == pytest.approx(said, abs=0.011)
+
+
+def test_layers_of_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="layer_types has conv; known are full_attention"):
+        kv_size({**LLAMA, "layer_types": ["conv", *["full_attention"] * 31]})
+    with pytest.raises(ValueError, match="31 entries for 32 layers"):
+        kv_size({**LLAMA, "layer_types": ["full_attention"] * 31})
 
 
 def test_eight_bit_kv_and_nested_configs() -> None:

@@ -1,7 +1,13 @@
 import pytest
 
 from append_prefill.engines.attach import AttachedEngine
-from append_prefill.engines.describe import describe_server, parse_server_info, resolved_in
+from append_prefill.engines.describe import (
+    KvPool,
+    describe_server,
+    kv_pool_in,
+    parse_server_info,
+    resolved_in,
+)
 from append_prefill.errors import InfrastructureError
 from append_prefill.planted.faults import Faults
 from tests.planted.client import quick_server
@@ -55,6 +61,30 @@ def test_what_is_not_said_is_none():
 )
 def test_prefill_graph_in_every_versions_words(more, graph):
     assert parse_server_info(COMMON | more, {}).prefill_graph == graph
+
+
+def said(**memory):
+    return {"internal_states": [{"memory_usage": memory}, {"memory_usage": {}}]}
+
+
+def test_the_kv_pool_is_what_the_first_rank_says():
+    assert kv_pool_in(said(kvcache=1.863, token_capacity=20345)) == KvPool(1.863, 20345)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {},
+        {"internal_states": []},
+        {"internal_states": [{"memory_usage": None}]},
+        said(token_capacity=5),
+        said(kvcache="1.9", token_capacity=5),
+        said(kvcache=True, token_capacity=5),
+        said(kvcache=1.9, token_capacity=-1),
+    ],
+)
+def test_a_server_that_does_not_say_has_no_kv_pool(info):
+    assert kv_pool_in(info) is None
 
 
 @pytest.mark.parametrize("info", [{}, {"page_size": "1"}, {"page_size": 0}])

@@ -49,6 +49,7 @@ class World:
             candidate=SimpleNamespace(replicable=True, label="new"),
             reference=SimpleNamespace(label="old") if reference else None,
             kv_bytes_per_token=None,
+            kv_fixed_bytes=0,
             confirming=lambda version: confirming if version == "0.5.22" else None,
         )
         self.decider = Decider(
@@ -152,7 +153,7 @@ def test_findings_are_judged_as_the_run_will_judge_them(monkeypatch):
     assert {start.side for start in run.starts} == {"candidate", "reference"}
     assert narrowed == world.plan.narrowed(PROFILE)
     assert references == References()
-    assert asked["options"] == {"kv_bytes_per_token": None}
+    assert asked["options"] == {"kv_bytes_per_token": None, "kv_fixed_bytes": 0}
 
 
 def test_an_undecided_run_looks_again_and_every_look_is_kept():

@@ -222,7 +222,10 @@ def test_a_confirmation_without_a_valid_reference_clears_nothing():
 def test_a_record_says_why_both_sides_were_measured_unasked():
     session = SimpleNamespace(
         settings=SimpleNamespace(
-            profile=PROFILE, kv_bytes_per_token=131_072, candidate=SimpleNamespace(replicable=True)
+            profile=PROFILE,
+            kv_bytes_per_token=131_072,
+            kv_fixed_bytes=0,
+            candidate=SimpleNamespace(replicable=True),
         ),
         plan=SimpleNamespace(narrowed=lambda profile: profile),
         references=References(),

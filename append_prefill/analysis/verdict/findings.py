@@ -81,6 +81,7 @@ def judge_findings(
     against: Against | None,
     kv_bytes_per_token: int | None,
     link_gb_per_s: float,
+    kv_fixed_bytes: int = 0,
     before: Sequence[Start] = (),
 ) -> list[Finding]:
     """Every finding of the study, then the profile's own, judged on the candidate's launches.
@@ -91,7 +92,8 @@ def judge_findings(
     """
 
     def inputs(some: Sequence[Start]) -> Inputs:
-        return Inputs(some, start_medians(some), profile, kv_bytes_per_token, link_gb_per_s)
+        medians = start_medians(some)
+        return Inputs(some, medians, profile, kv_bytes_per_token, link_gb_per_s, kv_fixed_bytes)
 
     own, other = inputs(starts), inputs(before)
     return [judge_finding(spec, own, against, other) for spec in findings_of(profile)]
