@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +40,23 @@ class InfrastructureError(AppendPrefillError):
 
 class JudgingError(InfrastructureError):
     """What was measured could not be judged: a fault of this suite's, the samples being sound."""
+
+
+class StorageError(InfrastructureError):
+    """A file could not be written: the disk is full, or may not be written to."""
+
+    def __init__(self, path: object, error: OSError) -> None:
+        problem = error.strerror or str(error) or type(error).__name__
+        super().__init__(f"{path} cannot be written: {problem}. What was written before is kept.")
+
+
+@contextmanager
+def storing(path: object) -> Iterator[None]:
+    """Make a StorageError of an OSError within, where `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 class ServerDiedError(InfrastructureError):

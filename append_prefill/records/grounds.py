@@ -216,6 +216,7 @@ class RunWarning(Record):
         "still-drifting",
         "slow-launch",
         "commit-moved",
+        "version-moved",
         "not-placed",
         "host-of-another-identity",
         "measured-as-reference",

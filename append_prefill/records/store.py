@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from append_prefill.errors import UsageError, first_problem
+from append_prefill.errors import UsageError, first_problem, storing
 from append_prefill.records.identity import without_secrets
 from append_prefill.records.run import READABLE, SCHEMA, Run, Start
 
@@ -110,7 +110,15 @@ def json_schema() -> str:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write `text` so that a reader, and a machine that loses power, sees the old or the new."""
+    """Write `text` so that a reader, and a machine that loses power, sees the old or the new.
+
+    Raises StorageError where it cannot be written; the old stays.
+    """
+    with storing(path):
+        return _write_whole(path, text)
+
+
+def _write_whole(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -315,6 +315,11 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"The {warning.side}'s checkout moved while it was measured ({warning.text}): its "
                 "launches are not of one SGLang. Measure again, and leave the checkout alone."
             )
+        case "version-moved":
+            return (
+                f"The {warning.side}'s launches told several versions ({warning.text}): they are "
+                "not of one SGLang. Measure again, and leave the environment alone."
+            )
         case "not-placed":
             return f"Threads were not placed as the profile asks: {warning.text}."
         case "host-of-another-identity":

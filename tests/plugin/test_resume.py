@@ -13,7 +13,7 @@ from tests.conftest import TINY
 from tests.plugin.test_plugin import servers_of
 
 SIDES = ("--sglang=simulated:floor_ms=1", "--against=simulated:floor_ms=1", "--baseline=none")
-FILES = ("test_regression.py",)
+FILES = ("test_exp3_append.py",)
 
 # Where a run is killed, once: the method that is called there, in which launch, and whether what it
 # does is done first.
@@ -181,8 +181,7 @@ Launch.open_block = cut
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,devices=2"
     workers = ("-n", "2")
     options = (sglang, "--baseline=none", "--starts=4")
-    files = ("test_exp3_append.py",)
-    assert suite.run(*options, *workers, files=files).ret == -9
+    assert suite.run(*options, *workers, files=FILES).ret == -9
     folder = folder_of(suite)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and servers_of(str(suite.pytester.path)):
@@ -190,12 +189,12 @@ Launch.open_block = cut
     assert servers_of(str(suite.pytester.path)) == []
     kept = whole_launches(folder)
 
-    other = go_on(suite, files=files)
+    other = go_on(suite)
     assert other.ret != 0
     assert "-n 1: is not what the run was begun with: 2 worker(s)" in other.stderr.str()
     assert whole_launches(folder) == kept
 
-    assert go_on(suite, *workers, files=files).ret == 0
+    assert go_on(suite, *workers).ret == 0
     assert len([s for s in suite.record()["starts"] if s["measured_s"] is not None]) == 4
     after = whole_launches(folder)
     assert {name: after[name] for name in kept} == kept
@@ -230,7 +229,7 @@ def cut(suite):
         (("--seed=2",), FILES, "--seed 2: contradicts --resume: that run was begun with --seed 1"),
         (("--against=simulated",), FILES, "--against simulated: contradicts --resume: that run"),
         (("--server-arg=--x",), FILES, "--server-arg --x: contradicts --resume"),
-        ((), ("test_exp3_append.py",), "was begun for other tests (all experiments)"),
+        ((), ("test_exp4_context.py",), "was begun for other tests (of append)"),
     ],
     ids=["seed", "against", "server-arg", "tests"],
 )
