@@ -79,8 +79,9 @@ def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
 def worker_pids(config: pytest.Config) -> list[int]:
     """The processes of the workers that this controller has on its own host."""
     session = config.pluginmanager.getplugin("dsession")
-    nodes = session._active_nodes if session is not None else ()
-    return [node.workerinfo["pid"] for node in nodes if node.gateway.spec.popen]
+    nodes = [] if session is None else [n for n in session._active_nodes if n.gateway.spec.popen]
+    # One that is not ready yet has told nothing of itself, and has begun nothing.
+    return [node.workerinfo["pid"] for node in nodes if hasattr(node, "workerinfo")]
 
 
 def told(config: pytest.Config, key: str) -> Any:

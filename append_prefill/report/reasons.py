@@ -310,6 +310,12 @@ def warning_words(warning: RunWarning | str) -> str:
                 "may have compiled what they found in a cache. It counts; measure once more to see "
                 "whether they are alike."
             )
+        case "changed-within":
+            return (
+                f"{who} changed while it was measured: from block {_whole(warning.limit)} on its "
+                f"times are {fmt.plain_change(warning.value)}. It counts, and is no replicate of a "
+                "steady server: see its log, and what else the machine did."
+            )
         case "commit-moved":
             return (
                 f"The {warning.side}'s checkout moved while it was measured ({warning.text}): its "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from append_prefill.analysis.minutes import slow_to_start
+from append_prefill.analysis.within import step_in
 from append_prefill.probe.launch import INTERRUPTED
 from append_prefill.records.contrast import COMMIT_KEY, VERSION_KEY
 from append_prefill.records.grounds import RunWarning, Side
@@ -43,6 +44,17 @@ def warnings_of(
         RunWarning(code="slow-launch", side=start.side, launch=start.index + 1, value=start.ready_s)
         for start in slow_to_start(starts)
     ]
+    for start in starts:
+        if start.usable and (step := step_in(start)) is not None:
+            warnings.append(
+                RunWarning(
+                    code="changed-within",
+                    side=start.side,
+                    launch=start.index + 1,
+                    value=step.ratio,
+                    limit=step.block + 1,
+                )
+            )
     warnings += _moved(starts, COMMIT_KEY, "commit-moved")
     warnings += _moved(starts, VERSION_KEY, "version-moved")
     warnings += [
