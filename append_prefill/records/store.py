@@ -53,12 +53,7 @@ def read_run(path: Path, *, option: str = "run") -> Run:
         raise UsageError(
             option, path, "no such file.", f"Give a {RUN_FILE}, a baseline, or a report's folder."
         )
-    try:
-        data = json.loads(file.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            option, file, f"is not JSON ({error}).", "It may be cut short: fetch it again."
-        ) from error
+    data = _parsed(option, file, "It may be cut short: fetch it again.")
     name = data.get("schema") if isinstance(data, dict) else None
     if name not in READABLE:
         raise _wrong_schema(option, file, name)
@@ -84,12 +79,7 @@ def read_starts(folder: Path) -> list[Start]:
     """
     starts = []
     for file in (folder / _STARTS_FOLDER).glob("*.json"):
-        try:
-            data = json.loads(file.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(
-                "start", file, f"is not JSON ({error}).", "Remove it to go on without that launch."
-            ) from error
+        data = _parsed("start", file, "Remove it to go on without that launch.")
         starts.append(_validated(Start, data, "start", file))
     return sorted(starts, key=lambda start: (start.index, start.side))
 
@@ -152,6 +142,14 @@ def _wrong_schema(option: str, file: Path, name: object) -> UsageError:
         f"has schema {name}, this suite reads {SCHEMA}.",
         "Upgrade append-prefill to read it.",
     )
+
+
+def _parsed(option: str, file: Path, remedy: str) -> Any:
+    """The JSON in `file`; Python refuses what is nested too deep, and numbers of 4,300 digits."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(option, file, f"is not JSON ({error}).", remedy) from error
 
 
 def _validated(model: type[_M], data: Any, option: str, file: Path) -> _M:
