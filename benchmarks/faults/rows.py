@@ -126,6 +126,19 @@ ROWS = (
     ),
     *(
         Row(
+            f"{name} with two workers",
+            "verdict: " if name == "SIGTERM" else "append-prefill: candidate",
+            2 if name == "SIGTERM" else -9,
+            "devices=2",
+            options=("-n", "2", "--starts=4"),
+            signal=name,
+            when="block 1 ",
+        )
+        for name in ("SIGTERM", "SIGKILL")
+    ),
+    Row("SIGKILL", "block 1 ", -9, signal="SIGKILL", when="block 1 "),
+    *(
+        Row(
             f"disk full at write {number}",
             "cannot be written: No space left on device",
             7,
