@@ -3,7 +3,7 @@
     python -m benchmarks.faults
     python -m benchmarks.faults --only SIGTERM
 
-A row a fault: what is planted, the line that tells it, exit status, seconds until the run has
+A row a fault: what is put in, the line that tells it, exit status, seconds until the run has
 ended, launches kept whole, the record's verdict, servers left. Exit status 1 if one did not end as
 it has to; what is wrong with it stands below its row.
 """
@@ -29,7 +29,7 @@ def main() -> int:
     args = parser.parse_args()
     survived = 0
     rows = [row for row in ROWS if args.only in row.name]
-    print("| planted | first line | exit | s | launches whole | verdict | servers left |")
+    print("| fault | first line | exit | s | launches whole | verdict | servers left |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         with TemporaryDirectory() as folder:

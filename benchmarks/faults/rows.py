@@ -55,9 +55,9 @@ FOREIGN = """
 from append_prefill.probe.launch import Launch
 close = Launch.close_block
 def close_block(self, state):
-    close(self, state.model_copy(update={"void": "another process works on the device"}))
+    close(self, state.model_copy(update={"KEY": "another process works on the device"}))
 Launch.close_block = close_block
-"""
+""".replace("KEY", "void")
 
 VERSIONS = """
 from append_prefill.probe.launch import Launch
