@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +32,19 @@ class UsageError(AppendPrefillError):
 
     def __init__(self, option: str, value: object, problem: str, remedy: str) -> None:
         self.option, self.value, self.problem, self.remedy = option, value, problem, remedy
-        super().__init__(f"{option} {value}: {problem} {remedy}")
+        super().__init__(" ".join((f"{option} {_shown(value)}:", _shown(problem), _shown(remedy))))
+
+
+# What a file or a server said may stand in a message; a terminal must not obey it, nor a user
+# scroll through a megabyte of it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SHOWN_CHARACTERS = 1000
+
+
+def _shown(part: object) -> str:
+    text = str(part)
+    text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 class InfrastructureError(AppendPrefillError):
@@ -38,6 +53,23 @@ class InfrastructureError(AppendPrefillError):
 
 class JudgingError(InfrastructureError):
     """What was measured could not be judged: a fault of this suite's, the samples being sound."""
+
+
+class StorageError(InfrastructureError):
+    """A file could not be written: the disk is full, or may not be written to."""
+
+    def __init__(self, path: object, error: OSError) -> None:
+        problem = error.strerror or str(error) or type(error).__name__
+        super().__init__(f"{path} cannot be written: {problem}. What was written before is kept.")
+
+
+@contextmanager
+def storing(path: object) -> Iterator[None]:
+    """Make a StorageError of an OSError within, where `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 class ServerDiedError(InfrastructureError):

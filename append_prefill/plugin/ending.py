@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import traceback
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ import pytest
 from _pytest.junitxml import xml_key
 
 from append_prefill.analysis.trend.lineages import Followed
-from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
+from append_prefill.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_INFRASTRUCTURE,
+    EXIT_REGRESSION,
+    AppendPrefillError,
+    StorageError,
+)
 from append_prefill.places import TESTS_PACKAGE
 from append_prefill.plugin import selection, xdist
 from append_prefill.plugin.options import MARKER
 from append_prefill.plugin.program import program_of
+from append_prefill.plugin.signals import ignore_sigterm
 from append_prefill.plugin.state import (
     DELIVERED,
     FINISHED,
@@ -41,10 +49,27 @@ from append_prefill.run.resume import begun
 from append_prefill.run.session import Session, identity_for
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write record and report, and set the exit status the verdict calls for."""
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Write record and report, and set the exit status the verdict calls for.
+
+    Around the others' part, pytest's JUnit file among it: what that cannot write is one line, too.
+    """
+    _finish(session)
+    try:
+        return (yield)
+    except OSError as error:
+        # What went wrong before is told first.
+        session.config.stash.setdefault(
+            INFRASTRUCTURE, str(StorageError(error.filename or "the JUnit file", error))
+        )
+        session.exitstatus = EXIT_INFRASTRUCTURE
+    return None
+
+
+def _finish(session: pytest.Session) -> None:
     config = session.config
+    ignore_sigterm()
     if FOLLOWER in config.stash:
         config.stash[FOLLOWER].stop()
     if SETTINGS not in config.stash:
@@ -58,6 +83,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     try:
         _close(session)
+    except AppendPrefillError as error:
+        config.stash[INFRASTRUCTURE] = str(error)
+        session.exitstatus = EXIT_INFRASTRUCTURE
     except Exception:  # noqa: BLE001 (reported whole, and red: what was measured is on disk)
         config.stash[INFRASTRUCTURE] = traceback.format_exc()
         session.exitstatus = EXIT_INFRASTRUCTURE

@@ -9,11 +9,12 @@ import pytest
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.places import make_environment
 from append_prefill.plugin.program import program_of
-from append_prefill.plugin.state import REFERENCES, SETTINGS
+from append_prefill.plugin.state import FOLDER, REFERENCES, SETTINGS
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.report.names import typed, without
 from append_prefill.report.terminal import header_lines
+from append_prefill.run.folders import taken_latest
 from append_prefill.run.outlook import newest_like, outlook_of
 from append_prefill.run.references import References
 from append_prefill.run.session import identity_for
@@ -34,7 +35,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if settings.control is not None:
         key = "mde_control"
     decides = _decides(settings, references)
-    return header_lines(
+    lines = header_lines(
         outlook,
         candidate=settings.candidate.label,
         reference=_reference(settings, references),
@@ -44,6 +45,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         quick=settings.options.quick,
         beside=_beside(config, settings, references) if decides else None,
     )
+    if FOLDER in config.stash and (taken := taken_latest(config.stash[FOLDER].parent)) is not None:
+        lines.append(f"append-prefill: {taken} is a folder, so it will not point at this run")
+    return lines
 
 
 def _nothing(settings: Settings) -> str:

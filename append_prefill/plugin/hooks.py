@@ -20,6 +20,7 @@ from append_prefill.errors import AppendPrefillError, UsageError
 from append_prefill.places import checkout_of
 from append_prefill.plugin import ending, header, resuming, selection, xdist
 from append_prefill.plugin.options import options_of, seed_of
+from append_prefill.plugin.signals import die_with, end_as_interrupted
 from append_prefill.plugin.state import (
     CREATED,
     FOLDER,
@@ -33,7 +34,7 @@ from append_prefill.plugin.state import (
     SETTINGS,
     measuring,
 )
-from append_prefill.plugin.xdist import told
+from append_prefill.plugin.xdist import told, worker_pids
 from append_prefill.records.baselines import refuse_overwrite
 from append_prefill.run import hosts
 from append_prefill.run.folders import new_folder
@@ -49,6 +50,9 @@ def begin(config: pytest.Config) -> None:
     for part in (sys.modules[__name__], header, selection, xdist, ending):
         config.pluginmanager.register(part)
     worker = told(config, "folder") is not None
+    if worker:
+        die_with(told(config, "controller"))
+    config.add_cleanup(end_as_interrupted(lambda: worker_pids(config)))
     try:
         resuming.begin(config)
     except UsageError as error:
@@ -78,11 +82,17 @@ def begin(config: pytest.Config) -> None:
         return
     name = settings.candidate.version or settings.candidate.label
     config.stash[FRESH] = [one for one in (report_dir, *report_dir.parents) if not one.exists()]
-    folder = new_folder(report_dir, created, name) if resumed is None else resumed.folder
     try:
+        folder = new_folder(report_dir, created, name) if resumed is None else resumed.folder
         config.stash[HELD] = hold(folder)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
+    except OSError as error:
+        problem = f"cannot be written to: {error.strerror or error}."
+        remedy = "Give a folder where files can be written."
+        raise pytest.UsageError(
+            str(UsageError("--report-dir", report_dir, problem, remedy))
+        ) from error
     config.stash[FOLDER] = folder
     # The run's folder always holds the JUnit file; one asked for elsewhere is copied in the end.
     if config.option.xmlpath is None:

@@ -20,7 +20,7 @@ from append_prefill.records.store import read_run
 from append_prefill.run.queue import Resumption
 from append_prefill.run.resume import OPTION, Resumed, read_cut
 
-_FREE = ("save_baseline", "strict_verdicts", "report_dir", "resume")
+_FREE = ("save_baseline", "strict_verdicts", "new_only", "report_dir", "resume")
 """Options of what becomes of the result: they are not the run's, and may be given anew."""
 
 

@@ -24,6 +24,7 @@ from append_prefill.plugin.state import (
     SELECTION_FILE,
     SETTINGS,
 )
+from append_prefill.records.store import write_whole
 from append_prefill.run.progress import ProgressLog
 from append_prefill.run.references import References
 from append_prefill.run.resume import refuse_other_plan
@@ -67,7 +68,7 @@ def _compares(item: pytest.Item) -> bool:
 
 def keep(selection: Selection, folder: Path) -> None:
     """Write it where the controller reads it."""
-    (folder / SELECTION_FILE).write_text(selection.model_dump_json(), encoding="utf-8")
+    write_whole(folder / SELECTION_FILE, selection.model_dump_json())
 
 
 def kept(folder: Path) -> Selection | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,18 @@ def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
         "seed": stash[SEED],
         "hosts": hosts.count(node.nodemanager.specs),
     }
+    tell["controller"] = os.getpid()
     if RESUMED in stash:
         tell["resumption"] = stash[RESUMED].resumption.model_dump_json()
     node.workerinput.update({_PREFIX + key: value for key, value in tell.items()})
+
+
+def worker_pids(config: pytest.Config) -> list[int]:
+    """The processes of the workers that this controller has on its own host."""
+    session = config.pluginmanager.getplugin("dsession")
+    nodes = [] if session is None else [n for n in session._active_nodes if n.gateway.spec.popen]
+    # One that is not ready yet has told nothing of itself, and has begun nothing.
+    return [node.workerinfo["pid"] for node in nodes if hasattr(node, "workerinfo")]
 
 
 def told(config: pytest.Config, key: str) -> Any:

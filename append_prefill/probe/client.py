@@ -26,6 +26,8 @@ _FLUSH_RETRY_S = 0.02
 _FLUSH_LIMIT_S = 10.0
 
 
+_REFUSED_CREDENTIALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
 Read = Callable[[Exchange], tuple[Timing, int | None]]
 
 
@@ -208,6 +210,11 @@ def timing_of(response: httpx.Response, max_new_tokens: int) -> tuple[Timing, in
 
 def _read(response: httpx.Response, read: Read) -> tuple[Timing, int | None]:
     exchange: Exchange = response.extensions[EXCHANGE]
+    if response.status_code in _REFUSED_CREDENTIALS:
+        # No noise, and no server's fault: no later sample would be another matter.
+        raise RequestRefusedError(
+            f"POST {response.request.url.path}", response.status_code, _http_error(response)
+        )
     if response.status_code != httpx.codes.OK:
         return failed(_http_error(response)), response.status_code
     if not response.headers.get("content-type", "").startswith("text/event-stream"):

@@ -34,7 +34,7 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import Plan, Task
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.probe.shooter import Shooter
-from append_prefill.probe.warmup import warm_up
+from append_prefill.probe.warmup import refuse_nothing_valid, warm_up
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
@@ -158,6 +158,7 @@ class Launch:
 
         def one_round() -> Mapping[Condition, float]:
             samples = [s for task in next(orders) for s in self._shoot(task)]
+            refuse_nothing_valid(samples, self._label)
             self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 

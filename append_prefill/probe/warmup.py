@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
 
+from append_prefill.errors import InfrastructureError
+from append_prefill.probe.sample import Sample
 from append_prefill.records.run import Warmup
 from append_prefill.workload.traffic import Condition
 
@@ -49,6 +52,17 @@ def is_stationary(rounds: Sequence[Mapping[Condition, float]]) -> bool:
     # Two standard errors: of what is stationary already, one check in twenty asks for another
     # round, which costs a second; a real decline is several errors until it has died out.
     return abs(mean) <= max(TOLERANCE, 2 * error)
+
+
+def refuse_nothing_valid(samples: Sequence[Sample], who: str) -> None:
+    """Raise InfrastructureError where no sample of a round is valid: the next would be no other."""
+    reasons = Counter(sample.result for sample in samples if isinstance(sample.result, str))
+    if samples and reasons.total() == len(samples):
+        reason, count = reasons.most_common(1)[0]
+        raise InfrastructureError(
+            f"{who}: no sample of a round of the warm-up was valid. {count} of {len(samples)}: "
+            f"{reason}"
+        )
 
 
 def warm_up(one_round: Callable[[], Mapping[Condition, float]], *, rounds_max: int) -> Warmup:

@@ -205,6 +205,7 @@ class RunWarning(Record):
     engine's, a stored record's. `launches` began (of one that the user `interrupted`: were
     planned) and `usable_launches` were measured to their end, in a run that ended early.
     `resumed`: it was cut off when `launches` pairs were done, and gone on with `value` s later.
+    `changed-within`: from block `limit` on, counted from 1, times were `value` times as long.
     `elsewhere`: the stored run of `version` is of another machine, by these `fields`.
     """
 
@@ -215,7 +216,9 @@ class RunWarning(Record):
         "launch-failed",
         "still-drifting",
         "slow-launch",
+        "changed-within",
         "commit-moved",
+        "version-moved",
         "not-placed",
         "host-of-another-identity",
         "measured-as-reference",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from append_prefill.errors import UsageError, first_problem
+from append_prefill.errors import UsageError, first_problem, storing
 from append_prefill.records.identity import without_secrets
 from append_prefill.records.run import READABLE, SCHEMA, Run, Start
 
@@ -53,12 +53,7 @@ def read_run(path: Path, *, option: str = "run") -> Run:
         raise UsageError(
             option, path, "no such file.", f"Give a {RUN_FILE}, a baseline, or a report's folder."
         )
-    try:
-        data = json.loads(file.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            option, file, f"is not JSON ({error}).", "It may be cut short: fetch it again."
-        ) from error
+    data = _parsed(option, file, "It may be cut short: fetch it again.")
     name = data.get("schema") if isinstance(data, dict) else None
     if name not in READABLE:
         raise _wrong_schema(option, file, name)
@@ -84,12 +79,7 @@ def read_starts(folder: Path) -> list[Start]:
     """
     starts = []
     for file in (folder / _STARTS_FOLDER).glob("*.json"):
-        try:
-            data = json.loads(file.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(
-                "start", file, f"is not JSON ({error}).", "Remove it to go on without that launch."
-            ) from error
+        data = _parsed("start", file, "Remove it to go on without that launch.")
         starts.append(_validated(Start, data, "start", file))
     return sorted(starts, key=lambda start: (start.index, start.side))
 
@@ -110,7 +100,15 @@ def json_schema() -> str:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write `text` so that a reader, and a machine that loses power, sees the old or the new."""
+    """Write `text` so that a reader, and a machine that loses power, sees the old or the new.
+
+    Raises StorageError where it cannot be written; the old stays.
+    """
+    with storing(path):
+        return _write_whole(path, text)
+
+
+def _write_whole(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -144,6 +142,14 @@ def _wrong_schema(option: str, file: Path, name: object) -> UsageError:
         f"has schema {name}, this suite reads {SCHEMA}.",
         "Upgrade append-prefill to read it.",
     )
+
+
+def _parsed(option: str, file: Path, remedy: str) -> Any:
+    """The JSON in `file`; Python refuses what is nested too deep, and numbers of 4,300 digits."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(option, file, f"is not JSON ({error}).", remedy) from error
 
 
 def _validated(model: type[_M], data: Any, option: str, file: Path) -> _M:

@@ -310,10 +310,21 @@ def warning_words(warning: RunWarning | str) -> str:
                 "may have compiled what they found in a cache. It counts; measure once more to see "
                 "whether they are alike."
             )
+        case "changed-within":
+            return (
+                f"{who} changed while it was measured: from block {_whole(warning.limit)} on its "
+                f"times are {fmt.plain_change(warning.value)}. It counts, and is no replicate of a "
+                "steady server: see its log, and what else the machine did."
+            )
         case "commit-moved":
             return (
                 f"The {warning.side}'s checkout moved while it was measured ({warning.text}): its "
                 "launches are not of one SGLang. Measure again, and leave the checkout alone."
+            )
+        case "version-moved":
+            return (
+                f"The {warning.side}'s launches told several versions ({warning.text}): they are "
+                "not of one SGLang. Measure again, and leave the environment alone."
             )
         case "not-placed":
             return f"Threads were not placed as the profile asks: {warning.text}."

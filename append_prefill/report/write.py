@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from append_prefill.records.run import Run
+from append_prefill.records.store import write_whole
 from append_prefill.report.delivery.account import status_line
 from append_prefill.report.delivery.github import to_github_summary, to_pr_comment
 from append_prefill.report.delivery.slack import to_slack
@@ -51,7 +52,7 @@ def write_reports(
 
     `profile` adds the experiments' titles and the policy, `baseline` the stored run's intervals;
     `history` what to say of the history; without them the record alone is rendered. Returns the
-    paths by file name. Raises OSError.
+    paths by file name. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -61,7 +62,7 @@ def write_reports(
         text = rendered(
             name, run, profile, baseline, page=page if page.is_file() else None, history=history
         )
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         written[path.name] = path
     return written
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from append_prefill.analysis.trend.lineages import Followed
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, storing
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.run import Run
 from append_prefill.report.history.note import note_of
@@ -83,8 +83,17 @@ def _keep(run: Run, folder: Path) -> Kept:
         return Kept(problem=f"Following it failed: {type(error).__name__}: {error}")
 
 
+def taken_latest(report_dir: Path) -> Path | None:
+    """What stands where `latest` would, and is no link: a folder that no run replaces."""
+    path = report_dir / LATEST
+    return path if path.is_dir() and not path.is_symlink() else None
+
+
 def _point_latest(folder: Path) -> None:
+    if taken_latest(folder.parent) is not None:
+        return  # the run's header has said so
     fresh = folder.parent / f".{LATEST}-{folder.name}"
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(folder.name)
-    fresh.replace(folder.parent / LATEST)
+    with storing(folder.parent / LATEST):
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(folder.name)
+        fresh.replace(folder.parent / LATEST)

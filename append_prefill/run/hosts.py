@@ -18,7 +18,13 @@ from pathlib import Path
 
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
-from append_prefill.records.store import RUN_FILE, read_starts, write_run, write_start
+from append_prefill.records.store import (
+    RUN_FILE,
+    read_starts,
+    write_run,
+    write_start,
+    write_whole,
+)
 from append_prefill.report.write import write_reports
 from append_prefill.run.settings import Settings
 
@@ -31,7 +37,7 @@ def mark(folder: Path) -> str:
     """Put a random token into the controller's run folder, by which workers know it; returns it."""
     path = folder / _MARK_FILE
     if not path.exists():
-        path.write_text(secrets.token_hex(16), encoding="utf-8")
+        write_whole(path, secrets.token_hex(16))
     return path.read_text(encoding="utf-8")
 
 

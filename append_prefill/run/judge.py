@@ -15,7 +15,7 @@ from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
-from append_prefill.records.run import Finding, Look, Run
+from append_prefill.records.run import Finding, Look, Run, Start
 from append_prefill.run.comparing import Level, compare_all, held_against, reference_starts
 from append_prefill.run.references import References
 from append_prefill.run.traffic import judge_traffic
@@ -90,6 +90,23 @@ def judged_findings(
     )
     others = (reply_cached(candidate, profile.traffic), decode_interference(candidate, profile))
     return findings + [finding for finding in others if finding is not None]
+
+
+def nothing_valid(starts: Sequence[Start], pair: int) -> str | None:
+    """Why the run ends after this pair of launches: of one of them no block was valid; else None.
+
+    As many blocks as a launch may repeat were spent on it, and the next launches would find the
+    device no quieter.
+    """
+    for start in starts:
+        voids = [block.void for block in start.state if block.void is not None]
+        if start.pair == pair and voids and len(voids) == len(start.state):
+            return (
+                f"None of the {len(voids)} blocks of {start.side} launch {start.index + 1} was "
+                f"valid, the last because of this: {voids[-1]}. Nothing more is launched; make "
+                "sure that the device is this run's alone."
+            )
+    return None
 
 
 def too_few_valid(run: Run, profile: Profile) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from append_prefill.errors import storing
 from append_prefill.report.format import plural, seconds
 from append_prefill.run.queue import Resumption
 
@@ -89,7 +90,7 @@ class ProgressLog:
     def __call__(self, text: str) -> None:
         stamp = time.strftime("%H:%M:%S")
         who = f"[{self._who}] " if self._who else ""
-        with self._path.open("a", encoding="utf-8") as file:
+        with storing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {who}{text}\n")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from append_prefill.errors import JudgingError
+from append_prefill.errors import JudgingError, storing
 from append_prefill.records.run import Look
 from append_prefill.records.store import write_whole
 
@@ -87,7 +87,8 @@ class PairQueue:
     ) -> None:
         self._folder = folder
         self._decide = decide
-        folder.mkdir(parents=True, exist_ok=True)
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / QUEUE_FILE
         self._lock = FileLock(folder / "queue.lock")
         with self._lock:

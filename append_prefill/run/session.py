@@ -45,7 +45,7 @@ from append_prefill.records.store import (
 )
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.history import told_purpose
-from append_prefill.run.judge import judge, too_few_valid
+from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.references import References
@@ -330,6 +330,8 @@ class Session:
                 engines = self._engines(index, queue.state())
                 began_s = time.monotonic()
                 runner.measure(index, engines, lambda: self._upcoming(queue))
+                if (problem := nothing_valid(read_starts(self.folder), index)) is not None:
+                    raise InfrastructureError(problem)
                 self._took_s.append((len(engines), time.monotonic() - began_s))
                 state = queue.state()
                 # The pair just measured is done, if not yet in the state.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from append_prefill.analysis.minutes import slow_to_start
+from append_prefill.analysis.within import step_in
 from append_prefill.probe.launch import INTERRUPTED
-from append_prefill.records.contrast import COMMIT_KEY
+from append_prefill.records.contrast import COMMIT_KEY, VERSION_KEY
 from append_prefill.records.grounds import RunWarning, Side
 from append_prefill.records.run import Start
 from append_prefill.run.queue import Resumption
@@ -42,7 +44,19 @@ def warnings_of(
         RunWarning(code="slow-launch", side=start.side, launch=start.index + 1, value=start.ready_s)
         for start in slow_to_start(starts)
     ]
-    warnings += commits_moved(starts)
+    for start in starts:
+        if start.usable and (step := step_in(start)) is not None:
+            warnings.append(
+                RunWarning(
+                    code="changed-within",
+                    side=start.side,
+                    launch=start.index + 1,
+                    value=step.ratio,
+                    limit=step.block + 1,
+                )
+            )
+    warnings += _moved(starts, COMMIT_KEY, "commit-moved")
+    warnings += _moved(starts, VERSION_KEY, "version-moved")
     warnings += [
         RunWarning(code="resumed", launches=one.pairs, value=one.paused_s) for one in resumed
     ]
@@ -53,17 +67,17 @@ def warnings_of(
     return warnings
 
 
-def commits_moved(starts: Sequence[Start]) -> list[RunWarning]:
-    """A warning for each side whose launches were not all of one commit."""
+def _moved(
+    starts: Sequence[Start], key: str, code: Literal["commit-moved", "version-moved"]
+) -> list[RunWarning]:
+    """A warning for each side whose launches were not all of one commit, or of one version."""
     sides: tuple[Side, ...] = ("candidate", "reference")
     seen = {
-        side: dict.fromkeys(
-            s.subject.get(COMMIT_KEY) for s in starts if s.side == side and s.subject
-        )
+        side: dict.fromkeys(s.subject.get(key) for s in starts if s.side == side and s.subject)
         for side in sides
     }
     return [
-        RunWarning(code="commit-moved", side=side, text=", ".join(map(str, commits)))
-        for side, commits in seen.items()
-        if len(commits) > 1
+        RunWarning(code=code, side=side, text=", ".join(map(str, told)))
+        for side, told in seen.items()
+        if len(told) > 1
     ]

@@ -10,10 +10,11 @@ import pytest
 
 from append_prefill.cli.main import main
 from tests.conftest import TINY
+from tests.forked import run_pytest
 from tests.plugin.test_plugin import servers_of
 
 SIDES = ("--sglang=simulated:floor_ms=1", "--against=simulated:floor_ms=1", "--baseline=none")
-FILES = ("test_regression.py",)
+FILES = ("test_exp3_append.py",)
 
 # Where a run is killed, once: the method that is called there, in which launch, and whether what it
 # does is done first.
@@ -52,27 +53,27 @@ def uninterrupted(suite) -> dict:
     """What a run with these sides, seed and times makes where nothing cuts it off."""
     if not _uninterrupted:
         assert suite.run(*SIDES, "--report-dir=whole", files=FILES).ret == 1
-        path = suite.pytester.path / "whole" / "latest" / "run.json"
+        path = suite.path / "whole" / "latest" / "run.json"
         _uninterrupted.append(json.loads(path.read_text()))
     return _uninterrupted[0]
 
 
 def plan_times(suite) -> None:
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(PLANNED_TIMES)
 
 
 def cut_at(suite, moment: str, signal: str = "SIGKILL") -> None:
     module, name, here, after = MOMENTS[moment]
     owner, _ = name.split(".")
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             f"""
 import os, pathlib, signal, time
 from {module} import {owner}
 whole = {name}
 def cut(self, *args, **more):
-    flag = pathlib.Path({str(suite.pytester.path / "was-cut")!r})
+    flag = pathlib.Path({str(suite.path / "was-cut")!r})
     def end():
         if {here} and not flag.exists():
             flag.touch()
@@ -90,7 +91,7 @@ def cut(self, *args, **more):
 
 
 def folder_of(suite) -> Path:
-    (folder,) = {p.resolve() for p in (suite.pytester.path / "reports").iterdir() if p.is_dir()}
+    (folder,) = {p.resolve() for p in (suite.path / "reports").iterdir() if p.is_dir()}
     return folder
 
 
@@ -103,9 +104,10 @@ def whole_launches(folder: Path) -> dict[str, bytes]:
 
 def go_on(suite, *arguments, files=FILES):
     """With nothing but the run's folder, as it would be typed."""
-    reports = suite.pytester.path / "reports"
+    reports = suite.path / "reports"
     folder = next(p for p in reports.iterdir() if p.is_dir())
-    return suite.pytester.runpytest_subprocess(
+    return run_pytest(
+        suite.path,
         *("-p", "no:cacheprovider", "-m", "append_prefill", f"--resume={folder}", *arguments),
         *(f"perf_tests/{name}" for name in files),
     )
@@ -153,7 +155,7 @@ def test_a_killed_run_goes_on_to_the_same_verdict(suite, moment):
     assert "candidate simulated, launch 1: " not in text
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "was measured again" in page
-    assert servers_of(str(suite.pytester.path)) == []
+    assert servers_of(str(suite.path)) == []
 
     again = go_on(suite)
     assert again.ret == pytest.ExitCode.USAGE_ERROR
@@ -162,14 +164,14 @@ def test_a_killed_run_goes_on_to_the_same_verdict(suite, moment):
 
 def test_with_workers(suite):
     """The worker that measured dies with the controller, and the next ones share what is left."""
-    with (suite.pytester.path / "conftest.py").open("a") as conftest:
+    with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             f"""
 import os, pathlib, signal, time
 from append_prefill.probe.launch import Launch
 whole = Launch.open_block
 def cut(self):
-    flag = pathlib.Path({str(suite.pytester.path / "was-cut")!r})
+    flag = pathlib.Path({str(suite.path / "was-cut")!r})
     if self.start.index >= 2 and not flag.exists():
         flag.touch()
         os.kill(os.getppid(), signal.SIGKILL)
@@ -181,21 +183,20 @@ Launch.open_block = cut
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,devices=2"
     workers = ("-n", "2")
     options = (sglang, "--baseline=none", "--starts=4")
-    files = ("test_exp3_append.py",)
-    assert suite.run(*options, *workers, files=files).ret == -9
+    assert suite.run(*options, *workers, files=FILES).ret == -9
     folder = folder_of(suite)
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and servers_of(str(suite.pytester.path)):
+    while time.monotonic() < deadline and servers_of(str(suite.path)):
         time.sleep(0.1)
-    assert servers_of(str(suite.pytester.path)) == []
+    assert servers_of(str(suite.path)) == []
     kept = whole_launches(folder)
 
-    other = go_on(suite, files=files)
+    other = go_on(suite)
     assert other.ret != 0
     assert "-n 1: is not what the run was begun with: 2 worker(s)" in other.stderr.str()
     assert whole_launches(folder) == kept
 
-    assert go_on(suite, *workers, files=files).ret == 0
+    assert go_on(suite, *workers).ret == 0
     assert len([s for s in suite.record()["starts"] if s["measured_s"] is not None]) == 4
     after = whole_launches(folder)
     assert {name: after[name] for name in kept} == kept
@@ -230,7 +231,7 @@ def cut(suite):
         (("--seed=2",), FILES, "--seed 2: contradicts --resume: that run was begun with --seed 1"),
         (("--against=simulated",), FILES, "--against simulated: contradicts --resume: that run"),
         (("--server-arg=--x",), FILES, "--server-arg --x: contradicts --resume"),
-        ((), ("test_exp3_append.py",), "was begun for other tests (all experiments)"),
+        ((), ("test_exp4_context.py",), "was begun for other tests (of append)"),
     ],
     ids=["seed", "against", "server-arg", "tests"],
 )

@@ -355,3 +355,12 @@ def test_a_flush_is_tried_for_ten_seconds(
         client.flush_cache()
     assert len(server.posts) == 3
     assert slept == [0.02, 0.02]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_no_noise(
+    server: FakeServer, client: TimedClient, status: int
+) -> None:
+    server.replies.append(Reply((plain(status, b"who are you"),)))
+    with pytest.raises(RequestRefusedError, match=f"POST /generate: HTTP {status}: who are you"):
+        client.generate([5], max_new_tokens=2)

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from append_prefill.errors import InfrastructureError
 from append_prefill.probe import warmup
-from append_prefill.probe.warmup import drift, is_stationary, warm_up
+from append_prefill.probe.sample import Sample, Times
+from append_prefill.probe.warmup import drift, is_stationary, refuse_nothing_valid, warm_up
 from append_prefill.workload.points import Point
 
 POINTS = [Point(16 * i, 8) for i in range(1, 16)]
@@ -109,3 +111,11 @@ def test_warm_up_that_never_settles_is_bounded_and_says_so():
 def test_no_round_is_no_warm_up():
     ended = warm_up(lambda: pytest.fail("measured"), rounds_max=0)
     assert (ended.rounds, ended.stationary) == (0, False)
+
+
+def test_a_round_without_a_valid_sample_is_the_last():
+    times = Times(ttft_ms=1.0, e2e_ms=2.0, itl_ms=None, output_tokens=2, cached_tokens=16)
+    none = [Sample(A, "HTTP 503: busy"), Sample(B, "HTTP 503: busy"), Sample(C, "no tokens")]
+    with pytest.raises(InfrastructureError, match=r"launch 1: no sample .* 2 of 3: HTTP 503: busy"):
+        refuse_nothing_valid(none, "launch 1")
+    refuse_nothing_valid([*none, Sample(A, times)], "launch 1")

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from append_prefill.analysis.noise import noise_of
-from append_prefill.errors import UsageError
+from append_prefill.errors import StorageError, UsageError
 from append_prefill.records import store
 from append_prefill.records.run import TIME_MAX_MS, TIME_MIN_MS, NoiseRecord, Run
 from append_prefill.records.store import (
@@ -77,7 +77,7 @@ def test_failed_write_leaves_the_old_file_and_no_litter(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StorageError, match=r"run\.json cannot be written: no space left"):
         write_run(builders.run("0.5.24"), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]

@@ -132,6 +132,9 @@ def test_an_interrupted_run_goes_on_where_it_was_cut_off() -> None:
 def test_what_failed_amid_its_launches_is_to_be_measured_again() -> None:
     (step,) = steps(samples.passing(), verdict="infrastructure")
     assert step.command == f"tox -e append_prefill -- {OPTIONS}"
+    # Where pairs of its plan are left to measure, only those are measured.
+    (step,) = steps(samples.passing(), verdict="infrastructure", state={"unfinished": True})
+    assert step.command == "tox -e append_prefill -- --resume reports/20261102-0.5.23"
     (step,) = steps(samples.infrastructure())
     assert step.command == ".tox/append_prefill/bin/append-prefill doctor"
 

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 
 from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource, RunWarning
-from append_prefill.records.run import NoiseRecord, Void
+from append_prefill.records.run import BlockState, NoiseRecord, Void
 from append_prefill.run.comparing import held_against, noise_for, paired
-from append_prefill.run.judge import judge, too_few_valid
+from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.queue import QueueState
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
 from append_prefill.run.session import Session
 from append_prefill.workload.points import Point
+from tests.records import builders as records
 from tests.report.other_traffic import TURNS, with_traffic
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
@@ -310,3 +311,20 @@ def test_where_no_point_was_planned_other_traffic_alone_is_judged():
     assert made.compared is made.traffic[0].comparison
     assert made.compared.kind == "side-by-side"
     assert made.verdict == made.compared.verdict
+
+
+def test_a_launch_without_a_valid_block_ends_the_run():
+    def launch(index, *voids):
+        states = [
+            BlockState(block=block, side="candidate", void=void, readings={})
+            for block, void in enumerate(voids)
+        ]
+        return records.start(index).model_copy(update={"state": states})
+
+    starts = [launch(0, None, "busy"), launch(1, "busy", "too hot"), launch(2)]
+    assert nothing_valid(starts, 0) is None
+    assert nothing_valid(starts, 1).startswith(
+        "None of the 2 blocks of candidate launch 2 was valid, the last because of this: too hot."
+    )
+    # Of a launch that never had a block its own failure is told.
+    assert nothing_valid(starts, 2) is None

@@ -1,0 +1,1 @@
+"""Faults that are put into a run, and what comes of each."""

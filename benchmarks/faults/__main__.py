@@ -1,0 +1,52 @@
+"""Every fault of the table put into a run of simulated servers, and what came of it.
+
+    python -m benchmarks.faults
+    python -m benchmarks.faults --only SIGTERM
+
+A row a fault: what is put in, the line that tells it, exit status, seconds until the run has
+ended, launches kept whole, the record's verdict, servers left. Exit status 1 if one did not end as
+it has to; what is wrong with it stands below its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.faults.rows import ROWS
+from benchmarks.faults.strike import strike
+
+_LINE_CHARACTERS = 80
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="rows that have it in their name"
+    )
+    args = parser.parse_args()
+    survived = 0
+    rows = [row for row in ROWS if args.only in row.name]
+    print("| fault | first line | exit | s | launches whole | verdict | servers left |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        with TemporaryDirectory() as folder:
+            seen = strike(row, Path(folder))
+        first = (seen.first or "none")[:_LINE_CHARACTERS].replace("|", "\\|")
+        print(
+            f"| {row.name} | {first} | {seen.status} | {seen.seconds:.1f} | {seen.whole} | "
+            f"{seen.verdict or 'no record'} | {seen.left} |",
+            flush=True,
+        )
+        wrong = seen.faults(row)
+        survived += not wrong
+        for words in wrong:
+            print(f"  {row.name}: {words}", file=sys.stderr)
+    print(f"\nsurvived / tried: {survived} / {len(rows)}")
+    return int(survived < len(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What a reader is told beside the verdict."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from append_prefill.run.references import References
+from append_prefill.run.warnings import warnings_of
+from tests.records import builders
+
+SETTINGS = SimpleNamespace(
+    candidate=SimpleNamespace(warnings=[]),
+    reference=None,
+    profile=SimpleNamespace(placement=SimpleNamespace(policy="off")),
+)
+
+
+def codes(starts):
+    return [w.code for w in warnings_of(SETTINGS, References(), starts, [])]
+
+
+@pytest.mark.parametrize(("key", "code"), [("sglang", "version-moved"), ("commit", "commit-moved")])
+def test_launches_of_one_side_that_are_of_several_servers_are_told(key, code):
+    def told(index, side, value):
+        return builders.start(index, side).model_copy(update={"subject": {key: value}})
+
+    one, other = told(0, "candidate", "0.5.22"), told(1, "candidate", "0.5.23")
+    assert codes([one, other]) == [code]
+    (warning,) = warnings_of(SETTINGS, References(), [one, other], [])
+    assert (warning.side, warning.text) == ("candidate", "0.5.22, 0.5.23")
+    # Two sides are meant to differ, and a launch that failed before it was asked tells nothing.
+    failed = builders.start(1, "candidate").model_copy(update={"subject": {}})
+    assert codes([one, told(0, "reference", "0.5.23"), failed]) == []
