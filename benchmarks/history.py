@@ -321,7 +321,8 @@ def print_aa(pool: Sequence[Entry], histories: int, seed: int) -> None:
     rng = np.random.default_rng([seed, 20])
     print("\nA/A histories, sessions drawn with replacement")
     print(
-        f"{'sessions':>8} {'histories':>9} {'false alarms each':>18} {'a session':>9} {'pages':>6}"
+        f"{'sessions':>8} {'histories':>9} {'false alarms each':>18} "
+        f"{'of findings':>11} {'pages':>6}"
     )
     for length in (30, 365):
         alarms = findings = pages = 0

@@ -112,6 +112,8 @@ def _own(run: Run) -> Iterator[Value]:
         yield Value("own", f"point:{p.point.label}", p.median_ms, p.low_ms, p.high_ms)
     for result in run.traffic:
         for t in result.points:
+            if t.median_ms is None:
+                continue  # a profile may have dozens, of which a run takes few
             label = Condition(result.traffic, t.point).label
             yield Value("own", f"point:{label}", t.median_ms, t.low_ms, t.high_ms)
 

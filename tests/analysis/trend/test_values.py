@@ -100,13 +100,18 @@ def test_other_traffic_is_followed_too_each_condition_once() -> None:
         form="ids",
         company="alone",
         state="fresh",
-        points=[turn, turn.model_copy(update={"median_ms": 99.0})],
+        points=[
+            turn,
+            turn.model_copy(update={"median_ms": 99.0}),
+            turn.model_copy(update={"median_ms": None, "append_tokens": 21}),
+        ],
         comparison=comparison(kind="side-by-side", verdict="regression"),
     )
     entry = entry_of(builders.run(comparison=BESIDE, traffic=[turns]), "run")
     condition = entry.value_of("point:L150-m20 replied")
     assert condition is not None
     assert (condition.value, condition.low, condition.high) == (18.0, 17.0, 19.0)
+    assert entry.value_of("point:L150-m21 replied") is None
     ratio = entry.value_of("traffic:turns", "reference")
     assert ratio is not None
     assert (ratio.value, ratio.slower) == (turns.comparison.level.ratio, True)
