@@ -142,9 +142,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if RESUMED in config.stash:
             resuming.refuse_other_selection(config, selected, config.stash[FOLDER])
         config.stash[SESSION] = selection.session_of(config, selected)
+        selection.keep(selected, config.stash[FOLDER])
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
-    selection.keep(selected, config.stash[FOLDER])
+    except AppendPrefillError as error:
+        pytest.exit(str(error), returncode=error.exit_status)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
