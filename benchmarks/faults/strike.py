@@ -80,6 +80,8 @@ def strike(row: Row, folder: Path) -> Seen:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=out,
             stderr=subprocess.STDOUT,
+            # A shell's background job ignores it, and hands that on.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 (no thread runs here)
         )
         began_s = time.monotonic()
         if row.signal is not None:
@@ -89,6 +91,10 @@ def strike(row: Row, folder: Path) -> Seen:
         status = run.wait(_DEADLINE_S)
     took_s = time.monotonic() - began_s
     return _seen(row, folder, status, took_s)
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -324,9 +324,7 @@ def test_a_wrong_split_voids_the_samples_and_is_infrastructure(suite):
         "--sglang=simulated:floor_ms=3,fault=cache-loss=0.5", "--baseline=none", files=FAST
     )
     assert result.ret == 7
-    record = suite.record()
-    reasons = {v["reason"] for s in record["starts"] for p in s["series"] for v in p["void"]}
-    assert any("wrong split" in reason for reason in reasons)
+    assert "wrong split: cached_tokens" in str(suite.record()["warnings"])
 
 
 @pytest.mark.parametrize(

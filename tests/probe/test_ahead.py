@@ -61,6 +61,8 @@ def servers_here():
         child
         for child in psutil.Process().children(recursive=True)
         if child.status() != psutil.STATUS_ZOMBIE
+        # The tests' own forkserver (see `forked`) stays for the tests to come.
+        and "multiprocessing" not in " ".join(child.cmdline())
     ]
 
 

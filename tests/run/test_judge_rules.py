@@ -631,6 +631,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
         "against": held_against(run, PROFILE, old),
         "before": reference_starts(run, PROFILE, old),
         "kv_bytes_per_token": 7,
+        "kv_fixed_bytes": 0,
         "link_gb_per_s": PROFILE.link.gb_per_s,
         "compared": (run, PROFILE, references),
         "replicable": False,
