@@ -73,7 +73,8 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
         e2e_ms=last_ms,
         token_times_ms=[(1, first_ms)],
         prompt_tokens=usage.get("prompt_tokens"),
-        # Some versions tell nothing where nothing was cached; without the report they never do.
+        # Up to 0.5.21 nothing is told where nothing was cached. Of a server that never tells, no
+        # chat is sent (see `shooter`).
         cached_tokens=details.get("cached_tokens", 0 if usage else None),
         completion_tokens=usage.get("completion_tokens"),
         retractions=None,

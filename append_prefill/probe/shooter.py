@@ -21,6 +21,9 @@ from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic_experiment import Unit
 
+UNTOLD = "the server does not tell a chat's cached tokens (--enable-cache-report)"
+"""Why a chat proves nothing: without the report none cached and not told look the same."""
+
 
 class Shooter:
     """Takes samples from one server, which `description` describes. One thread at a time.
@@ -44,6 +47,7 @@ class Shooter:
         self._page_tokens = description.page_size_tokens
         version = description.versions["sglang"]
         self._has_sessions = traits_of(version or NEWEST).streaming_sessions
+        self._tells_cached = description.raw.get("enable_cache_report") is not False
         tail = uncached_tail_in(description.raw, version)
         self._kept = Kept(description.page_size_tokens, tail)
 
@@ -65,6 +69,8 @@ class Shooter:
     def _take(self, unit: Unit) -> list[Sample]:
         if unit.traffic.context == "session" and not self._has_sessions:
             return []  # the version has none, which is no fault of a sample
+        if unit.traffic.form == "chat" and not self._tells_cached:
+            return [Sample(point, UNTOLD, unit.traffic) for point in unit.points]
         if unit.conversation is not None:
             return take_turns(
                 self.client,

@@ -78,6 +78,7 @@ def judge_traffic(
                 points=summarise(candidate, experiment),
                 over_ids=over_ids(candidate, experiment),
                 comparison=comparison,
+                reason=_not_measured(candidate, experiment),
             )
         )
     return results
@@ -125,6 +126,14 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
             )
         )
     return table
+
+
+def _not_measured(starts: Sequence[Start], experiment: TrafficExperiment) -> str | None:
+    """Why not one of an experiment's requests was sent; None where some were."""
+    own = [series for start in starts for series in start.within(experiment.conditions).series]
+    if experiment.context != "session" or any(s.ttft_ms or s.void for s in own):
+        return None
+    return "this version keeps no streaming sessions"
 
 
 def _within(run: Run, conditions: frozenset[Condition]) -> Run:

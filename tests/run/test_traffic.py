@@ -162,3 +162,13 @@ def test_a_rate_that_is_not_kept_up_with_is_told():
     assert told.offered_per_s == pytest.approx(20 / 0.095)
     assert told.completed_per_s == told.saturation_per_s == pytest.approx(20 / 0.200)
     assert told.late_p99_ms is None  # of 100 samples one lies beyond it
+
+
+def test_a_session_that_no_version_keeps_is_not_measured_and_says_so():
+    session = conversation("session", context="session")
+    profile_with_it = with_traffic(profile(), session)
+    (silent,) = judged(run_of(experiments=()), profile_with_it).traffic
+    assert silent.reason == "this version keeps no streaming sessions"
+    assert {p.samples for p in silent.points} == {0}
+    (measured,) = judged(run_of(experiments=(session,)), profile_with_it).traffic
+    assert measured.reason is None
