@@ -32,6 +32,7 @@ from append_prefill.engines.versions import (
     traits_of,
 )
 from append_prefill.errors import UsageError
+from append_prefill.records.identity import without_secrets
 from append_prefill.workload.profile import Profile
 
 # Chosen by the suite, once a server; a user's own would break the run or leave loopback.
@@ -216,7 +217,7 @@ class PlantedEngine:
             if arguments:
                 raise UsageError(
                     option,
-                    " ".join(arguments),
+                    " ".join(without_secrets(arguments)),
                     "the simulated server takes no argument of SGLang's.",
                     "Write its options as --sglang simulated:key=value,key=value.",
                 )
@@ -289,7 +290,7 @@ def _check_reserved(given: Mapping[str, Sequence[str]]) -> None:
         if name in _RESERVED:
             raise UsageError(
                 option,
-                argument,
+                without_secrets([argument])[0],
                 f"the suite sets {name} itself.",
                 "Use --model for the model; ports and addresses are chosen for each launch.",
             )

@@ -13,6 +13,7 @@ QUICK = (
     "a folder called latest",
     "foreign load on every block",
     "versions that differ",
+    "secret in an argument",
 )
 """Run with every change; all of them take minutes, which the benchmark has."""
 
