@@ -23,7 +23,7 @@ from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides
-from append_prefill.records.run import Change, ChangeIn
+from append_prefill.records.comparison import Change, ChangeIn
 from append_prefill.workload.profile import Profile, load_profile
 
 PAIR_SD = 0.008

@@ -33,7 +33,7 @@ from append_prefill.engines.waiting import await_held
 from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.plan import abba, make_plan
 from append_prefill.probe.runner import measure_blocks, up
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.records.store import read_starts
 from append_prefill.run.settings import Options, resolve
 from benchmarks.placement import SIDES, bench_of, compile_run, narrowed

@@ -41,7 +41,8 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.history import rows, schema
 from append_prefill.records.history.entry import PURPOSE_KEY, Entry
 from append_prefill.records.identity import compose_identity
-from append_prefill.records.run import BlockState, PlanRecord, Run, Series, Start, Warmup
+from append_prefill.records.launch import BlockState, Series, Start, Warmup
+from append_prefill.records.run import PlanRecord, Run
 from append_prefill.report.history.page import render_history
 from append_prefill.run.history import follow, followed, policy_of
 from append_prefill.run.judge import judge

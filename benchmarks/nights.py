@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import NoiseRecord, Run, Series, Start
+from append_prefill.records.launch import Series, Start
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile

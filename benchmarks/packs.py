@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from append_prefill.analysis.components import Pair
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState, Series, Start, Warmup
+from append_prefill.records.launch import BlockState, Series, Start, Warmup
 from append_prefill.workload.points import Point
 
 DATA = Path(__file__).parent / "data"

@@ -33,7 +33,7 @@ from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.power import side_by_side
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.analysis.split import Costs, for_minutes
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.records.store import read_starts
 from append_prefill.report.format import plural
 from append_prefill.workload.points import Point

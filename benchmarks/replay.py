@@ -19,7 +19,7 @@ import argparse
 import numpy as np
 
 from append_prefill.analysis.prior import prior_of
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.profile import Profile
 from benchmarks import nights as real_nights
 from benchmarks.verdicts.settings import Array, Setting, cpu, promised

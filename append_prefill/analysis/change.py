@@ -24,7 +24,7 @@ from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import FloatArray, Spread
 from append_prefill.analysis.shapes import Fit, Shape, bound_to, by_point, select, shapes_of
 from append_prefill.analysis.summary import CONFIDENCE
-from append_prefill.records.run import Change, ChangeAt, ChangeIn, ChangeTerm
+from append_prefill.records.comparison import Change, ChangeAt, ChangeIn, ChangeTerm
 
 MISFIT_P = 0.01
 """Below it the residuals are too large for the form, as once in a hundred runs by chance."""

@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import median
 
 from append_prefill.analysis.summary import Interval, geometric_interval
-from append_prefill.records.run import TrafficSeries
+from append_prefill.records.launch import TrafficSeries
 
 KEEPS_UP = 0.9
 """The part of what was offered that a server which keeps up completes. From the last request's

@@ -16,7 +16,8 @@ from append_prefill.analysis.design import BoolArray
 from append_prefill.analysis.rounds import by_round, pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, usable
 from append_prefill.analysis.verdict.sides import complete
-from append_prefill.records.run import PairComponents, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.noise import PairComponents
 from append_prefill.workload.points import Point
 
 Pair = tuple[Start, Start]

@@ -28,7 +28,7 @@ from append_prefill.analysis.measures import (
 )
 from append_prefill.analysis.summary import usable
 from append_prefill.analysis.transfer import STUDY_TRANSFER_MS, transfer_ms
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from append_prefill.analysis.summary import CONFIDENCE, samples_of, t_interval, usable
-from append_prefill.records.run import Estimate, OverIds, Start
+from append_prefill.records.figures import Estimate
+from append_prefill.records.launch import Start
+from append_prefill.records.traffic import OverIds
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 POINTS_MIN = 2

@@ -13,7 +13,8 @@ from typing import Literal
 
 from append_prefill.analysis.summary import Interval, geometric_interval
 from append_prefill.records.grounds import FindingGround, FindingVerdict
-from append_prefill.records.run import Finding, Start, TrafficSeries
+from append_prefill.records.launch import Start, TrafficSeries
+from append_prefill.records.run import Finding
 from append_prefill.workload.experiment import Bound
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic_experiment import WINDOW_TOKENS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from statistics import median
 
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 
 SLOW_START = 2.0
 """A launch that takes twice as long as its side's median did something the others did not. On an

@@ -24,7 +24,8 @@ from append_prefill.analysis.design import ALIKE, strata_of
 from append_prefill.analysis.rounds import pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
 from append_prefill.analysis.verdict.sides import complete
-from append_prefill.records.run import NoisePoint, NoiseRecord, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.noise import NoisePoint, NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Plane
 

@@ -9,7 +9,7 @@ from append_prefill.analysis.design import Design, design_of
 from append_prefill.analysis.detection import mde, starts_needed
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Policy, Profile, Stratum
 

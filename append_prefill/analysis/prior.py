@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from append_prefill.analysis.moderation import PRIOR_DF_MAX
 from append_prefill.records.grounds import NoiseSource
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.profile import Noise, Stratum
 
 ASSUMED_DF = 1.0

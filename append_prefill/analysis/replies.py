@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from append_prefill.records.grounds import FindingGround
-from append_prefill.records.run import Finding, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Finding
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.summary import FloatArray, faster_half
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.workload.points import Point
 
 ROUNDS_MIN = 3

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import PointSummary, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import PointSummary
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 

@@ -22,8 +22,10 @@ from append_prefill.analysis.summary import (
     t_interval,
     usable,
 )
+from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Estimate, Start, Surface
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Surface
 from append_prefill.workload.points import Point
 
 Form = Literal["sum", "max"]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from append_prefill.analysis.moderation import FloatArray
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 
 SIDE_BLOCKS_MIN = 3
 """Blocks before and after a step: of fewer, one bad block looks like one."""

@@ -25,10 +25,11 @@ from append_prefill.records.baselines import (
     save_baseline,
     stored_baselines,
 )
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_of
 from append_prefill.records.pinned import Pinned, pin, read_pinned
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import baseline_name, sglang

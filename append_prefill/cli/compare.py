@@ -10,9 +10,11 @@ from append_prefill.analysis.verdict.overall import ORDER
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
 from append_prefill.probe.plan import plan_of
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.records.run import Comparison, Run, TrafficResult
+from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
+from append_prefill.records.traffic import TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name
 from append_prefill.report.reasons import (

@@ -23,7 +23,8 @@ from append_prefill.records.identity import (
     identity_differences,
     identity_of,
 )
-from append_prefill.records.run import NoiseRecord, Run
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.components import noise_columns, noise_rows, pair_words, rests_on

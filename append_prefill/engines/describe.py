@@ -15,8 +15,8 @@ import httpx
 from append_prefill.engines.base import ServerDescription
 from append_prefill.engines.versions import parse_version, prefill_graph_in, shown
 from append_prefill.errors import InfrastructureError
+from append_prefill.records.figures import Scalar
 from append_prefill.records.identity import PLACES, is_secret
-from append_prefill.records.run import Scalar
 from append_prefill.records.secrets import masked
 
 VERSION_KEYS = ("sglang", "torch", "kernels", "flashinfer", "transformers", "cuda", "python")

@@ -14,7 +14,7 @@ import psutil
 
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.call import Call, Crowd, UnderWay
-from append_prefill.records.run import Aged
+from append_prefill.records.launch import Aged
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Aging
 from append_prefill.workload.prompts import PromptSource

@@ -15,7 +15,7 @@ from append_prefill.probe.call import Crowd
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.floor import FloorServer
 from append_prefill.probe.together import due_times_s, send_due
-from append_prefill.records.run import ClientLoad
+from append_prefill.records.launch import ClientLoad
 from append_prefill.workload.traffic_experiment import Unit
 
 DELAY_MS = 10.0

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from append_prefill.probe.sample import Company, Sample
 from append_prefill.records.grounds import DEVICE_STATE
-from append_prefill.records.run import Series, TrafficSeries, Void
+from append_prefill.records.launch import Series, TrafficSeries, Void
 from append_prefill.workload.traffic import Condition
 
 

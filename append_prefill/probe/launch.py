@@ -36,7 +36,7 @@ from append_prefill.probe.sample import Sample, Times
 from append_prefill.probe.shooter import Shooter
 from append_prefill.probe.warmup import refuse_nothing_valid, warm_up
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState, Start, TrafficSeries
+from append_prefill.records.launch import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile

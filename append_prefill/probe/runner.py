@@ -14,7 +14,7 @@ from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.ahead import Ahead, SideEngine
 from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.placer import Placer
-from append_prefill.records.run import BlockState
+from append_prefill.records.launch import BlockState
 from append_prefill.workload.profile import Alternation
 
 _T = TypeVar("_T")

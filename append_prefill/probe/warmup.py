@@ -12,7 +12,7 @@ import numpy as np
 
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.sample import Sample
-from append_prefill.records.run import Warmup
+from append_prefill.records.launch import Warmup
 from append_prefill.workload.traffic import Condition
 
 # Rounds a window: three is the least that has a median which ignores one outlier.

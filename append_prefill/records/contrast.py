@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from append_prefill.records.figures import Scalar
 from append_prefill.records.grounds import Side
 from append_prefill.records.identity import arguments
-from append_prefill.records.run import Run, Scalar, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Run
 
 Kind = Literal["version", "commit", "argument", "variable", "package", "resolved"]
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from append_prefill.errors import UsageError, first_problem, storing
 from append_prefill.records.identity import without_secrets
-from append_prefill.records.run import READABLE, SCHEMA, Run, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import READABLE, SCHEMA, Run
 
 RUN_FILE = "run.json"
 SCHEMA_FILE = Path(__file__).parent / "schema" / "run.schema.json"

@@ -11,7 +11,8 @@ import numpy as np
 
 from append_prefill.analysis.components import components_of, pairs_of, whole
 from append_prefill.analysis.design import strata_of
-from append_prefill.records.run import NoiseRecord, PairComponents, Run
+from append_prefill.records.noise import NoiseRecord, PairComponents
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.workload.profile import Plane
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from append_prefill.records.run import Comparison
+from append_prefill.records.comparison import Comparison
 from append_prefill.report import format as fmt
 from append_prefill.report.panel import PANEL_BOTTOM, Mark, Panel, panel_of, place_of
 from append_prefill.report.scales import (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from append_prefill.records.contrast import Difference, contrast_of
-from append_prefill.records.run import Run, Scalar
+from append_prefill.records.figures import Scalar
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 
 # A line of a table holds a path; whoever wants all of a longer value reads the record.

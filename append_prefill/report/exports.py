@@ -12,7 +12,9 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from append_prefill.analysis.summary import usable
-from append_prefill.records.run import PointEffect, PointSummary, Run, TrafficPoint
+from append_prefill.records.comparison import PointEffect
+from append_prefill.records.run import PointSummary, Run
+from append_prefill.records.traffic import TrafficPoint
 from append_prefill.report.spreads import Spread
 from append_prefill.report.tables import PointRow
 from append_prefill.report.traffic_tables import TrafficRow

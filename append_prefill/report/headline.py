@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from append_prefill.records.comparison import Comparison, PointEffect
 from append_prefill.records.grounds import RunWarning
-from append_prefill.records.run import Comparison, PointEffect, Run
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import attached, candidate_name, reference_label, sglang
 from append_prefill.report.next_step import NextStep, next_step_of

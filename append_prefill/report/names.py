@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.run import Run
 from append_prefill.report.format import one_line, shorten
 
 NAME_CHARACTERS = 48

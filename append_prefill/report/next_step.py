@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import Ground
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply

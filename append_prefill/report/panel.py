@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from append_prefill.records.run import Change, Comparison
+from append_prefill.records.comparison import Change, Comparison
 from append_prefill.report import format as fmt
 from append_prefill.report.scales import Scale, Tick, round_values
 from append_prefill.report.words import label_of

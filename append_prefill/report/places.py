@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from append_prefill.records.comparison import Change, ChangeIn, Comparison, PointEffect
 from append_prefill.records.grounds import Region
-from append_prefill.records.run import Change, ChangeIn, Comparison, PointEffect
 from append_prefill.report import format as fmt
 from append_prefill.workload.points import Point
 

@@ -5,6 +5,7 @@ Records of suites before 0.2 hold the sentences themselves; those are shown as t
 
 from __future__ import annotations
 
+from append_prefill.records.comparison import Comparison, Effect, Look
 from append_prefill.records.grounds import (
     Decision,
     FindingGround,
@@ -13,7 +14,7 @@ from append_prefill.records.grounds import (
     NoiseSource,
     RunWarning,
 )
-from append_prefill.records.run import Comparison, Effect, Finding, Look
+from append_prefill.records.run import Finding
 from append_prefill.report import format as fmt
 
 _QUANTITIES = {

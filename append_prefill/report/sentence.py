@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from append_prefill.records.grounds import Method
-from append_prefill.records.run import (
+from append_prefill.records.comparison import (
     Change,
     ChangeIn,
     ChangeTerm,
     Comparison,
     Effect,
     PointEffect,
-    Run,
 )
+from append_prefill.records.grounds import Method
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
 from append_prefill.report.places import (

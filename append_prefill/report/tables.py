@@ -8,17 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from append_prefill.records.comparison import Comparison, Effect, PointEffect
+from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import (
-    BlockState,
-    Comparison,
-    Effect,
-    Estimate,
-    PointEffect,
-    Run,
-    Series,
-    Start,
-)
+from append_prefill.records.launch import BlockState, Series, Start
+from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import worst_first
 from append_prefill.report.names import subject_of

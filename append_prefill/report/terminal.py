@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from append_prefill.records.run import Comparison, Finding, Run
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import kind_words, reference_name

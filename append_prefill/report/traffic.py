@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from append_prefill.records.comparison import ChangeIn, Comparison
 from append_prefill.records.grounds import ComparisonVerdict, FindingGround
-from append_prefill.records.run import ChangeIn, Comparison, Run, TrafficResult
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.places import named_points, named_words, part_words, spoken_parts
 from append_prefill.workload.points import Point

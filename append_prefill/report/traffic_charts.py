@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from append_prefill.analysis.summary import geometric_interval
 from append_prefill.records.grounds import Method
-from append_prefill.records.run import Run, TrafficPoint
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficPoint
 from append_prefill.report.curves import (
     Axis,
     Changes,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from append_prefill.records.run import Comparison, Run, TrafficResult
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
 from append_prefill.report.places import named_points, spoken_parts

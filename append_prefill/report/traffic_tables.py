@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from append_prefill.analysis.summary import samples_of, upper_quantile
+from append_prefill.records.comparison import Effect, PointEffect
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Effect, PointEffect, Run, TrafficPoint, TrafficResult
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficPoint, TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.spreads import Spread, spreads_of
 from append_prefill.report.traffic import moved_places, traffic_words, within, worst_first

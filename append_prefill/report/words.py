@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_REGRESSION
+from append_prefill.records.comparison import Comparison, Effect, PointEffect
 from append_prefill.records.grounds import Method
-from append_prefill.records.run import Comparison, Effect, PointEffect
 from append_prefill.report import format as fmt
 from append_prefill.report.reasons import STATISTICS
 from append_prefill.workload.points import Point

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from append_prefill.analysis.verdict.sequential import Schedule, next_step, schedule_of
 from append_prefill.engines.base import Engine
 from append_prefill.probe.plan import Plan, abba
+from append_prefill.records.comparison import Look
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Look, Run
+from append_prefill.records.run import Run
 from append_prefill.report.reasons import decision_words
 from append_prefill.run.comparing import Level, compare_references, compare_sides
 from append_prefill.run.judge import judged_findings

@@ -21,9 +21,12 @@ from append_prefill.analysis.summary import (
 from append_prefill.analysis.verdict.comparison import Control, compare
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.analysis.verdict.unjudged import compare_with_study
+from append_prefill.records.comparison import Comparison, Look, Role
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Side
 from append_prefill.records.identity import differences
-from append_prefill.records.run import Comparison, Look, NoiseRecord, Role, Run, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Profile

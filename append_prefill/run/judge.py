@@ -15,7 +15,9 @@ from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
-from append_prefill.records.run import Finding, Look, Run, Start
+from append_prefill.records.comparison import Look
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Finding, Run
 from append_prefill.run.comparing import Level, compare_all, held_against, reference_starts
 from append_prefill.run.references import References
 from append_prefill.run.traffic import judge_traffic

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.records.run import Comparison, Finding
+from append_prefill.records.run import Finding
 from append_prefill.report.format import plural
 from append_prefill.report.reasons import comparison_reason, finding_reason
 from append_prefill.workload.points import Point

@@ -17,7 +17,8 @@ from append_prefill.probe.plan import Plan
 from append_prefill.records.baselines import shares_points
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_differences, identity_of
-from append_prefill.records.run import NoiseRecord, Run
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.report.reasons import noise_words
 from append_prefill.report.traffic import traffic_words
 from append_prefill.run.pace import pace_of

@@ -8,7 +8,8 @@ from itertools import groupby
 from statistics import mean
 
 from append_prefill.analysis.split import Costs
-from append_prefill.records.run import Run, Start, TrafficSeries
+from append_prefill.records.launch import Start, TrafficSeries
+from append_prefill.records.run import Run
 from append_prefill.workload.profile import DeviceKind
 
 STOP_S = 1.6

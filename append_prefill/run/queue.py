@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from append_prefill.errors import JudgingError, storing
-from append_prefill.records.run import Look
+from append_prefill.records.comparison import Look
 from append_prefill.records.store import write_whole
 
 POLL_S = 0.2

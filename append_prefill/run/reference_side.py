@@ -8,7 +8,8 @@ from append_prefill.analysis.summary import as_candidate, usable
 from append_prefill.probe.plan import plan_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments
-from append_prefill.records.run import Run, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Run
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
 from append_prefill.workload.profile import Profile

@@ -21,11 +21,13 @@ from append_prefill.records.baselines import (
     shares_points,
     stored_baselines,
 )
+from append_prefill.records.comparison import Role
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.history.entry import Entry
 from append_prefill.records.identity import MACHINE, identity_differences, identity_of
-from append_prefill.records.run import NoiseRecord, Role, Run
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.history import load
 from append_prefill.workload.profile import Profile

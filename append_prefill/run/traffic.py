@@ -19,7 +19,10 @@ from append_prefill.analysis.summary import (
     usable,
 )
 from append_prefill.probe.plan import PLANE_SHARE
-from append_prefill.records.run import Look, Run, Start, TrafficPoint, TrafficResult
+from append_prefill.records.comparison import Look
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficPoint, TrafficResult
 from append_prefill.run.comparing import Level, compare_all
 from append_prefill.run.references import References
 from append_prefill.workload.profile import Plane, Profile

@@ -10,7 +10,7 @@ from append_prefill.analysis.within import step_in
 from append_prefill.probe.launch import INTERRUPTED
 from append_prefill.records.contrast import COMMIT_KEY, VERSION_KEY
 from append_prefill.records.grounds import RunWarning, Side
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.run.queue import Resumption
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings

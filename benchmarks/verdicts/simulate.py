@@ -11,7 +11,7 @@ from append_prefill.analysis.noise import components
 from append_prefill.analysis.prior import ASSUMED_DF, ASSUMED_NIGHT_DF, Prior, prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.records.grounds import NoiseSource
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from benchmarks.verdicts.rounds import blocks_error
 from benchmarks.verdicts.settings import RECORD_SESSIONS, Array, Setting
 

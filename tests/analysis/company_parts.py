@@ -1,6 +1,6 @@
 """Series of other traffic, for the tests of this room."""
 
-from append_prefill.records.run import TrafficSeries
+from append_prefill.records.launch import TrafficSeries
 
 
 def traffic_series(ttft_ms, *, company="together:2", block=None, **lists):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState, Series, Start
+from append_prefill.records.launch import BlockState, Series, Start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, Policy, Profile
 

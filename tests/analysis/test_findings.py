@@ -16,7 +16,8 @@ from append_prefill.analysis.findings import (
 from append_prefill.analysis.measures import elasticity, log_table
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.regime import Against
-from append_prefill.records.run import Finding, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Finding
 from append_prefill.report.reasons import finding_reason
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile

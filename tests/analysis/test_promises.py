@@ -22,7 +22,7 @@ from append_prefill.analysis.power import side_by_side
 from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.analysis.verdict.sides import Sides, sides_of
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Noise, PairNoise, load_profile
 from tests.analysis.factory import start

@@ -7,7 +7,7 @@ reference. With two, 9 of 14 comparisons were beyond a float.
 import pytest
 
 from append_prefill.analysis.noise import noise_of
-from append_prefill.records.run import Comparison
+from append_prefill.records.comparison import Comparison
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.run.comparing import compare_references
 from append_prefill.run.references import References

@@ -1,7 +1,8 @@
 import pytest
 
 from append_prefill.analysis.routing import route, routes_of, transfer_limit_tokens
-from append_prefill.records.run import Estimate, Surface
+from append_prefill.records.figures import Estimate
+from append_prefill.records.run import Surface
 from tests.report import samples
 
 

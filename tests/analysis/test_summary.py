@@ -18,7 +18,7 @@ from append_prefill.analysis.summary import (
     t_interval,
     usable,
 )
-from append_prefill.records.run import Void
+from append_prefill.records.launch import Void
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, profile, start, starts_of
 

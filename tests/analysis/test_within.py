@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.within import step_in
-from append_prefill.records.run import Series, Start
+from append_prefill.records.launch import Series, Start
 from append_prefill.workload.points import Point
 from tests.records import builders
 

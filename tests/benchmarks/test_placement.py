@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.detection import detectable
-from append_prefill.records.run import BlockState
+from append_prefill.records.launch import BlockState
 from append_prefill.records.store import write_start
 from benchmarks import packs
 from benchmarks.placement import SLOWED, phases, share_of

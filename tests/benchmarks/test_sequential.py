@@ -11,7 +11,7 @@ from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.sequential import schedule_of
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from benchmarks.sequential import EFFECTS, ROWS, Row, lines, simulated
 from benchmarks.verdicts.simulate import draw
 from benchmarks.verdicts.suite import ended

@@ -15,7 +15,8 @@ from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import NoiseRecord, Run
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.run import settings
 from append_prefill.run.outlook import outlook_of
 from append_prefill.run.pace import STOP_S

@@ -15,7 +15,7 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
-from append_prefill.records.run import Aged, Warmup
+from append_prefill.records.launch import Aged, Warmup
 from append_prefill.records.store import read_starts
 from append_prefill.workload.profile import load_profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment

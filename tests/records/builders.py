@@ -9,20 +9,11 @@ from typing import Any
 import numpy as np
 
 from append_prefill.records.definition import UNTOLD, defined_by
+from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
 from append_prefill.records.identity import compose_identity
-from append_prefill.records.run import (
-    BlockState,
-    Estimate,
-    PlanRecord,
-    PointSummary,
-    Run,
-    Series,
-    Start,
-    Surface,
-    Void,
-    Warmup,
-)
+from append_prefill.records.launch import BlockState, Series, Start, Void, Warmup
+from append_prefill.records.run import PlanRecord, PointSummary, Run, Surface
 from append_prefill.workload.points import Point
 
 POINTS = (Point(64, 128), Point(512, 32), Point(512, 1024), Point(2048, 128))

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.contrast import Difference, contrast_of, told_once
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import Comparison, Run, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Run
 from append_prefill.workload.profile import load_profile
 from tests.records import builders
 

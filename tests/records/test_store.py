@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from append_prefill.analysis.noise import noise_of
 from append_prefill.errors import StorageError, UsageError
 from append_prefill.records import store
-from append_prefill.records.run import TIME_MAX_MS, TIME_MIN_MS, NoiseRecord, Run
+from append_prefill.records.figures import TIME_MAX_MS, TIME_MIN_MS
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.records.store import (
     SCHEMA_FILE,
     json_schema,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from append_prefill.analysis.replies import reply_cached
 from append_prefill.analysis.summary import usable
 from append_prefill.analysis.verdict.overall import run_verdict
-from append_prefill.records.run import Run, Start, TrafficSeries
+from append_prefill.records.launch import Start, TrafficSeries
+from append_prefill.records.run import Run
 from append_prefill.run.references import References
 from append_prefill.run.traffic import judge_traffic
 from append_prefill.workload.traffic import Condition

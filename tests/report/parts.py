@@ -13,28 +13,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from append_prefill.analysis.findings import STUDY_EXPERIMENTS
-from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Side
-from append_prefill.records.run import (
-    BlockState,
+from append_prefill.records.comparison import Change as FittedChange
+from append_prefill.records.comparison import (
     ChangeAt,
     ChangeIn,
     ChangeTerm,
     Comparison,
     Effect,
-    Estimate,
-    Finding,
-    NoisePoint,
-    NoiseRecord,
-    PlanRecord,
     PointEffect,
-    PointSummary,
-    Run,
-    Series,
-    Start,
-    Surface,
-    Warmup,
 )
-from append_prefill.records.run import Change as FittedChange
+from append_prefill.records.figures import Estimate
+from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Side
+from append_prefill.records.launch import BlockState, Series, Start, Warmup
+from append_prefill.records.noise import NoisePoint, NoiseRecord
+from append_prefill.records.run import Finding, PlanRecord, PointSummary, Run, Surface
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile, load_profile
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from append_prefill.records.comparison import Comparison, Look, PointEffect
 from append_prefill.records.grounds import FindingVerdict
-from append_prefill.records.run import (
-    Comparison,
-    Look,
-    PointEffect,
-    PointSummary,
-    Run,
-    Void,
-)
+from append_prefill.records.launch import Void
+from append_prefill.records.run import PointSummary, Run
 from append_prefill.workload.points import Point
 from tests.report.other_traffic import AGED, TOGETHER, TURNS, with_traffic
 from tests.report.parts import (

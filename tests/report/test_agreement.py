@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.plugin.ending import exit_status
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown

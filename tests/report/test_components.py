@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from append_prefill.records.run import NoiseRecord, PairComponents
+from append_prefill.records.noise import NoiseRecord, PairComponents
 from append_prefill.report.components import (
     noise_columns,
     noise_rows,

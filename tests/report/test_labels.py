@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from append_prefill.records.comparison import PointEffect
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.records.run import PointEffect
 from append_prefill.report.words import label_of
 
 

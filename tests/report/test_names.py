@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.records.run import Comparison, Run
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, write_run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html

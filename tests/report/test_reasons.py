@@ -4,8 +4,9 @@ from typing import get_args
 
 import pytest
 
+from append_prefill.records.comparison import Comparison, Effect, Look
 from append_prefill.records.grounds import Decision, FindingGround, Ground, Region, RunWarning
-from append_prefill.records.run import Comparison, Effect, Finding, Look
+from append_prefill.records.run import Finding
 from append_prefill.report.places import region_words, where_words
 from append_prefill.report.reasons import (
     comparison_reason,

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from append_prefill.records.grounds import Ground, Method, NoiseSource
-from append_prefill.records.run import (
+from append_prefill.records.comparison import (
     Change,
     ChangeAt,
     ChangeIn,
     ChangeTerm,
     Comparison,
     Effect,
-    Run,
 )
+from append_prefill.records.grounds import Ground, Method, NoiseSource
+from append_prefill.records.run import Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.markdown import escape
 from append_prefill.report.places import where_words

@@ -13,7 +13,9 @@ import shlex
 import pytest
 
 from append_prefill.plugin.ending import exit_status
-from append_prefill.records.run import Estimate, OverIds, Run
+from append_prefill.records.figures import Estimate
+from append_prefill.records.run import Run
+from append_prefill.records.traffic import OverIds
 from append_prefill.report.delivery.account import status_line
 from append_prefill.report.exports import CSV_COLUMNS, to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.headline import headline_of

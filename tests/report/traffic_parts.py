@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from append_prefill.records.run import Start, TrafficSeries
+from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 from tests.report.parts import Model

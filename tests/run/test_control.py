@@ -9,7 +9,8 @@ import pytest
 
 from append_prefill.analysis.prior import prior_of
 from append_prefill.records.baselines import save_baseline
-from append_prefill.records.run import NoiseRecord, Run
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.run.comparing import control_of
 from append_prefill.run.judge import judge

@@ -13,21 +13,12 @@ from hypothesis import strategies as st
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.verdict.sequential import schedule_of
+from append_prefill.records.comparison import Look
+from append_prefill.records.figures import SD_MAX, TIME_MAX_MS, TIME_MIN_MS
 from append_prefill.records.grounds import Decision, Side
-from append_prefill.records.run import (
-    SD_MAX,
-    TIME_MAX_MS,
-    TIME_MIN_MS,
-    BlockState,
-    Look,
-    NoisePoint,
-    NoiseRecord,
-    Run,
-    RunVerdict,
-    Series,
-    Start,
-    Void,
-)
+from append_prefill.records.launch import BlockState, Series, Start, Void
+from append_prefill.records.noise import NoisePoint, NoiseRecord
+from append_prefill.records.run import Run, RunVerdict
 from append_prefill.records.store import run_text
 from append_prefill.run.comparing import compare_sides
 from append_prefill.run.judge import judge, too_few_valid

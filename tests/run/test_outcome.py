@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from append_prefill.records.run import Comparison
+from append_prefill.records.comparison import Comparison
 from append_prefill.run.outcome import NOTHING, settle_comparison, settle_finding
 from tests.report import samples
 

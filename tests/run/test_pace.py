@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from append_prefill.records.run import Start, Warmup
+from append_prefill.records.launch import Start, Warmup
 from append_prefill.run.pace import STOP_S, pace_of
 from tests.records import builders
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.identity import identity_of
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.store import write_run
 from append_prefill.run.history import add_run
 from append_prefill.run.references import References, gather

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from append_prefill.probe.plan import PLANE_SHARE, make_plan
-from append_prefill.records.run import Void
+from append_prefill.records.launch import Void
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.references import References
 from tests.report.parts import Model, bare, profile, starts_of, study_points

@@ -8,6 +8,8 @@ import numpy as np
 
 from append_prefill.analysis.minutes import minutes_of
 from append_prefill.analysis.summary import geometric_interval, log_matrix, usable
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Quantity
 from append_prefill.records.history.entry import (
     Entry,
@@ -19,7 +21,7 @@ from append_prefill.records.history.entry import (
     whole,
 )
 from append_prefill.records.identity import identity_of
-from append_prefill.records.run import Comparison, Estimate, Run
+from append_prefill.records.run import Run
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import Condition
 

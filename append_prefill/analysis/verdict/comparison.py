@@ -28,15 +28,10 @@ from append_prefill.analysis.verdict.effects import (
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides, sides_of, sides_through_control
 from append_prefill.analysis.verdict.unjudged import without_verdict
+from append_prefill.records.comparison import Change, Comparison, ComparisonKind, Effect
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity
-from append_prefill.records.run import (
-    Change,
-    Comparison,
-    ComparisonKind,
-    Effect,
-    NoiseRecord,
-    Start,
-)
+from append_prefill.records.launch import Start
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.profile import Noise, Plane, Policy
 
 

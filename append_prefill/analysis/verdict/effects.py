@@ -12,8 +12,8 @@ from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
 from append_prefill.analysis.verdict.joint_test import Judged
 from append_prefill.analysis.verdict.sides import Sides
+from append_prefill.records.comparison import Effect, PointEffect
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
-from append_prefill.records.run import Effect, PointEffect
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy, Stratum
 

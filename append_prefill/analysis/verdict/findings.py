@@ -11,7 +11,8 @@ from append_prefill.analysis.summary import start_medians
 from append_prefill.analysis.verdict.gates import Gated, gate
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import FindingGround
-from append_prefill.records.run import Finding, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Finding
 from append_prefill.workload.profile import Profile
 
 

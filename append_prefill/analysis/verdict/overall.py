@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from append_prefill.records.run import Comparison, Finding, RunVerdict, TrafficResult
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Finding, RunVerdict
+from append_prefill.records.traffic import TrafficResult
 
 ORDER: tuple[RunVerdict, ...] = (
     "infrastructure",

@@ -31,8 +31,8 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, special
 
+from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import Decision
-from append_prefill.records.run import Comparison, Look
 from append_prefill.workload.profile import Policy
 
 EARLY_SHARE = 0.1

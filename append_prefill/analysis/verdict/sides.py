@@ -10,7 +10,7 @@ import numpy as np
 from append_prefill.analysis.moderation import Spread, own_spread, paired_spread
 from append_prefill.analysis.rounds import alike, launch_figures, pair_figures
 from append_prefill.analysis.summary import FloatArray, log_matrix, log_median
-from append_prefill.records.run import Start
+from append_prefill.records.launch import Start
 from append_prefill.workload.points import Point
 
 

@@ -8,15 +8,9 @@ import numpy as np
 
 from append_prefill.analysis.summary import point_medians
 from append_prefill.analysis.verdict.effects import bare_point
+from append_prefill.records.comparison import Comparison, ComparisonKind, Effect, PointEffect
 from append_prefill.records.grounds import ComparisonVerdict, Ground
-from append_prefill.records.run import (
-    Comparison,
-    ComparisonKind,
-    Effect,
-    PointEffect,
-    PointSummary,
-    Run,
-)
+from append_prefill.records.run import PointSummary, Run
 from append_prefill.workload.profile import Policy
 
 STUDY = "the study"

@@ -17,7 +17,7 @@ from append_prefill.probe.guard.gauge import Gauge, OwnPids, Reading
 from append_prefill.probe.guard.host import HostGauge
 from append_prefill.probe.guard.nvml import NvmlGauge
 from append_prefill.records.grounds import Side
-from append_prefill.records.run import BlockState
+from append_prefill.records.launch import BlockState
 
 
 class Watch:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from append_prefill.records.comparison import ComparisonKind, Role
 from append_prefill.records.definition import defined_by
 from append_prefill.records.identity import identity_of
-from append_prefill.records.run import ComparisonKind, Role, Run, RunVerdict
+from append_prefill.records.run import Run, RunVerdict
 from append_prefill.workload.points import Point
 
 Purpose = Literal["nightly", "partial", "try", "simulated"]

@@ -16,8 +16,10 @@ from append_prefill.analysis.bisection.path import Compared
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import ComparisonMade, Seen, Size
+from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import DEVICE_STATE, Side
-from append_prefill.records.run import Comparison, Effect, Run, Start
+from append_prefill.records.launch import Start
+from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.traffic import Condition

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from append_prefill.errors import UsageError
-from append_prefill.records.run import PointEffect, Run
+from append_prefill.records.comparison import PointEffect
+from append_prefill.records.run import Run
 from append_prefill.workload.profile import Profile
 
 

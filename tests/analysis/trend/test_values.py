@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.analysis.trend.values import entry_of, yardstick_of
-from append_prefill.records.run import Comparison, TrafficPoint, TrafficResult
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.traffic import TrafficPoint, TrafficResult
 from tests.records import builders
 from tests.report import samples
 

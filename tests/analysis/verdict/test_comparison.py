@@ -5,7 +5,10 @@ from append_prefill.analysis.summary import summarise_points
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.sides import complete
 from append_prefill.analysis.verdict.unjudged import compare_with_study
-from append_prefill.records.run import Comparison, NoiseRecord, Run, Start
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.launch import Start
+from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.run import Run
 from append_prefill.report.reasons import comparison_reason, method_words
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Plane

@@ -15,8 +15,9 @@ from append_prefill.analysis.verdict.alarms import Alarm
 from append_prefill.analysis.verdict.comparison import compare
 from append_prefill.analysis.verdict.effects import bare_point
 from append_prefill.analysis.verdict.sides import Sides
+from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import Ground, Method
-from append_prefill.records.run import Comparison, Effect, NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Plane
 from tests.analysis.factory import POLICY, start

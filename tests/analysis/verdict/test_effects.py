@@ -25,8 +25,9 @@ from append_prefill.analysis.verdict.effects import (
 )
 from append_prefill.analysis.verdict.joint_test import joint_test
 from append_prefill.analysis.verdict.sides import Sides
+from append_prefill.records.comparison import PointEffect
 from append_prefill.records.grounds import NoiseSource
-from append_prefill.records.run import NoiseRecord, PointEffect
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Plane
 from tests.analysis.factory import POINTS, POLICY, starts_of

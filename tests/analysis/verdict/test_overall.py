@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from append_prefill.analysis.verdict.overall import ORDER, run_verdict, worst
-from append_prefill.records.run import Comparison, Finding
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.run import Finding
 
 
 def finding(verdict) -> Finding:

@@ -17,8 +17,8 @@ from append_prefill.analysis.verdict.sequential import (
     schedule_of,
     suspects_of,
 )
+from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import ComparisonVerdict, NoiseSource
-from append_prefill.records.run import Comparison, Look
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Policy
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of

@@ -6,8 +6,9 @@ import pytest
 
 from append_prefill.analysis.verdict.effects import bare_point
 from append_prefill.analysis.verdict.unjudged import compare_with_study, without_verdict
+from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import Ground
-from append_prefill.records.run import Comparison, Effect, PointSummary, Run
+from append_prefill.records.run import PointSummary, Run
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POLICY, start
 from tests.records import builders

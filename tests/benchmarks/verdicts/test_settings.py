@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.noise import noise_of
-from append_prefill.records.run import NoiseRecord, PairComponents
+from append_prefill.records.noise import NoiseRecord, PairComponents
 from append_prefill.workload.profile import load_profile
 from benchmarks.verdicts.settings import setting_of
 from benchmarks.verdicts.table import table

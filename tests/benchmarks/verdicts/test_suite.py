@@ -11,7 +11,7 @@ from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.rounds import launch_figures, pair_figures
 from append_prefill.analysis.summary import faster_half
 from append_prefill.analysis.verdict.comparison import compare
-from append_prefill.records.run import NoiseRecord
+from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
 from benchmarks.verdicts.rounds import blocks_error, without_each
 from benchmarks.verdicts.settings import quiet

@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import Ground
-from append_prefill.records.run import Comparison, Effect, Run
+from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, write_run
 from append_prefill.run.bisection.history import RUNS
 from tests.records.builders import side_by_side

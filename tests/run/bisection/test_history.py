@@ -9,7 +9,7 @@ import pytest
 from append_prefill.errors import InfrastructureError
 from append_prefill.records.bisection import Size
 from append_prefill.records.grounds import DEVICE_STATE
-from append_prefill.records.run import TrafficResult
+from append_prefill.records.traffic import TrafficResult
 from append_prefill.run.bisection.history import read_back, seen_in
 from append_prefill.workload.traffic import Traffic
 from tests.run.bisection.runs import compared, comparison, leave

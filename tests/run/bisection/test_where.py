@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.errors import UsageError
-from append_prefill.records.run import PointEffect
+from append_prefill.records.comparison import PointEffect
 from append_prefill.run.bisection.where import experiment_of
 from append_prefill.workload.profile import load_profile
 from tests.run.bisection.runs import compared, comparison

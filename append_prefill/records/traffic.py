@@ -1,0 +1,86 @@
+"""What one experiment in other traffic than the default came to, in `append-prefill/run/2`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from append_prefill.records.comparison import Comparison
+from append_prefill.records.figures import Estimate, TimeMs, Tokens
+from append_prefill.records.grounds import Record
+from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import ContextKind, Form, State, Traffic
+
+
+class TrafficPoint(Record):
+    """The candidate at one condition of an experiment.
+
+    `turn` is its number in the conversation, from 2; null where it is of none. Median, interval,
+    launches and samples are as at a point; `p90_ms` and `p99_ms` are of all valid samples together,
+    null where they are too few to tell. `cached_tokens` is the median of what was cached,
+    `planned_cached_tokens` what should have been.
+
+    The rest is null where it does not apply. `over_alone`: TTFT over that of the same point in the
+    default traffic, in the same launches, with `over_alone_low` and `over_alone_high`, its 95 %
+    interval over launches. `offered_per_s` and `completed_per_s`: requests a second that were due,
+    and that came to their end, from the first being due on, in the median of all units;
+    `saturation_per_s`: the latter where it stays behind what was offered, so that a queue grows.
+    `late_p99_ms`: how late the client sent.
+    """
+
+    context_tokens: Tokens
+    append_tokens: Tokens
+    turn: int | None = None
+    median_ms: TimeMs | None
+    low_ms: float | None = Field(gt=0)
+    high_ms: float | None = Field(gt=0)
+    p90_ms: TimeMs | None
+    p99_ms: TimeMs | None
+    starts: int
+    samples: int
+    void: int
+    cached_tokens: float | None
+    planned_cached_tokens: int | None
+    over_alone: float | None = None
+    over_alone_low: float | None = None
+    over_alone_high: float | None = None
+    offered_per_s: float | None = None
+    completed_per_s: float | None = None
+    saturation_per_s: float | None = None
+    late_p99_ms: float | None = None
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
+class OverIds(Record):
+    """What a form costs the candidate over the same points as ids, in ms: whatever the length, and
+    for every 1,000 tokens of the prompt.
+    """
+
+    fixed_ms: Estimate
+    per_1000_tokens_ms: Estimate
+
+
+class TrafficResult(Record):
+    """One experiment in other traffic than the default, judged on its own.
+
+    `over_ids` is null for ids, and where the points were not measured as ids. `comparison` is null
+    where nothing was compared; its false-alarm rate is this experiment's part of the run's.
+    `reason` says why the experiment was not measured, null where it was.
+    """
+
+    experiment: str
+    title: str
+    context: ContextKind
+    form: Form
+    company: str
+    state: State
+    points: list[TrafficPoint]
+    over_ids: OverIds | None = None
+    comparison: Comparison | None = None
+    reason: str | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(self.context, self.form, self.company, self.state)
