@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from append_prefill.probe.sse import parse_events
-from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten
+from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten, wrong_kind
 from append_prefill.probe.transport import Exchange
 
 Message = tuple[str, str]
@@ -55,7 +55,10 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
         if "error" in payload:
             problem, status = in_stream_error(payload["error"])
             return failed(problem), status
-        usage |= payload.get("usage") or {}
+        told = payload.get("usage") or {}
+        if (wrong := wrong_kind(told)) is not None:
+            return failed(wrong), None
+        usage |= told
         at_ms = (event.stamp_ns - exchange.sent_ns) / 1e6
         for choice in payload.get("choices") or []:
             last_ms = at_ms
@@ -68,6 +71,8 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
     if not done:
         return failed("the stream ended before [DONE]"), None
     details = usage.get("prompt_tokens_details") or {}
+    if (wrong := wrong_kind(details)) is not None:
+        return failed(wrong), None
     timing = Timing(
         ttft_ms=first_ms,
         e2e_ms=last_ms,

@@ -13,10 +13,10 @@ import httpx
 import orjson
 
 from append_prefill.engines.versions import retractions_in
-from append_prefill.errors import InfrastructureError, UsageError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, UsageError
 from append_prefill.probe.chat import Message, chat_body, read_chat
 from append_prefill.probe.sse import parse_events
-from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten
+from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten, wrong_kind
 from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
 
 # A server answers 400 to a flush while anything runs, and the lookahead step of its overlap
@@ -194,11 +194,11 @@ class TimedClient:
 
 @contextmanager
 def explained(request: httpx.Request) -> Iterator[None]:
-    """Inside, what httpx raises of the way to the server becomes InfrastructureError."""
+    """Inside, what httpx raises of the way to the server becomes ConnectionLostError."""
     try:
         yield
     except httpx.TransportError as error:
-        raise InfrastructureError(
+        raise ConnectionLostError(
             f"{request.method} {request.url}: {type(error).__name__}: {error}"
         ) from error
 
@@ -265,6 +265,9 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
             break
         if "error" in payload:
             error, status = in_stream_error(payload["error"])
+            break
+        error = wrong_kind(payload.get("meta_info", {}), payload.get("output_ids"))
+        if error is not None:
             break
         # An event says what it knows; one that omits a count does not unsay it.
         meta |= payload.get("meta_info", {})

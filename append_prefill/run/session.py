@@ -29,6 +29,7 @@ from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.contrast import told_once
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import RunWarning
@@ -147,6 +148,7 @@ class Session:
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
             warnings=warnings_of(self.settings, self.references, starts, resumed),
+            confirms=None if (s := self.settings.suspicion) is None else s.confirms,
         )
 
     @cached_property
@@ -161,7 +163,9 @@ class Session:
         part = not (
             {*profile.points} <= {*self.plan.points} and usual <= {e.id for e in self.plan.traffic}
         )
-        return told_purpose(os.environ, part=part or self.settings.options.quick)
+        # What is measured because something was slow is no session of a history.
+        part = part or self.settings.options.quick or self.settings.suspicion is not None
+        return told_purpose(os.environ, part=part)
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
         """The judged record.
@@ -197,13 +201,14 @@ class Session:
             looks=[] if state is None else state.looks,
             level=level,
         )
-        made = judged.comparison
-        if state is None or state.confirm_with is None or made is None or made.kind == "baseline":
+        if state is None or state.confirm_with is None:
             return judged
-        if isinstance(made.reason, str):  # only records of old suites hold words
-            return judged
-        ground = made.reason.model_copy(update={"suspected_by": state.confirm_with})
-        return judged.model_copy(update={"comparison": made.model_copy(update={"reason": ground})})
+        traffic = [
+            one.model_copy(update={"comparison": _suspected(one.comparison, state.confirm_with)})
+            for one in judged.traffic
+        ]
+        made = _suspected(judged.comparison, state.confirm_with)
+        return judged.model_copy(update={"comparison": made, "traffic": traffic})
 
     def _interruption(self, run: Run, state: QueueState) -> RunWarning:
         """How much a run has of what was planned when the user interrupted it."""
@@ -436,6 +441,14 @@ class Session:
                     f"No device came free in {waited_s / 60:.0f} minutes. {' '.join(refusals)}"
                 )
             time.sleep(DEVICE_POLL_S)
+
+
+def _suspected(made: Comparison | None, version: str) -> Comparison | None:
+    """A comparison side by side that was measured since the stored `version` suspected."""
+    if made is None or made.kind == "baseline" or isinstance(made.reason, str):
+        return made  # only records of old suites hold words
+    ground = made.reason.model_copy(update={"suspected_by": version})
+    return made.model_copy(update={"reason": ground})
 
 
 def profile_digest(profile: Profile) -> str:

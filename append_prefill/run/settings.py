@@ -24,6 +24,7 @@ from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments, without_secrets
+from append_prefill.run.confirming import Suspicion, read_suspicion
 from append_prefill.run.labels import refuse_labels
 from append_prefill.workload.profile import Profile, load_profile
 
@@ -53,6 +54,7 @@ class Options:
     strict_verdicts: bool = False
     lock_clocks: bool = False
     quick: bool = False
+    confirms: str | None = None
 
     def command(self) -> str:
         """The options of the server and of what is measured, as they could be typed again.
@@ -72,6 +74,7 @@ class Options:
             ("--budget", self.budget_minutes),
             ("--seed", self.seed),
             ("--baseline", self.baseline),
+            ("--confirms", self.confirms),
         ):
             if value is not None:
                 words += [option, str(value)]
@@ -106,6 +109,7 @@ class Settings:
     """The options, resolved: everything a run needs, nothing that could still be wrong.
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
+    `suspicion` is what is measured again.
     """
 
     options: Options
@@ -116,6 +120,7 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+    suspicion: Suspicion | None = None
 
     @property
     def control(self) -> str | None:
@@ -308,7 +313,12 @@ def resolve(options: Options, root: Path) -> Settings:
         profile.model, model=options.model, dummy_weights=options.dummy_weights or None
     )
     locked_mhz = lockable_mhz(devices[0]) if options.lock_clocks else None
-    return Settings(options, profile, model, candidate, reference, devices, root, locked_mhz)
+    suspicion = None
+    if options.confirms is not None:
+        suspicion = read_suspicion(Path(options.confirms), option="--confirms")
+    return Settings(
+        options, profile, model, candidate, reference, devices, root, locked_mhz, suspicion
+    )
 
 
 def _control(options: Options, profile: Profile, root: Path) -> Engine:

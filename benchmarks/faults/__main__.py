@@ -4,8 +4,8 @@
     python -m benchmarks.faults --only SIGTERM
 
 A row a fault: what is put in, the line that tells it, exit status, seconds until the run has
-ended, launches kept whole, the record's verdict, servers left. Exit status 1 if one did not end as
-it has to; what is wrong with it stands below its row.
+ended, launches kept whole, the record's verdict, processes left. Exit status 1 if one did not end
+as it has to; what is wrong with it stands below its row.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def main() -> int:
         "--only", default="", metavar="TEXT", help="rows that have it in their name"
     )
     args = parser.parse_args()
-    survived = 0
+    survived = left = secrets = 0
     rows = [row for row in ROWS if args.only in row.name]
-    print("| fault | first line | exit | s | launches whole | verdict | servers left |")
+    print("| fault | first line | exit | s | launches whole | verdict | processes left |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         with TemporaryDirectory() as folder:
@@ -40,11 +40,14 @@ def main() -> int:
             f"{seen.verdict or 'no record'} | {seen.left} |",
             flush=True,
         )
+        left += seen.left
+        secrets += seen.secrets
         wrong = seen.faults(row)
         survived += not wrong
         for words in wrong:
             print(f"  {row.name}: {words}", file=sys.stderr)
     print(f"\nsurvived / tried: {survived} / {len(rows)}")
+    print(f"processes left: {left}; texts with a secret: {secrets}")
     return int(survived < len(rows))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import httpx
+import orjson
 import pytest
 
 from append_prefill.engines.versions import NEWEST, OLDEST
@@ -104,6 +105,35 @@ def test_a_stream_without_a_token():
     stream, _ = sample(Faults(no_tokens=1))
     assert stream.done
     assert stream.events == []
+
+
+def raw(faults: Faults) -> list[bytes]:
+    """What each event of a reply of two tokens says, as it came."""
+    with quick_server(faults) as server, client_of(server) as client:
+        body = {"input_ids": NEW, "sampling_params": {"max_new_tokens": 2}, "stream": True}
+        answer = client.post("/generate", json=body)
+    return [e.removeprefix(b"data: ") for e in answer.content.split(b"\n\n") if e.strip()]
+
+
+def test_events_that_say_what_no_server_should():
+    assert raw(Faults(garbage=1)) == [b'{"text":', b'{"text":', b"[DONE]"]
+    (event, *_) = raw(Faults(wrong_types=1))
+    assert orjson.loads(event)["meta_info"]["completion_tokens"] == "one"
+    (event, *_) = raw(Faults(no_meta=1))
+    assert orjson.loads(event)["meta_info"] is None
+
+
+def test_an_event_without_a_token_before_the_first():
+    stream, _ = sample(Faults(empty_first=True))
+    assert [e["meta_info"]["completion_tokens"] for e in stream.events] == [0, 1, 2]
+
+
+def test_an_event_that_drips_is_the_same_event():
+    stream, _ = sample(Faults(drip_ms=1))
+    plain, _ = sample(Faults())
+    assert [len(e["output_ids"]) for e in stream.events] == [
+        len(e["output_ids"]) for e in plain.events
+    ]
 
 
 def test_coalesced_events_skip_the_first_token():
