@@ -183,8 +183,8 @@ def _reference(
 
 def _at_hand(run: Run, comparison: Comparison, root: Path) -> str | None:
     """The stored version, where there is an environment with it that is not the candidate's."""
-    version = comparison.reference_version
-    if version is None or version == run.version or run.simulated:
+    version = comparison.reference_version or comparison.reference
+    if version == run.version or run.simulated:
         return None
     try:
         interpreter_of("--against", version, root)

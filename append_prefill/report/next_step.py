@@ -134,6 +134,8 @@ class _Proposals:
                 comparison and not self._only() and (between := self._between(comparison))
             ):
                 return NextStep("Find the version that brought it:", between)
+            case "regression" if confirmed or run.confirms is not None:
+                return None  # other launches have shown it
             case "regression":
                 others = "other launches" if self._only() else "other launches and points"
                 return NextStep(

@@ -116,7 +116,7 @@ def raw(faults: Faults) -> list[bytes]:
 
 
 def test_events_that_say_what_no_server_should():
-    assert raw(Faults(garbage=1)) == [b'{"text":', b'{"text":', b"[DONE]"]
+    assert raw(Faults(garbage=1)) == [b'{"text": ', b'{"text": ', b"[DONE]"]
     (event, *_) = raw(Faults(wrong_types=1))
     assert orjson.loads(event)["meta_info"]["completion_tokens"] == "one"
     (event, *_) = raw(Faults(no_meta=1))
