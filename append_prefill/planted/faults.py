@@ -109,6 +109,7 @@ class Faults:
     )
     stream_error: float = _fault(0.0, "SHARE", "an error event in place of the tokens", _share)
     http_500: float = _fault(0.0, "SHARE", "HTTP 500 in place of an answer", _share)
+    http_401: float = _fault(0.0, "SHARE", "HTTP 401 in place of an answer", _share)
     drop: float = _fault(0.0, "SHARE", "close the connection after the first token", _share)
     no_tokens: float = _fault(0.0, "SHARE", "a stream that ends without a token event", _share)
     garbage: float = _fault(0.0, "SHARE", "events that are no JSON", _share)

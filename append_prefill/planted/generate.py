@@ -95,10 +95,15 @@ class Answerer:
             self._refuse(error, connection, chat=http.path == CHAT_PATH)
             return
         request = asked.request
-        if request.max_new_tokens > 0 and self._scheduler.strikes(self._faults.http_500):
-            self._end_turn(asked, None, 0)
-            connection.answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
-            return
+        refusals = {
+            HTTPStatus.INTERNAL_SERVER_ERROR: self._faults.http_500,
+            HTTPStatus.UNAUTHORIZED: self._faults.http_401,
+        }
+        for status, share in refusals.items():
+            if request.max_new_tokens > 0 and self._scheduler.strikes(share):
+                self._end_turn(asked, None, 0)
+                connection.answer(status, status.phrase.encode())
+                return
         job = self._scheduler.admit(request, http.arrived_ns)
         reply: list[int] | None = None
         try:

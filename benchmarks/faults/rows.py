@@ -219,6 +219,9 @@ _ANSWERS = (
             ("HTTP 500", "http-500"),
         )
     ),
+    Row("HTTP 500 in one answer of twenty, all tests", "verdict: ", 0, "fault=http-500=0.05",
+        options=("--samples=6",), whole=2, tests=()),
+    Row("credentials refused in three answers of ten", "HTTP 401", 7, "fault=http-401=0.3"),
     Row("an empty first event", "verdict: ", 0, "fault=empty-first", whole=2),
     Row("events that drip", "verdict: ", 0, "fault=drip-ms=1", whole=2),
     Row("several tokens in the first event", "verdict: ", 0, "fault=coalesce=2", whole=2),
@@ -241,6 +244,8 @@ _HOSTILE = (
         .replace("x" * 100, "x' + 'x' * 1_000_000 + '")),
     Row("a script and escapes in the server's last words", ENDED, 7,
         "fault=refuse-start=<script>\x1b[31m"),
+    Row("a version asked for that is none", "is not a version of SGLang", 4,
+        "sglang-version=../../x", recorded=False),
     Row("a script and escapes in a version", "version", 7, "fault=says-version=<script>\x1b[31m"),
     Row("a megabyte of digits for a version", "version", 7, f"fault=says-version={'9' * 100_000}"),
 )  # fmt: skip

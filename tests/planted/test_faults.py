@@ -88,10 +88,13 @@ def test_error_in_stream():
     assert [list(e) for e in stream.events] == [["error"]]
 
 
-def test_http_500_spares_primes():
-    with quick_server(Faults(http_500=1)) as server, client_of(server) as client:
+@pytest.mark.parametrize(
+    ("faults", "status"), [(Faults(http_500=1), 500), (Faults(http_401=1), 401)]
+)
+def test_a_refusal_spares_primes(faults, status):
+    with quick_server(faults) as server, client_of(server) as client:
         assert client.stream_generate(L64, 0).done
-        assert client.stream_generate(NEW, 2).status == 500
+        assert client.stream_generate(NEW, 2).status == status
 
 
 def test_drop_breaks_the_stream_after_the_first_token():
