@@ -32,7 +32,8 @@ from append_prefill.run.folders import close_run, new_folder
 from append_prefill.run.references import References
 from append_prefill.run.session import Session, Worker, identity_for
 from append_prefill.run.settings import Options, Settings, resolve
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 _AA_RUN = "pytest -m append_prefill --sglang X --against X"
 

@@ -25,7 +25,8 @@ from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments, without_secrets
 from append_prefill.run.labels import refuse_labels
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

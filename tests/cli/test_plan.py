@@ -20,7 +20,8 @@ from append_prefill.records.run import Run
 from append_prefill.run import settings
 from append_prefill.run.outlook import outlook_of
 from append_prefill.run.pace import STOP_S
-from append_prefill.workload.profile import DeviceKind, Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import DeviceKind, Profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")

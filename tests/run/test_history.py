@@ -25,7 +25,7 @@ from append_prefill.run.history import (
     told_purpose,
 )
 from append_prefill.run.session import Session
-from append_prefill.workload.profile import load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
 from tests.records import builders
 from tests.records.history import entries
 

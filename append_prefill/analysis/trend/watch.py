@@ -29,7 +29,7 @@ from append_prefill.analysis.trend.alerts import Alert, Kind, State, alert_id
 from append_prefill.analysis.trend.findings import finding_alerts
 from append_prefill.analysis.trend.ramps import LED_UP, creeps_on, crept
 from append_prefill.analysis.trend.table import LEAST_STEPS, Moment, Table
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 
 WINDOWS = (1, 4, 16)
 """Sessions whose mean is held against what is expected: one finds a step at once, four and sixteen
