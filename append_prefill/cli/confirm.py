@@ -27,8 +27,9 @@ from append_prefill.report.names import option_words
 from append_prefill.report.next_step import TRAFFIC_TEST
 from append_prefill.run.confirming import Suspicion, read_suspicion
 from append_prefill.run.references import compared_with
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 
 MORE_LAUNCHES = 2
 """Times the launches that the run had planned. The smallest effect that is found falls with their
