@@ -43,12 +43,12 @@ class Seen:
     obeyed: int
     traceback: bool
 
-    def faults(self, row: Row) -> list[str]:
-        """What is not as the row says it has to be."""
+    def faults(self, row: Row, patience: float = 1.0) -> list[str]:
+        """What is not as the row says it has to be; its time may be `patience` times as long."""
         wrong = {
             f"no line has {row.first!r}": self.first is None,
             f"exit status {self.status}, not {row.status}": self.status != row.status,
-            f"took {self.seconds:.0f} s": self.seconds > row.limit_s,
+            f"took {self.seconds:.0f} s": self.seconds > row.limit_s * patience,
             f"{self.whole} launches whole, not {row.whole}": self.whole < row.whole,
             "no record": row.recorded and self.verdict is None,
             f"{self.broken} files cut short": self.broken > 0,
