@@ -199,7 +199,10 @@ def test_what_was_taken_back_asks_for_nothing() -> None:
 
 
 def test_what_was_confirmed_is_bisected_like_what_was_found_side_by_side() -> None:
-    step = next_step_of(answered(samples.suspected(), "confirmed"))
+    run = answered(samples.suspected(), "confirmed")
+    assert run.comparison is not None
+    run.comparison.reference_version = "0.5.22"
+    step = next_step_of(run)
     assert step is not None
     assert step.command == "append-prefill bisect 0.5.22..0.5.23 --from reports/latest"
 
