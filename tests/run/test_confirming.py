@@ -1,9 +1,11 @@
 """Reading a run that suspects, and writing into it what came of that."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
+from append_prefill.cli.main import main
 from append_prefill.errors import UsageError
 from append_prefill.records.confirmation import Confirms
 from append_prefill.records.history.entry import key_of
@@ -92,6 +94,18 @@ def test_the_answer_is_in_record_history_and_report(suspicion, run, answer):
     said = {"undecided": "still cannot tell after again-1"}.get(answer, f"{answer} by again-1")
     for name in ("report.html", "summary.md"):
         assert said in (suspicion.folder / name).read_text()
+
+
+def test_the_history_says_it_beside_the_verdict(suspicion, capsys):
+    joined(suspicion, samples.passing())
+    report_dir = suspicion.folder.parent
+    assert main(["history", "--report-dir", str(report_dir)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "regression, withdrawn by again-1" in said
+    assert main(["history", "--report-dir", str(report_dir), "--json"]) == 0
+    (data,) = json.loads(capsys.readouterr().out)
+    (run,) = data["runs"]
+    assert run["confirmations"][0]["answers"] == {"points": "withdrawn"}
 
 
 def test_another_version_says_nothing_of_it(suspicion):
