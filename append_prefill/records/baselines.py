@@ -156,7 +156,8 @@ def save_baseline(
 
     Kept is what a comparison needs: the candidate's whole launches with their samples (rounded to
     0.1 µs) and those of its control, points, findings, surface, noise. Left out are the device
-    readings of each block, a reference's launches and the comparison, which is about other runs.
+    readings of each block, a reference's launches, the comparison and what confirms it, which are
+    about other runs.
     Raises UsageError as `refuse_overwrite`, and for a run that holds nothing to compare with: none
     valid, one launch, or launches of a running server.
     """
@@ -217,6 +218,8 @@ def save_baseline(
                 for start in [*starts, *control]
             ],
             "comparison": None,
+            "confirms": None,
+            "confirmations": [],
         }
     )
     return write_whole(path, run_text(slim))
