@@ -11,6 +11,7 @@ from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
+from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason
@@ -115,6 +116,8 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
+    if (words := invalid_words(run)) is not None:
+        lines.append(f"warning: {words}")
     lines += [
         f"warning: {warning_words(w)}"
         for w in run.warnings

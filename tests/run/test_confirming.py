@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.errors import UsageError
+from append_prefill.errors import StorageError, UsageError
 from append_prefill.records.confirmation import Confirms
 from append_prefill.records.history.entry import key_of
 from append_prefill.records.run import Run
@@ -112,6 +112,13 @@ def test_another_version_says_nothing_of_it(suspicion):
     other = samples.passing()
     other = other.model_copy(update={"subject": {**other.subject, "sglang": "0.5.99"}})
     assert joined(suspicion, other).confirmations[0].answers == {"points": "undecided"}
+
+
+def test_a_record_that_cannot_be_written_is_a_line_and_stays_as_it_was(suspicion):
+    (suspicion.folder / ".confirmations.lock").mkdir()
+    with pytest.raises(StorageError, match="cannot be written"):
+        joined(suspicion, samples.passing())
+    assert read_run(suspicion.folder) == suspicion.run
 
 
 def test_what_is_decided_is_not_asked_again(suspicion):
