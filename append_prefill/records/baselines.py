@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from append_prefill.workload.points import Point
 
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
+# 255 bytes are a file's name at the most, with its suffix and what is added while it is written.
+_NAME_CHARACTERS = 128
 _DELETE = "Delete that file in the same commit if nobody compares with it any more."
 
 
@@ -234,8 +237,14 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
 
 
 def slug(text: str) -> str:
-    """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name."""
-    return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
+    """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name.
+
+    Of a longer one than a file system takes the beginning, and a digest that tells it from others.
+    """
+    made = re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
+    if len(made) <= _NAME_CHARACTERS:
+        return made
+    return f"{made[:_NAME_CHARACTERS]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _is_pinned(path: Path) -> bool:

@@ -200,6 +200,17 @@ class Start(Record):
     failure: str | None = None
 
     @model_validator(mode="after")
+    def _measured_each_once(self) -> Start:
+        """A point that is told twice has two times, of which a comparison would take either."""
+        seen: set[Point | Condition] = set()
+        points: list[Point | Condition] = [series.point for series in self.series]
+        for one in [*points, *(series.condition for series in self.traffic)]:
+            if one in seen:
+                raise ValueError(f"{one.label} is there twice")
+            seen.add(one)
+        return self
+
+    @model_validator(mode="after")
     def _counts_no_invalid_block(self) -> Start:
         """What is in `series` counts: whoever writes a launch has left invalid blocks out."""
         invalid = {s.block for s in self.state if s.void is not None and s.side == self.side}
