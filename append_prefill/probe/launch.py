@@ -21,7 +21,7 @@ from append_prefill.engines.base import (
     ServerDescription,
 )
 from append_prefill.engines.describe import resolved_in
-from append_prefill.errors import InfrastructureError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe.aging import age, resident_bytes
 from append_prefill.probe.call import Crowd
 from append_prefill.probe.capacity import check_capacity
@@ -131,7 +131,8 @@ class Launch:
         """Ask the server, now up, what it resolved, and connect."""
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
-        description = server.describe()
+        with self._explained():
+            description = server.describe()
         start.subject = subject_of(description) | self._build
         start.resolved = resolved_in(description.raw)
         check_capacity(bench.plan, bench.profile, description)
@@ -157,9 +158,10 @@ class Launch:
         orders = chain([order] * HEAVY_WARMUP_ROUNDS, repeat(light or order))
 
         def one_round() -> Mapping[Condition, float]:
-            samples = [s for task in next(orders) for s in self._shoot(task)]
-            refuse_nothing_valid(samples, self._label)
-            self._shoot.client.flush_cache()
+            with self._explained():
+                samples = [s for task in next(orders) for s in self._shoot(task)]
+                refuse_nothing_valid(samples, self._label)
+                self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
@@ -258,8 +260,8 @@ class Launch:
         """A dead server is a better explanation than a broken connection, with its log."""
         try:
             yield
-        except InfrastructureError:
-            self.server.check_alive()
+        except InfrastructureError as error:
+            self.server.check_alive(suspected=isinstance(error, ConnectionLostError))
             raise
 
     def finish(self) -> None:
@@ -271,8 +273,11 @@ class Launch:
 
     def fail(self, error: BaseException) -> None:
         """Keep what there is, and what went wrong."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        self.start.failure = INTERRUPTED if interrupted else str(error) or type(error).__name__
+        self.start.failure = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            self.start.failure = INTERRUPTED
+        elif isinstance(error, ServerDiedError):
+            self.start.failure = error.account
         write_start(self.start, self._bench.folder)
 
     def begin_close(self) -> None:
