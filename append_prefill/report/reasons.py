@@ -271,6 +271,8 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             return "Turns found all tokens cached that this version keeps."
         case "held-up":
             return f"{beyond} Running decodes wait for the append-prefill."
+        case "left-out":
+            return f"The server is too small for {ground.text}, which was left out."
 
 
 def _regime(ground: FindingGround) -> str:
@@ -356,6 +358,13 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"Cut off after {fmt.plural(warning.launches or 0, 'pair')} of launches and gone "
                 f"on with {fmt.seconds(warning.value)} later: what was whole was kept, what was "
                 "under way was measured again."
+            )
+        case "left-out":
+            what = (warning.text or "limit").replace("-", " ").replace("kv", "KV")
+            return (
+                f"Not measured on the {warning.side}, whose {what} is {_whole(warning.limit)} "
+                f"tokens: {fmt.listed(warning.fields)} (up to {_whole(warning.value)} with the "
+                "output)."
             )
         case "elsewhere":
             return (
