@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,6 +123,10 @@ class Plan:
     def core_seed(self, pair: int) -> tuple[int, ...]:
         """Seed of the cores that the threads of one pair are placed on."""
         return (self.seed, pair)
+
+    def with_points(self, points: Sequence[Point]) -> Plan:
+        """The same of these points, and none of any experiment."""
+        return replace(self, points=tuple(sorted(points)), drawn=(), traffic=())
 
     def narrowed(self, profile: Profile) -> Profile:
         """The profile that the plan is judged by.
