@@ -23,7 +23,8 @@ from append_prefill.report.names import reference_label, sglang
 from append_prefill.report.write import FILES, REPORTS, rendered, write_reports
 from append_prefill.run.history import follow_run
 from append_prefill.run.unfinished import with_launches
-from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
+from append_prefill.workload.profile import Profile
 
 _STANDARD_OUTPUT = "-"
 

@@ -11,7 +11,12 @@ from pathlib import Path
 
 from append_prefill.cli.measuring import Asked, Measurer
 from append_prefill.cli.output import print_json, print_table, say
-from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
+from append_prefill.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_REGRESSION,
+    InfrastructureError,
+    UsageError,
+)
 from append_prefill.records.bisection import Bisection, read_bisection, write_bisection
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
@@ -19,7 +24,7 @@ from append_prefill.report.bisection import sentence
 from append_prefill.report.bisection.page import write_page
 from append_prefill.run.bisection.lists import Positions
 from append_prefill.run.bisection.search import Origin, Search
-from append_prefill.run.bisection.where import experiment_of
+from append_prefill.run.bisection.where import compared_something, experiment_of
 from append_prefill.run.folders import LATEST
 from append_prefill.run.settings import experiment_ids
 
@@ -137,16 +142,30 @@ def _where_it_shows(
     ids = experiment_ids(profile)
     if len(ids) == 1:
         return ids[0]
-    run: Run | None = None if origin is None else origin.run
+    if origin is not None:
+        return experiment_of(origin.run, profile)
+    latest = measure.folder / _WHERE / LATEST
+    run = _answered(latest)
     if run is None:
-        latest = measure.folder / _WHERE / LATEST
-        if not latest.exists():
-            first, last = positions.positions[0], positions.positions[-1]
-            tell(f"{last.name} against {first.name}, to see where it shows (not counted) …")
-            made = [positions.made(at, measure.folder) for at in (0, len(positions.positions) - 1)]
-            measure(first, made[0], last, made[1], place=_WHERE)
-        run = read_run(latest, option="--report-dir")
+        first, last = positions.positions[0], positions.positions[-1]
+        tell(f"{last.name} against {first.name}, to see where it shows (not counted) …")
+        made = [positions.made(at, measure.folder) for at in (0, len(positions.positions) - 1)]
+        measure(first, made[0], last, made[1], place=_WHERE)
+        run = _answered(latest)
+    if run is None:
+        raise InfrastructureError(
+            f"the first comparison has no answer; what there is of it is in {latest.parent}. The "
+            "same call measures it again."
+        )
     return experiment_of(run, profile)
+
+
+def _answered(folder: Path) -> Run | None:
+    """The run in a folder; None where there is none that compared anything."""
+    if not folder.exists():
+        return None
+    run = read_run(folder, option="--report-dir")
+    return run if compared_something(run) else None
 
 
 def _tell_all(found: Bisection, page: Path) -> None:

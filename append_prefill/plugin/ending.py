@@ -45,8 +45,9 @@ from append_prefill.report.terminal import last_lines, summary_lines
 from append_prefill.report.words import Tone, word_of
 from append_prefill.run import hosts
 from append_prefill.run.folders import Kept, close_run
+from append_prefill.run.identity import identity_for
 from append_prefill.run.resume import begun
-from append_prefill.run.session import Session, identity_for
+from append_prefill.run.session import Session
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -38,11 +38,12 @@ from append_prefill.plugin.xdist import told, worker_pids
 from append_prefill.records.baselines import refuse_overwrite
 from append_prefill.run import hosts
 from append_prefill.run.folders import new_folder
+from append_prefill.run.identity import identity_for
 from append_prefill.run.progress import Follower
 from append_prefill.run.references import References, gather
+from append_prefill.run.resolve import resolve
 from append_prefill.run.resume import hold, refuse_changed
-from append_prefill.run.session import identity_for
-from append_prefill.run.settings import Settings, resolve
+from append_prefill.run.settings import Settings
 
 
 def begin(config: pytest.Config) -> None:

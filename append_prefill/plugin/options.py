@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-    from append_prefill.run.settings import Options
+    from append_prefill.run.options import Options
 
 MARKER = "append_prefill"
 
@@ -111,7 +111,7 @@ def is_run(config: pytest.Config) -> bool:
 
 def options_of(config: pytest.Config, seed: int) -> Options:
     """The options as given to pytest."""
-    from append_prefill.run.settings import Options  # noqa: PLC0415 (see `plugin`)
+    from append_prefill.run.options import Options  # noqa: PLC0415 (see `plugin`)
 
     given = config.getoption
     return Options(

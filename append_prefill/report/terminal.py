@@ -12,10 +12,11 @@ from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
-from append_prefill.report.reasons import comparison_reason, warning_words
+from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
 from append_prefill.report.traffic_tables import TrafficRow, traffic_rows
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import shared_note
 
 HARDLY_TELLS = 2.0

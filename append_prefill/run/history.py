@@ -23,7 +23,8 @@ from append_prefill.records.history.entry import Entry, key_of
 from append_prefill.records.history.lines import LINES_FILE, lines_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run
-from append_prefill.workload.profile import Policy, load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
+from append_prefill.workload.policy import Policy
 
 PURPOSE_VARIABLE = "APPEND_PREFILL_PURPOSE"
 """Set to `nightly` by whoever runs the suite on a schedule; `ci/nightly.sh` does."""

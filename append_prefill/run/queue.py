@@ -19,8 +19,11 @@ from append_prefill.errors import JudgingError, storing
 from append_prefill.records.comparison import Look
 from append_prefill.records.store import write_whole
 
-POLL_S = 0.2
+# In the run's folder: what its workers agree on.
+WORK = "work"
 QUEUE_FILE = "queue.json"
+
+POLL_S = 0.2
 
 
 class Resumption(BaseModel):

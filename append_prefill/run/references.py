@@ -14,13 +14,7 @@ from typing import Any
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.summary import usable
-from append_prefill.records.baselines import (
-    expiry_warning,
-    pinned_baseline,
-    select_baseline,
-    shares_points,
-    stored_baselines,
-)
+from append_prefill.records.baselines import pinned_baseline, stored_baselines
 from append_prefill.records.comparison import Role
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
@@ -28,6 +22,7 @@ from append_prefill.records.history.entry import Entry
 from append_prefill.records.identity import MACHINE, identity_differences, identity_of
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
+from append_prefill.records.selecting import expiry_warning, select_baseline, shares_points
 from append_prefill.records.store import RUN_FILE, read_run
 from append_prefill.run.history import load
 from append_prefill.workload.profile import Profile

@@ -177,7 +177,7 @@ def test_times_are_ms_since_the_request_was_sent() -> None:
         (9_000_000, event(completion_tokens=1)),
         (12_250_000, event(completion_tokens=3) + DONE),
     ]
-    timing, status = client_module._read_stream(Exchange(sent_ns, body), first_token=True)
+    timing, status = client_module._read_generated(Exchange(sent_ns, body), first_token=True)
     assert status is None
     # An event that omits a count does not unsay it.
     assert timing == Timing(
@@ -203,7 +203,7 @@ def test_times_are_ms_since_the_request_was_sent() -> None:
     ],
 )
 def test_an_error_says_what_happened_and_no_more(last: bytes, error: str) -> None:
-    timing, _ = client_module._read_stream(Exchange(0, [(1, last)]), first_token=True)
+    timing, _ = client_module._read_generated(Exchange(0, [(1, last)]), first_token=True)
     assert timing.error == error
 
 

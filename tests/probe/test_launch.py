@@ -17,7 +17,7 @@ from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.records.launch import Aged, Warmup
 from append_prefill.records.store import read_starts
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))

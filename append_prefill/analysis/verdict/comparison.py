@@ -32,7 +32,7 @@ from append_prefill.records.comparison import Change, Comparison, ComparisonKind
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity
 from append_prefill.records.launch import Start
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.workload.profile import Noise, Plane, Policy
+from append_prefill.workload.policy import Noise, Plane, Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class Search:
     _troubles: dict[str, Trouble] = field(default_factory=dict)
     _making_s: list[float] = field(default_factory=list)
     _unanswered: list[str] = field(default_factory=list)
+    _empty: list[str] = field(default_factory=list)
     _known: list[int] = field(default_factory=lambda: [0])
 
     @property
@@ -120,10 +121,8 @@ class Search:
                 return self._record(self._history(), "interrupted")
             after = self._history()
             if len(after.made) <= len(history.made):
-                raise InfrastructureError(
-                    f"the comparison of {later.name} with {earlier.name} launched nothing: "
-                    f"{tail_of(self.folder / LOG)}"
-                )
+                self._launched_nothing(earlier, later)
+                continue
             self.tell(self.told(len(after.made), after.made[-1]))
             self._give_up(after)
 
@@ -148,12 +147,27 @@ class Search:
         known = len(self._troubles)
         answered = history.made[-1].size is not None or known > self._known[-1]
         self._known.append(known)
+        self._empty.clear()
         self._unanswered[:] = [] if answered else [*self._unanswered, history.made[-1].folder]
         if len(self._unanswered) >= UNANSWERED:
             raise InfrastructureError(
                 f"{len(self._unanswered)} comparisons in a row have no answer, the last one is in "
                 f"{self.folder / self._unanswered[-1]}. Its report says why; the same call goes on."
             )
+
+    def _launched_nothing(self, earlier: Position, later: Position) -> None:
+        """Say so, and raise InfrastructureError where it is so again and again.
+
+        Another run may have held the device for as long as one waits for it.
+        """
+        what = f"the comparison of {later.name} with {earlier.name} launched nothing"
+        self._empty.append(what)
+        if len(self._empty) >= UNANSWERED:
+            raise InfrastructureError(
+                f"{what}, {len(self._empty)} times in a row. {self.folder / LOG} ends with: "
+                f"{tail_of(self.folder / LOG)}"
+            )
+        self.tell(f"{what}, as {self.folder / LOG} tells; once more")
 
     def _skip(self, name: str, trouble: Trouble) -> None:
         self._troubles[name] = trouble
