@@ -27,6 +27,7 @@ _COMMANDS = (
     "confirm",
     "bisect",
     "ablate",
+    "cliffs",
     "baselines",
     "history",
     "alerts",

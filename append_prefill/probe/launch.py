@@ -180,6 +180,13 @@ class Launch:
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
 
+    def sample(self, point: Point) -> Sample:
+        """One sample outside of any block, which is in no record: of a search that looks around."""
+        time.sleep(self._bench.profile.plan.idle_ms / 1000)
+        with self._explained():
+            (sample,) = self._shoot(point)
+        return sample
+
     @property
     def done(self) -> bool:
         """Whether enough blocks are good, or too many were invalid."""
