@@ -26,6 +26,7 @@ _COMMANDS = (
     "report",
     "bisect",
     "ablate",
+    "cause",
     "baselines",
     "history",
     "alerts",
