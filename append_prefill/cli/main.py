@@ -27,6 +27,7 @@ _COMMANDS = (
     "confirm",
     "bisect",
     "ablate",
+    "cause",
     "cliffs",
     "baselines",
     "history",
