@@ -27,6 +27,8 @@ _COMMANDS = (
     "confirm",
     "bisect",
     "ablate",
+    "cause",
+    "cliffs",
     "baselines",
     "history",
     "alerts",

@@ -22,7 +22,8 @@ class ServerDescription:
     """What a server resolved, read from its own endpoints; None is unknown, never a guess.
 
     `versions` has the keys sglang, torch, kernels, flashinfer, transformers, cuda and python.
-    `prefill_graph` is `off` or the name of the backend (`breakable`, `tc_piecewise`, ...).
+    `prefill_graph` is `off` or the name of the backend (`breakable`, `tc_piecewise`, ...);
+    `prefill_graph_tokens` the numbers of new tokens it captures graphs for, empty where it is off.
     `raw` is the server's whole answer without the fields that may hold a secret.
     """
 
@@ -35,6 +36,7 @@ class ServerDescription:
     prefill_graph: str | None
     radix_cache: bool | None
     raw: dict[str, Any]
+    prefill_graph_tokens: list[int] | None = None
 
 
 class RunningServer(Protocol):

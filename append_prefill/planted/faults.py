@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 SlowAt = tuple[int, int, float]
+SlowIn = tuple[range, range, float]
 Above = tuple[int, float]
 After = tuple[float, float]
 T = TypeVar("T")
@@ -40,6 +41,17 @@ def _factor(text: str) -> float:
 def _slow_at(text: str) -> SlowAt:
     context, append, factor = text.split(":")
     return _count(context), _count(append), _factor(factor)
+
+
+def _range(text: str) -> range:
+    """`0..256`, both ends included."""
+    first, _, last = text.partition("..")
+    return range(_count(first), _count(last) + 1)
+
+
+def _slow_in(text: str) -> SlowIn:
+    context, append, factor = text.split(":")
+    return _range(context), _range(append), _factor(factor)
 
 
 def _above(text: str) -> Above:
@@ -127,6 +139,13 @@ class Faults:
     slow_at: tuple[SlowAt, ...] = _fault(
         (), "L:m:FACTOR", "slow prefill at one split of the prompt", _slow_at, repeatable=True
     )
+    slow_in: tuple[SlowIn, ...] = _fault(
+        (),
+        "L..L:m..m:FACTOR",
+        "slow prefill of so many new over so many cached tokens",
+        _slow_in,
+        repeatable=True,
+    )
     slow_context_above: tuple[Above, ...] = _fault(
         (), "L:FACTOR", "slow prefill over more than L cached tokens", _above, repeatable=True
     )
@@ -178,6 +197,9 @@ class Faults:
             whole_pages = context // page_tokens * page_tokens
             if (prompt_tokens, cached_tokens) == (context + append, whole_pages):
                 factor *= slower
+        for contexts, appends, slower in self.slow_in:
+            inside = cached_tokens in contexts and prompt_tokens - cached_tokens in appends
+            factor *= slower if inside else 1.0
         for limit, slower in self.slow_context_above:
             factor *= slower if cached_tokens > limit else 1.0
         for limit, slower in self.slow_append_above:

@@ -40,7 +40,7 @@ from append_prefill.run import hosts
 from append_prefill.run.confirming import refuse_other
 from append_prefill.run.folders import new_folder
 from append_prefill.run.identity import identity_for
-from append_prefill.run.progress import Follower
+from append_prefill.run.progress import PROGRESS, Follower
 from append_prefill.run.references import References, gather
 from append_prefill.run.resolve import resolve
 from append_prefill.run.resume import hold, refuse_changed
@@ -163,7 +163,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Show the progress of all workers where the terminal is."""
     config = session.config
     if FOLDER in config.stash and not hasattr(config, "workerinput"):
-        path = config.stash[FOLDER] / "progress.log"
+        path = config.stash[FOLDER] / PROGRESS
         # Of a run that is gone on with, what was shown when it was begun is not shown again.
         shown_bytes = path.stat().st_size if RESUMED in config.stash else 0
         config.stash[FOLLOWER] = Follower(path, _line_printer(config), shown_bytes)

@@ -79,11 +79,39 @@ class Finding(Record):
     details: dict[str, float | None] = {}
 
 
+Term = Literal["chunk", "padding", "attention", "attention_of_all"]
+"""What may be added to the fitted surface: each further chunk of a prefill, tokens by which a chunk
+is padded to a captured graph's size, pairs of a new token and one that it attends to, and the same
+where every chunk attends for all tokens so far."""
+
+
+class Step(Record):
+    """Why a term was added to the fitted surface, or was not.
+
+    `fitted`, `not-needed` (it betters the fit by no more than chance, or its interval over launches
+    holds 0), `bend` (chunks: no step at
+    the edges themselves), `no-edge` (no two points close to both sides of a chunk's edge; no point
+    that is padded), `short` (no prompt of so many tokens), `off` (no graphs), `not-told` (the
+    server did not tell the size). `tokens`: the chunk, the largest captured size, or how long a
+    prompt has to be. `gain` is n ln(S without / S with), S the squared relative residuals of n
+    values, and had to exceed `needed`.
+    """
+
+    code: Literal["fitted", "not-needed", "bend", "no-edge", "short", "off", "not-told"]
+    tokens: Tokens | None = None
+    gain: float | None = None
+    needed: float | None = None
+
+
 class Surface(Record):
     """The fitted TTFT(L, m) of the candidate.
 
     `form` is `sum` (T0 + a m + b L) or `max` (max(T0, a m) + b L), whichever leaves the smaller
-    relative residual; `crossover_tokens` is m* = T0 / a.
+    relative residual; `crossover_tokens` is m*, where the new tokens of a prompt, with the chunk
+    steps among them, cost as much as the floor: T0 / a where nothing was added. What was added:
+    `chunk_ms` each further chunk, `padded_token_us` each token of padding, `attention_ns` each pair
+    of `attention` or `attention_of_all`; `steps` says why, or why not. Records of suites before 0.2
+    have none of them.
     """
 
     form: Literal["sum", "max"]
@@ -93,6 +121,10 @@ class Surface(Record):
     crossover_tokens: Estimate
     residual: float | None
     starts: int
+    chunk_ms: Estimate | None = None
+    padded_token_us: Estimate | None = None
+    attention_ns: Estimate | None = None
+    steps: dict[Term, Step] = {}
 
 
 class PlanRecord(Record):
