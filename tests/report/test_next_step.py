@@ -139,6 +139,18 @@ def test_what_failed_amid_its_launches_is_to_be_measured_again() -> None:
     assert step.command == ".tox/append_prefill/bin/append-prefill doctor"
 
 
+def test_of_a_confirmed_regression_the_functions_are_asked_for_last() -> None:
+    run, _ = samples.SAMPLES["everywhere"]()
+    assert run.compared is not None
+    assert run.compared.confirmed
+    last = steps(run, Program(folder=FOLDER))[-1]
+    assert last.text == "See which functions it is in:"
+    assert last.command == f"append-prefill cause {FOLDER}"
+    suspected, _ = samples.SAMPLES["suspected"]()
+    for other in (suspected, samples.SAMPLES["improvement"]()[0], alone()):
+        assert not any(" cause " in step.command for step in steps(other))
+
+
 @pytest.mark.parametrize("name", samples.SAMPLES)
 def test_the_first_step_is_the_reports(name: str) -> None:
     run, _ = samples.SAMPLES[name]()
