@@ -184,7 +184,7 @@ def confirmed(reference_version: str | None) -> Run:
 
 def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
     run = confirmed("0.5.22")
-    (step,) = steps(run)
+    step, _ = steps(run)
     assert step.command == (
         f".tox/append_prefill/bin/append-prefill bisect 0.5.22..0.5.23 --from {FOLDER}"
     )
@@ -194,5 +194,5 @@ def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
 def test_between_one_version_and_itself_there_is_nothing_to_bisect() -> None:
     """Its arguments differ, or its commits: whether it stands is seen on other draws."""
     for version in ("0.5.23", None):
-        (step,) = steps(confirmed(version))
+        step, _ = steps(confirmed(version))
         assert step.command.endswith("--seed 20261121")
