@@ -9,7 +9,9 @@ from pathlib import Path
 from append_prefill.errors import UsageError
 from append_prefill.records.run import Run
 from append_prefill.report.names import option_words
-from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
+from append_prefill.run.settings import Settings
 
 _GIVEN = ("sglang", "against", "profile", "model", "label", "against_label")
 
