@@ -21,7 +21,8 @@ from append_prefill.report.cliffs import (
 )
 from append_prefill.run.cliffs.whole import Asked, whole_search
 from append_prefill.run.folders import new_folder
-from append_prefill.run.settings import Options, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
 
 BUDGET_MINUTES = 10.0
 """A thousand points or two on two cores, with the fresh launches."""

@@ -17,6 +17,7 @@ from append_prefill.errors import UsageError
 from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.records.cliffs import EXPERIMENT, Cliff
 from append_prefill.records.identity import arguments
 from append_prefill.run.options import Options
 from append_prefill.workload.profile import Profile
@@ -27,6 +28,7 @@ class Settings:
     """The options, resolved: everything a run needs, nothing that could still be wrong.
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
+    `cliffs` are those kept for the profile.
     """
 
     options: Options
@@ -37,6 +39,7 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+    cliffs: tuple[Cliff, ...] = ()
 
     @property
     def control(self) -> str | None:
@@ -95,7 +98,7 @@ class Settings:
     def wanted(self) -> tuple[str, ...] | None:
         """Ids of the experiments that the options leave of the profile's; None for all."""
         if self.options.experiment:
-            ids = experiment_ids(self.profile)
+            ids = [*experiment_ids(self.profile), *([EXPERIMENT] if self.cliffs else [])]
             return tuple(name for name in ids if name in self.options.experiment)
         return self.profile.quick_experiments if self.options.quick else None
 
@@ -116,6 +119,7 @@ class Settings:
             samples=options.samples,
             budget_minutes=options.budget_minutes,
             control=self.control,
+            cliffs=self.cliffs,
         )
 
     @property
