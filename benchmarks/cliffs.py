@@ -22,8 +22,9 @@ from multiprocessing import Pool
 import numpy as np
 
 from append_prefill.analysis.cliffs.expected import BOUND
+from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray, faster_half
-from append_prefill.planted.cost import Cost, Draws
+from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws
 from append_prefill.planted.faults import Faults, parse_faults
 from append_prefill.run.cliffs.prober import Take
 from append_prefill.run.cliffs.search import Search
@@ -64,8 +65,9 @@ class Simulated:
     placement_sd: float = 0.01
     launches: int = field(default=0)
 
-    def explore(self, _: Sequence[Point], then: Callable[[Take, int | None], None]) -> None:
-        then(self._launch(), None)
+    def explore(self, _: Sequence[Point], then: Callable[[Take, Sizes], None]) -> None:
+        graph = self.cost.prefill_graph
+        then(self._launch(), Sizes(bucket_tokens=GRAPH_BUCKETS if graph else ()))
 
     def fresh(self, points: Sequence[Point], samples: int, launches: int) -> FloatArray:
         rows = []

@@ -124,8 +124,16 @@ class Faults:
     )
     stream_error: float = _fault(0.0, "SHARE", "an error event in place of the tokens", _share)
     http_500: float = _fault(0.0, "SHARE", "HTTP 500 in place of an answer", _share)
+    http_401: float = _fault(0.0, "SHARE", "HTTP 401 in place of an answer", _share)
     drop: float = _fault(0.0, "SHARE", "close the connection after the first token", _share)
     no_tokens: float = _fault(0.0, "SHARE", "a stream that ends without a token event", _share)
+    garbage: float = _fault(0.0, "SHARE", "events that are no JSON", _share)
+    wrong_types: float = _fault(0.0, "SHARE", "words for numbers in meta_info", _share)
+    no_meta: float = _fault(0.0, "SHARE", "null for meta_info", _share)
+    empty_first: bool = _fault(
+        False, "", "an event without a token before the first", bool, default="yes"
+    )
+    drip_ms: float = _fault(0.0, "MS", "send each event in eight pieces so long apart", float)
     coalesce: int = _fault(1, "TOKENS", "send an event only every so many tokens", _count)
     busy_after: float = _fault(
         0.0, "MS", "/flush_cache answers 400 this long after the last event", float

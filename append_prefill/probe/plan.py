@@ -105,10 +105,20 @@ class Plan:
         ]
         return max(needs)
 
+    def least_tokens(self, output_tokens: int) -> int:
+        """What a server must take for the plan to be measured at all: of points the shortest, since
+        longer ones can be left out, and all of what is in other traffic; with the output.
+        """
+        others = replace(self, points=(), drawn=())
+        needs = [others.longest_tokens(output_tokens)] if self.units else []
+        if self.all_points:
+            needs.append(min(p.total_tokens for p in self.all_points) + output_tokens)
+        return max(needs)
+
     def held_tokens(self, output_tokens: int) -> int:
-        """What the KV cache must hold at once: of the longest request, or of all in company."""
+        """What the KV cache must hold at once: of one request, or of all in company."""
         held = [unit.held_tokens(output_tokens) for unit in self.units]
-        return max([self.longest_tokens(output_tokens), *held])
+        return max([self.least_tokens(output_tokens), *held])
 
     def experiments_of(self, point: Point, profile: Profile) -> list[str]:
         """Ids of the experiments a point belongs to; empty for a drawn one."""

@@ -270,6 +270,8 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             return "Turns found all tokens cached that this version keeps."
         case "held-up":
             return f"{beyond} Running decodes wait for the append-prefill."
+        case "left-out":
+            return f"The server is too small for {ground.text}, which was left out."
 
 
 def _regime(ground: FindingGround) -> str:

@@ -81,6 +81,13 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"on with {fmt.seconds(warning.value)} later: what was whole was kept, what was "
                 "under way was measured again."
             )
+        case "left-out":
+            what = (warning.text or "limit").replace("-", " ").replace("kv", "KV")
+            return (
+                f"Not measured on the {warning.side}, whose {what} is {_whole(warning.limit)} "
+                f"tokens: {fmt.listed(warning.fields)} (up to {_whole(warning.value)} with the "
+                "output)."
+            )
         case "elsewhere":
             return (
                 "Nothing is stored for this machine yet: the baseline of "

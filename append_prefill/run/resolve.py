@@ -19,6 +19,7 @@ from append_prefill.errors import UsageError
 from append_prefill.places import CLIFFS
 from append_prefill.records.cliffs import EXPERIMENT
 from append_prefill.records.kept import read_kept
+from append_prefill.run.confirming import read_suspicion
 from append_prefill.run.options import Options, refuse_contradictions
 from append_prefill.run.settings import Settings, engine_of, experiment_ids
 from append_prefill.workload.loading import load_profile
@@ -80,8 +81,11 @@ def resolve(options: Options, root: Path) -> Settings:
         profile.model, model=options.model, dummy_weights=options.dummy_weights or None
     )
     locked_mhz = lockable_mhz(devices[0]) if options.lock_clocks else None
+    suspicion = None
+    if options.confirms is not None:
+        suspicion = read_suspicion(Path(options.confirms), option="--confirms")
     return Settings(
-        options, profile, model, candidate, reference, devices, root, locked_mhz, cliffs
+        options, profile, model, candidate, reference, devices, root, locked_mhz, cliffs, suspicion
     )
 
 

@@ -19,6 +19,7 @@ from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.cliffs import EXPERIMENT, Cliff
 from append_prefill.records.identity import arguments
+from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
 from append_prefill.workload.profile import Profile
 
@@ -29,6 +30,7 @@ class Settings:
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
     `cliffs` are those kept for the profile.
+    `suspicion` is what is measured again.
     """
 
     options: Options
@@ -40,6 +42,7 @@ class Settings:
     root: Path
     locked_mhz: int | None = None
     cliffs: tuple[Cliff, ...] = ()
+    suspicion: Suspicion | None = None
 
     @property
     def control(self) -> str | None:
@@ -153,24 +156,24 @@ class Settings:
             return None
 
     def check_fits(self, plan: Plan) -> None:
-        """Raise UsageError if the plan's longest request is beyond the model or the KV pool, or
-        all that are there at once beyond the pool.
+        """Raise UsageError if every point is beyond the model or the KV pool, or what comes in
+        other traffic is. Points that a server turns out to be too small for are left out.
         """
         output_tokens = self.profile.plan.share_output_tokens
-        longest, held = plan.longest_tokens(output_tokens), plan.held_tokens(output_tokens)
-        limits: list[tuple[str, Any, int]] = [("--model", self.model.max_position_tokens, longest)]
+        least, held = plan.least_tokens(output_tokens), plan.held_tokens(output_tokens)
+        limits: list[tuple[str, Any, int]] = [("--model", self.model.max_position_tokens, least)]
         before = list(self.profile.server.args)
         for option, more in self.options.reference_args().items():
             before += more
             given = arguments(before)
             limits += [
                 (f"{option} --{name}", given.get(name), need)
-                for name, need in (("context-length", longest), ("max-total-tokens", held))
+                for name, need in (("context-length", least), ("max-total-tokens", held))
             ]
         for option, limit, need in limits:
             if limit is not None and str(limit).isdigit() and need > int(limit):
-                what = "the longest request with its output takes"
-                if need > longest:
+                what = "what has to fit takes with its output"
+                if need > least:
                     what = "the requests that are there at once with their output take"
                 raise UsageError(
                     option,

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from append_prefill.analysis.steps import Sizes
 from append_prefill.errors import InfrastructureError
 from append_prefill.run.cliffs.search import CONFIRM_LAUNCHES, Search
 from append_prefill.workload.points import Point
@@ -70,7 +71,7 @@ def test_a_server_that_is_gone_is_told_and_is_no_flaky_test():
                     raise InfrastructureError("the server is gone")
                 return take(point)
 
-            then(dying, None)
+            then(dying, Sizes())
 
     search = _search(Dying(cliffs.PLANES["quiet"], cliffs.parse_faults([]), 0))
     with pytest.raises(InfrastructureError, match="the server is gone"):
@@ -89,7 +90,7 @@ def test_samples_that_prove_nothing_are_not_told_of():
                 taken += 1
                 return None if taken % 2 or point.context_tokens == 8 else take(point)
 
-            then(some, None)
+            then(some, Sizes())
 
     search = _search(Invalid(cliffs.PLANES["quiet"], cliffs.parse_faults([]), 0))
     search.run()
@@ -108,7 +109,7 @@ def test_a_budget_that_ends_within_the_design_leaves_nothing_known():
 def test_a_plane_without_a_valid_sample_is_the_infrastructures():
     class Nothing(cliffs.Simulated):
         def explore(self, design, then):
-            then(lambda _: None, None)
+            then(lambda _: None, Sizes())
 
     search = _search(Nothing(cliffs.PLANES["quiet"], cliffs.parse_faults([]), 0))
     with pytest.raises(InfrastructureError, match="does not tell what a token costs"):
