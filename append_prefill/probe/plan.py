@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from append_prefill.records.cliffs import EXPERIMENT, Cliff
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PlanRecord, Run
 from append_prefill.workload.points import Point
@@ -48,6 +49,9 @@ class Plan:
     `traffic`: the selected experiments in other traffic than the default.
 
     `control`: the version of the reference side where that is a control.
+
+    `cliffs`: those kept for the profile. No definition is made of them, so that what was measured
+    before they were found stays comparable.
     """
 
     points: tuple[Point, ...]
@@ -59,10 +63,16 @@ class Plan:
     budget_minutes: float
     control: str | None = None
     traffic: tuple[TrafficExperiment, ...] = ()
+    cliffs: tuple[Cliff, ...] = ()
 
     @property
     def all_points(self) -> tuple[Point, ...]:
-        return tuple(sorted({*self.points, *self.drawn}))
+        return tuple(sorted({*self.points, *self.drawn, *self.cliff_points}))
+
+    @property
+    def cliff_points(self) -> tuple[Point, ...]:
+        """Both points of each kept cliff."""
+        return tuple(dict.fromkeys(point for cliff in self.cliffs for point in cliff.points))
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -109,6 +119,11 @@ class Plan:
         """What the KV cache must hold at once: of one request, or of all in company."""
         held = [unit.held_tokens(output_tokens) for unit in self.units]
         return max([self.least_tokens(output_tokens), *held])
+
+    def experiments_of(self, point: Point, profile: Profile) -> list[str]:
+        """Ids of the experiments a point belongs to; empty for a drawn one."""
+        kept = [EXPERIMENT] if point in self.cliff_points else []
+        return [*profile.experiments_of(point), *kept]
 
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
@@ -167,6 +182,7 @@ class Plan:
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
             control=self.control,
+            cliffs=list(self.cliffs),
         )
 
 
@@ -180,20 +196,24 @@ def make_plan(
     samples: int | None = None,
     budget_minutes: float | None = None,
     control: str | None = None,
+    cliffs: Sequence[Cliff] = (),
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
-    `experiments` selects by id (None = all that are not heavy). The points of other traffic are
-    measured in the default one as well: what company, or age, costs is a ratio to that. Raises
-    KeyError for an id the profile lacks.
+    `experiments` selects by id (None = all that are not heavy). The kept `cliffs` are measured
+    where all of the profile's points are, or where `cliffs` is among the ids. The points of other
+    traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
+    Raises KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
         chosen = profile.experiments
         heard = tuple(e for e in profile.traffic if not e.heavy)
     else:
-        chosen = tuple(profile.experiment(name) for name in experiments if name not in traffic)
+        others = {*traffic, EXPERIMENT}
+        chosen = tuple(profile.experiment(name) for name in experiments if name not in others)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
+    with_cliffs = chosen == profile.experiments or EXPERIMENT in (experiments or ())
     own = {point for e in chosen for point in e.as_points}
     points = tuple(sorted(own.union(*(e.as_points for e in heard))))
     drawn = drawn_points(profile.limits, profile.plan.drawn_points if chosen else 0, seed)
@@ -207,6 +227,7 @@ def make_plan(
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
         traffic=heard,
+        cliffs=tuple(cliffs) if with_cliffs else (),
     )
 
 
@@ -223,4 +244,5 @@ def plan_of(run: Run, profile: Profile) -> Plan:
         budget_minutes=record.budget_minutes,
         control=record.control,
         traffic=tuple(e for e in profile.traffic if e.id in record.traffic),
+        cliffs=tuple(record.cliffs),
     )

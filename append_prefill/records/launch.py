@@ -258,6 +258,11 @@ class Start(Record):
         """The SGLang version that this launch's server told; None where it did not."""
         return told_version(self.subject)
 
+    def without(self, points: Collection[Point]) -> Start:
+        """The same launch without the series of these points."""
+        kept = [series for series in self.series if series.point not in points]
+        return self.model_copy(update={"series": kept})
+
     def within(self, conditions: Collection[Condition]) -> Start:
         """The same launch with the series of these conditions of one traffic, and no others.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from append_prefill.records.cliffs import Cliff, KeptCliff
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
@@ -131,7 +132,8 @@ class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed.
 
     `traffic`: ids of the profile's experiments in other traffic than the default. `control`: the
-    version of the reference side where that is a control, never judged itself.
+    version of the reference side where that is a control, never judged itself. `cliffs`: those
+    kept for the profile, whose points are measured as well.
     """
 
     sides: list[Side]
@@ -144,6 +146,7 @@ class PlanRecord(Record):
     budget_minutes: float
     link_gb_per_s: float
     control: str | None = None
+    cliffs: list[Cliff] = []
 
 
 class Run(Record):
@@ -172,6 +175,7 @@ class Run(Record):
     surface: Surface | None = None
     comparison: Comparison | None = None
     traffic: list[TrafficResult] = []
+    cliffs: list[KeptCliff] = []
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.history.note import HistoryNote
@@ -58,6 +59,7 @@ def parts_of(
         Part("findings", _findings(run)),
         Part("points", _points(run)),
         Part("traffic", _traffic(run)),
+        Part("cliffs", _cliffs(run)),
         Part("routing", _routing(run)),
         Part("spent", spent_words(run) or ""),
         Part("reading", _reading(report_path)),
@@ -175,6 +177,21 @@ def _traffic(run: Run) -> str:
     ]
     header = ["Experiment", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
     return "### Other traffic\n\n" + table(header, {1, 2, 3, 4}, cells)
+
+
+def _cliffs(run: Run) -> str:
+    if not run.cliffs:
+        return ""
+    rows = [
+        [
+            escape(edge_words(kept.edge)),
+            fmt.change(kept.found),
+            *(escape(side_words(side)) for side in reversed(kept.sides)),
+        ]
+        for kept in run.cliffs
+    ]
+    sides = [side.side.capitalize() for side in reversed(run.cliffs[0].sides)]
+    return "### Kept cliffs\n\n" + table(["TTFT jumps", "When found", *sides], {1}, rows)
 
 
 def _routing(run: Run) -> str:

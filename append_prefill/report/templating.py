@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from append_prefill.report import format as fmt
 from append_prefill.report import panel, reasons
+from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.names import reference_name
 from append_prefill.report.places import where_words
 from append_prefill.report.routing import computing_words, limit_words
@@ -61,6 +62,8 @@ def _environment() -> Environment:
         where_words=where_words,
         computing_words=computing_words,
         limit_words=limit_words,
+        edge_words=edge_words,
+        side_words=side_words,
     )
     return environment
 

@@ -9,6 +9,7 @@ from typing import Any
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
+from append_prefill.report.cliffs import kept_line
 from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
 from append_prefill.report.invalid import invalid_words
@@ -110,6 +111,7 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
+    lines += [kept_line(kept) for kept in run.cliffs]
     if run.confirms is not None:
         lines.append(f"what {run.confirms.folder} suspects:")
         lines += [f"  {line}" for line in confirms_lines(run)]

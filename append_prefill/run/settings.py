@@ -17,6 +17,7 @@ from append_prefill.errors import UsageError
 from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.records.cliffs import EXPERIMENT, Cliff
 from append_prefill.records.identity import arguments
 from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
@@ -28,6 +29,7 @@ class Settings:
     """The options, resolved: everything a run needs, nothing that could still be wrong.
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
+    `cliffs` are those kept for the profile.
     `suspicion` is what is measured again.
     """
 
@@ -39,6 +41,7 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+    cliffs: tuple[Cliff, ...] = ()
     suspicion: Suspicion | None = None
 
     @property
@@ -98,7 +101,7 @@ class Settings:
     def wanted(self) -> tuple[str, ...] | None:
         """Ids of the experiments that the options leave of the profile's; None for all."""
         if self.options.experiment:
-            ids = experiment_ids(self.profile)
+            ids = [*experiment_ids(self.profile), *([EXPERIMENT] if self.cliffs else [])]
             return tuple(name for name in ids if name in self.options.experiment)
         return self.profile.quick_experiments if self.options.quick else None
 
@@ -119,6 +122,7 @@ class Settings:
             samples=options.samples,
             budget_minutes=options.budget_minutes,
             control=self.control,
+            cliffs=self.cliffs,
         )
 
     @property

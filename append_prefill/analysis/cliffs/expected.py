@@ -14,8 +14,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
+from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
-from append_prefill.analysis.surface import Fit, Form, fit_starts, predict
+from append_prefill.analysis.surface import PLAIN, Fit, Form, fit_starts, predict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
 
@@ -38,9 +39,9 @@ ALIKE_SHARE = 2 / 3
 """Points of the design that are taken to be on one surface: with more than a third of them off it
 would not be clear what is the plane and what the cliff."""
 
-# Twenty draws of eight points: one in two has none but those of the plane where a tenth of them is
-# off, one in ten where a quarter is. Steps end it mostly after the second.
-STARTED, STARTED_FROM, STEPS = 20, 8, 4
+# Ten draws of ten points: where a tenth of the points is off the plane, one in three has none but
+# those on it, and steps lead there from one off as well.
+STARTED, STARTED_FROM, STEPS = 10, 10, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,21 @@ class Box:
         return low <= point.context_tokens <= high and least <= point.append_tokens <= most
 
 
-def design_points(limits: Limits) -> list[Point]:
-    """The reference design: a grid on the log scale over the rectangle, within the total."""
+def design_points(limits: Limits, chunk_tokens: int | None = None) -> list[Point]:
+    """The reference design: a grid on the log scale over the rectangle, within the total.
+
+    With a chunk's size the two sides of its first edge, so that the surface can have its step.
+    """
     contexts, appends = (
         sorted({round(value) for value in np.geomspace(low, high, GRID)})
         for low, high in (limits.context_tokens, limits.append_tokens)
     )
+    least, most = limits.append_tokens
+    sides = [] if chunk_tokens is None else [chunk_tokens, chunk_tokens + 1]
     return [
         Point(context, append)
         for context in contexts
-        for append in appends
+        for append in sorted({*appends, *(m for m in sides if least <= m <= most)})
         if context + append <= limits.total_tokens
     ]
 
@@ -107,23 +113,25 @@ class Expected:
         return [(faster, slower) for _, faster, slower in sorted(found, reverse=True)]
 
 
-def expected_of(log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float) -> Expected | None:
+def expected_of(
+    log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float, sizes: Sizes = PLAIN
+) -> Expected | None:
     """What the design's log medians make one expect, `boxes` being known.
 
-    `se` is the standard error of a median. A point that is off the surface of most others by more
-    than the bound and its noise is left out. None where the points cannot tell a surface's
-    coefficients.
+    `se` is the standard error of a median, `sizes` what the server tells of its chunks and graphs.
+    A point that is off the surface of most others by more than the bound and its noise is left out.
+    None where the points cannot tell a surface's coefficients.
     """
     points = sorted(log_ms)
     values = np.array(
         [log_ms[p] - sum(box.log_factor for box in boxes if box.has(p)) for p in points]
     )
-    near = _most_alike(points, values)
+    near = _most_alike(points, values, sizes)
     if near is None:
         return None
     least = max(LOG_BOUND, SUSPICIOUS_SE * se)
     kept = [i for i in range(len(points)) if abs(near[i]) <= least]
-    fitted = fit_starts([points[i] for i in kept], values[None, kept])
+    fitted = fit_starts([points[i] for i in kept], values[None, kept], sizes)
     if fitted is None:
         return None
     form, (fit,) = fitted
@@ -142,7 +150,7 @@ def expected_of(log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float) 
     )
 
 
-def _most_alike(points: Sequence[Point], values: FloatArray) -> FloatArray | None:
+def _most_alike(points: Sequence[Point], values: FloatArray, sizes: Sizes) -> FloatArray | None:
     """Residuals of the surface that most of the points are on, shape (points,).
 
     Least trimmed squares by concentration steps (Rousseeuw & Van Driessen, Data Min. Knowl. Disc.
@@ -155,7 +163,7 @@ def _most_alike(points: Sequence[Point], values: FloatArray) -> FloatArray | Non
     starts += [rng.permutation(len(points))[:STARTED_FROM] for _ in range(STARTED)]
     for chosen in starts:
         for _ in range(STEPS):
-            fitted = fit_starts([points[int(i)] for i in chosen], values[None, chosen])
+            fitted = fit_starts([points[int(i)] for i in chosen], values[None, chosen], sizes)
             if fitted is None:
                 break
             form, (fit,) = fitted
