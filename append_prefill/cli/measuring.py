@@ -20,8 +20,9 @@ from append_prefill.report.names import option_words
 from append_prefill.run.bisection.history import LOG, RUNS
 from append_prefill.run.bisection.lists import Position
 from append_prefill.run.bisection.where import traffic_of
-from append_prefill.run.settings import default_profile, refuse_experiments
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.run.resolve import default_profile, refuse_experiments
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 PAIRS = 3
 """Of a comparison: three show how pairs scatter by two degrees of freedom, and from the third

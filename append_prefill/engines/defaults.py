@@ -141,10 +141,10 @@ def _declared(line: ast.stmt) -> Iterator[tuple[str, tuple[Default, str | None]]
         case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(args=args, keywords=words)):
             named = {word.arg: word.value for word in words}
             default = args[0] if args else named.get("default")
-            before = named.get("deprecated_name")
-            formerly = str(before.value) if isinstance(before, ast.Constant) else None
+            alias = named.get("deprecated_name")
+            before = alias.value if isinstance(alias, ast.Constant) else None
             if default is not None:
-                yield name, (_default(default), formerly)
+                yield name, (_default(default), before if isinstance(before, str) else None)
 
 
 def _default(node: ast.expr) -> Default:

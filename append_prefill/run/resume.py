@@ -25,9 +25,9 @@ from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import identity_differences
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run, read_starts
+from append_prefill.run.identity import identity_for, profile_digest
 from append_prefill.run.progress import PROGRESS
-from append_prefill.run.queue import QUEUE_FILE, QueueState, Resumption, read_state
-from append_prefill.run.session import WORK, identity_for, profile_digest
+from append_prefill.run.queue import QUEUE_FILE, WORK, QueueState, Resumption, read_state
 from append_prefill.run.settings import Settings
 
 OPTION = "--resume"

@@ -22,6 +22,8 @@ def render_page(found: Bisection) -> str:
     shown, more = sentence.suspects_by_weight(found.suspects)
     return ENVIRONMENT.get_template("bisection.html.j2").render(
         found=found,
+        command="ablate" if found.listed == "defaults" else "bisect",
+        subject=sentence.subject_words(found),
         verdict=sentence.verdict_of(found),
         picture=picture.picture_of(found),
         size=picture,

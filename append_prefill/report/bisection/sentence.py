@@ -72,6 +72,14 @@ def verdict_of(found: Bisection) -> Verdict:
     return Verdict("no step", "good", "disc", said)
 
 
+def subject_words(found: Bisection) -> str:
+    """What was searched: from where to where, or what was flipped back on which version."""
+    first, last = found.positions[0].name, found.positions[-1].name
+    if found.listed == "defaults":
+        return f"{first} and {fmt.plural(len(found.positions) - 1, 'flip')}"
+    return f"{first} to {last}"
+
+
 def verdict_words(found: Bisection) -> str:
     """The whole in a sentence: the total, its steps, what is left, and how it ended."""
     first, last = found.positions[0].name, found.positions[-1].name
