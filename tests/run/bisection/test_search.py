@@ -12,7 +12,7 @@ from append_prefill.errors import InfrastructureError
 from append_prefill.records.launch import Void
 from append_prefill.run.bisection.lists import Position
 from append_prefill.run.bisection.search import Search
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.run.bisection.runs import compared, leave
 
 
