@@ -40,7 +40,7 @@ def padded_tokens(new_tokens: int) -> int:
 
 _TIMES = (
     *("floor_ms", "new_token_us", "cached_token_us", "decode_ms"),
-    *("text_us", "template_us", "evict_us_per_leaf"),
+    *("text_us", "template_us", "evict_us_per_leaf", "served_us"),
 )
 
 
@@ -65,7 +65,8 @@ class Cost:
     `interference` is the share of a prefill's time for which requests that decode stand still: 1
     where a prefill has the device to itself, 0 where both go on side by side. Each request that
     decodes makes a prefill longer by `decode_load` of its time. A prefill that finds the KV pool
-    full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all.
+    full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all,
+    and any prefill `served_us` for each request that was there before it, as if garbage piled up.
 
     Raises ValueError for a value that has no meaning (a negative time or spread, |lag1| >= 1).
     """
@@ -89,6 +90,7 @@ class Cost:
     interference: float = 1.0
     decode_load: float = 0.0
     evict_us_per_leaf: float = 0.0
+    served_us: float = 0.0
 
     def __post_init__(self) -> None:
         for name in _TIMES:

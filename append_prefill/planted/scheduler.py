@@ -77,6 +77,7 @@ class Scheduler:
         self._jobs: set[Job] = set()
         self._tokenized_ns = 0
         self._last_event_ns: int | None = None
+        self._served = self._most_running = 0
 
     @property
     def running(self) -> int:
@@ -141,6 +142,8 @@ class Scheduler:
                 timeline=self._timeline,
             )
             self._jobs.add(job)
+            self._served += 1
+            self._most_running = max(self._most_running, len(self._jobs))
             return job
 
     def _cached(self, request: Generate) -> int:
@@ -168,7 +171,11 @@ class Scheduler:
         )
         if self.cost.decode_load:
             slow *= 1 + self.cost.decode_load * self._decoding(start_ns)
-        return self.cost.ttft_ms(request.prompt_tokens - cached, cached) * slow
+        # Only once a burst is over: in it, nobody can tell that from the queue.
+        if not self._jobs:
+            slow *= self._faults.overloaded_factor(self._most_running)
+        piled_ms = self.cost.served_us * self._served / 1000
+        return piled_ms + self.cost.ttft_ms(request.prompt_tokens - cached, cached) * slow
 
     def _evict_ms(self, new_tokens: int) -> float:
         """What making room for a prompt's new tokens takes."""

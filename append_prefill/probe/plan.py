@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -77,9 +78,18 @@ class Plan:
         return tuple(unit for e in self.traffic for unit in e.units)
 
     @property
-    def ages(self) -> bool:
-        """Whether something is measured on aged servers."""
-        return any(e.state == "aged" for e in self.traffic)
+    def states(self) -> tuple[State, ...]:
+        """Those that a launch's server comes into after its fresh blocks, in their order."""
+        there = {e.state for e in self.traffic} - {"fresh"}
+        return tuple(state for state in get_args(State) if state in there)
+
+    def probed(self, state: State) -> Point:
+        """The shortest point that is measured in a state: the one of the stages on the way there.
+
+        Raises ValueError where none is.
+        """
+        points = [point for e in self.traffic if e.state == state for point in e.as_points]
+        return min(points, key=lambda point: point.total_tokens)
 
     @property
     def samples_a_block(self) -> float:
@@ -107,7 +117,7 @@ class Plan:
     def order(self, pair: int, block: int, state: State = "fresh") -> list[Task]:
         """The tasks in the random order of one block; the same on both sides of a pair.
 
-        Blocks of an aged server have what is measured in that state, all of it in each.
+        Blocks of a server in another state have what is measured in it, all of it in each.
         """
         rng = np.random.default_rng([self.seed, pair, block])
         points = self.all_points if state == "fresh" else ()

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
 from append_prefill.workload.points import Point
+from append_prefill.workload.states import Aging, Overload, Soak
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 _OPTION = "--profile"
@@ -107,19 +108,6 @@ class Launching(Strict):
 
     ahead: bool = False
     argument: Argument = "The profile does not ask for it."
-
-
-class Aging(Strict):
-    """How a server is aged: `leaves` prompts that share nothing are cached, for `seconds_max` at
-    the most, then longer ones until its KV pool is full and evicts; see `probe.aging`.
-    """
-
-    leaves: int = Field(default=10_000, ge=1)
-    seconds_max: float = Field(default=60, gt=0)
-    argument: Argument = (
-        "What SGLang's evictions cost grew with the leaves, to 7 ms each (#14339): ten thousand "
-        "are what a pool of a hundred thousand tokens holds of short prompts."
-    )
 
 
 class Policy(Strict):
@@ -220,6 +208,8 @@ class Profile(Strict):
     launch: Launching = Launching()
     placement: Placement = Placement()
     aging: Aging = Aging()
+    overload: Overload = Overload()
+    soak: Soak = Soak()
     plane: Plane = Plane()
     policy: Policy
     noise: Noise
