@@ -41,6 +41,7 @@ def padded_tokens(new_tokens: int) -> int:
 _TIMES = (
     *("floor_ms", "new_token_us", "cached_token_us", "decode_ms"),
     *("text_us", "template_us", "evict_us_per_leaf", "served_us"),
+    *("transfer_ms", "transfer_us"),
 )
 
 
@@ -67,6 +68,8 @@ class Cost:
     decodes makes a prefill longer by `decode_load` of its time. A prefill that finds the KV pool
     full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all,
     and any prefill `served_us` for each request that was there before it, as if garbage piled up.
+    The decode half of a P/D pair takes `transfer_ms` for the KV of a prompt and `transfer_us` for
+    each of its tokens, once the prefill half has it.
 
     Raises ValueError for a value that has no meaning (a negative time or spread, |lag1| >= 1).
     """
@@ -91,6 +94,8 @@ class Cost:
     decode_load: float = 0.0
     evict_us_per_leaf: float = 0.0
     served_us: float = 0.0
+    transfer_ms: float = 0.0
+    transfer_us: float = 0.0
 
     def __post_init__(self) -> None:
         for name in _TIMES:

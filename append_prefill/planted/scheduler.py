@@ -146,6 +146,32 @@ class Scheduler:
             self._most_running = max(self._most_running, len(self._jobs))
             return job
 
+    def admit_moved(self, request: Generate, moved_ns: int, cached_tokens: int) -> Job:
+        """Take over a prompt that another server prefilled, of which so much had been cached there.
+
+        Its first token is due once the KV is moved, from `moved_ns` on. Pair with `finish`.
+        """
+        with self._idle:
+            noise = self.draws.next(elapsed_s=(moved_ns - self._ready_ns) / 1e9, generating=True)
+            moving_ms = self.cost.transfer_ms + self.cost.transfer_us * request.prompt_tokens / 1000
+            moving_ms *= noise.prefill
+            job = Job(
+                arrived_ns=moved_ns,
+                cached_tokens=cached_tokens,
+                form_ms=0.0,
+                queue_ms=0.0,
+                prefill_ms=moving_ms,
+                evict_ms=0.0,
+                decode_ms=self.cost.decode_ms * noise.decode,
+                first_ns=moved_ns + int(moving_ms * 1e6),
+                last_token=max(1, request.max_new_tokens),
+                retracted=False,
+                kept_reply_tokens=0,
+                timeline=self._timeline,
+            )
+            self._jobs.add(job)
+            return job
+
     def _cached(self, request: Generate) -> int:
         if self._faults.radix_off:
             return 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PlanRecord, Run
+from append_prefill.workload.pd_pair import EXPERIMENT, PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
@@ -46,7 +47,8 @@ def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
 class Plan:
     """What a run measures. `points` are the selected experiments', `drawn` the seed's extras.
 
-    `traffic`: the selected experiments in other traffic than the default.
+    `traffic`: the selected experiments in other traffic than the default. `pd_pair`: what is
+    measured of a prefill and a decode server, None for nothing.
 
     `control`: the version of the reference side where that is a control.
     """
@@ -60,6 +62,7 @@ class Plan:
     budget_minutes: float
     control: str | None = None
     traffic: tuple[TrafficExperiment, ...] = ()
+    pd_pair: PdPair | None = None
 
     @property
     def all_points(self) -> tuple[Point, ...]:
@@ -147,7 +150,12 @@ class Plan:
             rate = policy.false_alarm_rate * PLANE_SHARE
             policy = policy.model_copy(update={"false_alarm_rate": rate})
         return profile.model_copy(
-            update={"experiments": kept, "traffic": self.traffic, "policy": policy}
+            update={
+                "experiments": kept,
+                "traffic": self.traffic,
+                "pd_pair": self.pd_pair,
+                "policy": policy,
+            }
         )
 
     def record(self, link_gb_per_s: float) -> PlanRecord:
@@ -158,7 +166,10 @@ class Plan:
             samples=self.samples,
             points=[(p.context_tokens, p.append_tokens) for p in self.points],
             drawn=[(p.context_tokens, p.append_tokens) for p in self.drawn],
-            traffic=[experiment.id for experiment in self.traffic],
+            traffic=[
+                *(experiment.id for experiment in self.traffic),
+                *([EXPERIMENT] if self.pd_pair else []),
+            ],
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
@@ -180,7 +191,8 @@ def make_plan(
     """The plan of a run; what is None comes from the profile.
 
     `experiments` selects by id (None = all that are not heavy). The points of other traffic are
-    measured in the default one as well: what company, or age, costs is a ratio to that. Raises
+    measured in the default one as well: what company, or age, costs is a ratio to that. So are
+    those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone. Raises
     KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
@@ -188,10 +200,13 @@ def make_plan(
         chosen = profile.experiments
         heard = tuple(e for e in profile.traffic if not e.heavy)
     else:
-        chosen = tuple(profile.experiment(name) for name in experiments if name not in traffic)
+        known = {*traffic, *([EXPERIMENT] if profile.pd_pair else [])}
+        chosen = tuple(profile.experiment(name) for name in experiments if name not in known)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
+    pair = profile.pd_pair if EXPERIMENT in (experiments or ()) else None
     own = {point for e in chosen for point in e.as_points}
-    points = tuple(sorted(own.union(*(e.as_points for e in heard))))
+    paired = () if pair is None else pair.as_points
+    points = tuple(sorted(own.union(paired, *(e.as_points for e in heard))))
     drawn = drawn_points(profile.limits, profile.plan.drawn_points if chosen else 0, seed)
     return Plan(
         points=points,
@@ -203,6 +218,7 @@ def make_plan(
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
         traffic=heard,
+        pd_pair=pair,
     )
 
 
@@ -219,4 +235,5 @@ def plan_of(run: Run, profile: Profile) -> Plan:
         budget_minutes=record.budget_minutes,
         control=record.control,
         traffic=tuple(e for e in profile.traffic if e.id in record.traffic),
+        pd_pair=profile.pd_pair if EXPERIMENT in record.traffic else None,
     )

@@ -16,6 +16,7 @@ from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import FindingGround, FindingVerdict, Record, RunWarning, Side
 from append_prefill.records.launch import Start, told_version
 from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.pd_pair import PairBackend
 from append_prefill.records.traffic import TrafficResult
 from append_prefill.workload.points import Point
 
@@ -97,7 +98,8 @@ class Surface(Record):
 class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed.
 
-    `traffic`: ids of the profile's experiments in other traffic than the default. `control`: the
+    `traffic`: ids of the profile's experiments in other traffic than the default, and `pd_pair`
+    where a prefill and a decode server are. `control`: the
     version of the reference side where that is a control, never judged itself.
     """
 
@@ -117,7 +119,8 @@ class Run(Record):
     """One run, whole. `verdict` is null until the record was judged.
 
     `suite` has the suite's version and what it was told: the options, and what the user calls the
-    sides (`label`, `against_label`), where that was said.
+    sides (`label`, `against_label`), where that was said. `pd_pair`: one entry a transfer backend
+    that was tried.
     """
 
     schema_: Literal["append-prefill/run/2"] = Field(default=SCHEMA, alias="schema")
@@ -136,6 +139,7 @@ class Run(Record):
     surface: Surface | None = None
     comparison: Comparison | None = None
     traffic: list[TrafficResult] = []
+    pd_pair: list[PairBackend] = []
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"

@@ -25,6 +25,7 @@ from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
 from append_prefill.probe.ahead import SideEngine
 from append_prefill.probe.launch import Bench
+from append_prefill.probe.pair import Bed
 from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
@@ -46,6 +47,7 @@ from append_prefill.records.store import (
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.history import told_purpose
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
+from append_prefill.run.pd_pair import Turn, read_pairs
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.references import References
@@ -146,6 +148,7 @@ class Session:
             },
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
+            pd_pair=read_pairs(self.folder),
             warnings=warnings_of(self.settings, self.references, starts, resumed),
         )
 
@@ -304,7 +307,11 @@ class Session:
         with ExitStack() as stack:
             device = stack.enter_context(self._device(lambda: self._finished(queue)))
             if device is None:
-                return queue.work(lambda _: None)
+                state = queue.work(lambda _: None)
+                self._await_pairs(None)
+                return state
+            if self.plan.pd_pair is not None:
+                stack.enter_context(self._pair_turn)
             if self.settings.locked_mhz is not None:
                 stack.enter_context(locked_clocks(device))
             path = self.folder / RUN_FILE
@@ -337,7 +344,32 @@ class Session:
                 # The pair just measured is done, if not yet in the state.
                 self._tell(left_words(len(state.done) + 1, state.planned, self._pace(state)))
 
-            return queue.work(measure)
+            state = queue.work(measure)
+            self._await_pairs(device)
+            return state
+
+    @cached_property
+    def _pair_turn(self) -> Turn:
+        return Turn(self.folder / WORK)
+
+    def _await_pairs(self, device: Device | None) -> None:
+        """Measure the planned P/D pair, or wait until another worker has."""
+        plan = self.plan.pd_pair
+        if plan is None:
+            return
+        settings, bed = self.settings, None
+        if device is not None:
+            bed = Bed(
+                settings.candidate,
+                device,
+                plan,
+                self.folder,
+                settings.vocab_size,
+                self.plan.seed,
+                settings.profile.plan.output_tokens,
+                self._tell,
+            )
+        self._pair_turn.await_it(bed)
 
     def _engines(self, pair: int, state: QueueState) -> list[SideEngine]:
         sides = self._decider.sides(pair, state)

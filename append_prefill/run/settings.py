@@ -25,6 +25,7 @@ from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments, without_secrets
 from append_prefill.run.labels import refuse_labels
+from append_prefill.workload.pd_pair import EXPERIMENT
 from append_prefill.workload.profile import Profile, load_profile
 
 
@@ -368,7 +369,8 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
 
 def experiment_ids(profile: Profile) -> list[str]:
     """Of a profile's points and of its other traffic."""
-    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic]
+    pair = [] if profile.pd_pair is None else [EXPERIMENT]
+    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic] + pair
 
 
 def refuse_experiments(names: Sequence[str], profile: Profile) -> None:

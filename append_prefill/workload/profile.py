@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
+from append_prefill.workload.pd_pair import EXPERIMENT, PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.states import Aging, Overload, Soak
 from append_prefill.workload.traffic_experiment import TrafficExperiment
@@ -203,6 +204,7 @@ class Profile(Strict):
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     traffic: tuple[TrafficExperiment, ...] = ()
+    pd_pair: PdPair | None = None
     bounds: dict[str, Bound]
     quick: Quick = Quick()
     launch: Launching = Launching()
@@ -232,6 +234,8 @@ class Profile(Strict):
                 "leave them, so server.args needs --sleep-on-idle"
             )
         ids = [e.id for e in self.experiments] + [e.id for e in self.traffic]
+        if self.pd_pair is not None:
+            ids.append(EXPERIMENT)
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")
         unknown = sorted({*self.quick.experiments}.difference(ids))
