@@ -20,6 +20,7 @@ from append_prefill.engines.ports import free_port, give_back
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import InfrastructureError, ServerDiedError
 from append_prefill.probe.client import TimedClient
+from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.sample import Times, result_of
 from append_prefill.probe.timing import Timing
 from append_prefill.records.pd_pair import PairBackend, PairLaunch, PairSeries
@@ -40,6 +41,7 @@ class Bed:
 
     engine: Engine
     device: Device
+    guard: Guard
     plan: PdPair
     folder: Path
     vocab_size: int
@@ -106,6 +108,7 @@ class _Ways:
             role: TimedClient(server.base_url, server.api_key) for role, server in servers.items()
         }
         self.page_tokens = servers["alone"].describe().page_size_tokens
+        self._servers = list(servers.values())
         self._bootstrap_port = bootstrap_port
         self._pool = ThreadPoolExecutor(1)
         self._rooms = random.Random(bootstrap_port)  # noqa: S311  # numbers, not secrets
@@ -114,6 +117,9 @@ class _Ways:
         self._pool.shutdown()
         for client in self._clients.values():
             client.close()
+
+    def pids(self) -> set[int]:
+        return set().union(*(server.pids() for server in self._servers))
 
     def flush(self) -> None:
         for client in self._clients.values():
@@ -153,9 +159,10 @@ class _Taken:
     pair_ms: list[float] = field(default_factory=list)
     void: int = 0
 
-    def add(self, found: dict[str, Times | str]) -> None:
+    def add(self, found: dict[str, Times | str], *, counts: bool) -> None:
+        """`counts`: whether the device was the run's own meanwhile."""
         alone, pair = found["alone"], found["pair"]
-        if isinstance(alone, Times) and isinstance(pair, Times):
+        if counts and isinstance(alone, Times) and isinstance(pair, Times):
             self.alone_ms.append(alone.ttft_ms)
             self.pair_ms.append(pair.ttft_ms)
         else:
@@ -209,12 +216,15 @@ def _rounds(bed: Bed, ways: _Ways, taken: Sequence[_Taken], index: int) -> None:
     both = {"alone": ways.alone, "pair": ways.pair}
     for number in range(-WARM_ROUNDS, bed.plan.samples):
         ways.flush()
-        for one in draw.sample(list(taken), len(taken)):
-            found: dict[str, Times | str] = {}
-            for name in draw.sample(sorted(both), 2):
-                context, new = prompts.draw(one.point)
-                both[name](context, bed.output_tokens)
-                timing = both[name](context + new, bed.output_tokens)
-                found[name] = result_of(timing, one.point, ways.page_tokens, bed.output_tokens)
-            if number >= 0:
-                one.add(found)
+        round_: list[tuple[_Taken, dict[str, Times | str]]] = []
+        with bed.guard.watch(number, "candidate", ways.pids) as watch:
+            for one in draw.sample(list(taken), len(taken)):
+                found: dict[str, Times | str] = {}
+                for name in draw.sample(sorted(both), 2):
+                    context, new = prompts.draw(one.point)
+                    both[name](context, bed.output_tokens)
+                    timing = both[name](context + new, bed.output_tokens)
+                    found[name] = result_of(timing, one.point, ways.page_tokens, bed.output_tokens)
+                round_.append((one, found))
+        for one, found in round_ if number >= 0 else ():
+            one.add(found, counts=watch.state.void is None)

@@ -11,7 +11,8 @@ from append_prefill.workload.points import Point
 
 class PairSeries(Record):
     """One point of one launch. The lists are parallel: each entry is one of either way, taken one
-    after the other. `void`: how many such entries were left out, one of the two being invalid.
+    after the other. `void`: how many such entries were left out, one of the two being invalid, or
+    the device not the run's own.
     """
 
     context_tokens: Tokens

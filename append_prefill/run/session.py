@@ -362,6 +362,7 @@ class Session:
             bed = Bed(
                 settings.candidate,
                 device,
+                settings.guard(device),
                 plan,
                 self.folder,
                 settings.vocab_size,
