@@ -45,6 +45,8 @@ _COSTS = {
     "served_us": "a request that was there before, for each prefill",
     "transfer_ms": "moving a prompt's KV to the decode half of a pair",
     "transfer_us": "moving a token of it",
+    "chunk_ms": "each chunk of a prefill beyond its first",
+    "attention_ns": "a new token and a token that it attends to",
 }
 
 

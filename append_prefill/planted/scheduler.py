@@ -201,7 +201,9 @@ class Scheduler:
         if not self._jobs:
             slow *= self._faults.overloaded_factor(self._most_running)
         piled_ms = self.cost.served_us * self._served / 1000
-        return piled_ms + self.cost.ttft_ms(request.prompt_tokens - cached, cached) * slow
+        chunk_tokens = self._settings.chunked_prefill_tokens
+        new_tokens = request.prompt_tokens - cached
+        return piled_ms + self.cost.ttft_ms(new_tokens, cached, chunk_tokens) * slow
 
     def _evict_ms(self, new_tokens: int) -> float:
         """What making room for a prompt's new tokens takes."""

@@ -84,7 +84,7 @@ class Way:
         return 0 if self.ager is None else self.ager.leaves
 
     def _sample(self) -> Times | None:
-        (sample,) = self.launch.probe(self.point)
+        sample = self.launch.sample(self.point)
         self.requests += 2  # what primes is one, too
         if self.ager is not None:
             self.ager.add(self.point.total_tokens)

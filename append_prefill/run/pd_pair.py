@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -9,9 +10,13 @@ from typing import Self
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from append_prefill.engines.base import Device
 from append_prefill.probe.pair import Bed, measure_backend
+from append_prefill.probe.plan import Plan
 from append_prefill.records.pd_pair import PairBackend
 from append_prefill.records.store import write_whole
+from append_prefill.run.queue import WORK
+from append_prefill.run.settings import Settings
 
 FILE = "pd_pair.json"
 _BACKENDS = TypeAdapter(list[PairBackend])
@@ -40,9 +45,12 @@ class Turn:
     that dies loses its turn to another one.
     """
 
-    def __init__(self, work: Path) -> None:
-        work.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(work / "pd_pair.lock")
+    def __init__(
+        self, settings: Settings, plan: Plan, folder: Path, tell: Callable[[str], None]
+    ) -> None:
+        (folder / WORK).mkdir(parents=True, exist_ok=True)
+        self._settings, self._plan, self._folder, self._tell = settings, plan, folder, tell
+        self._lock = FileLock(folder / WORK / "pd_pair.lock")
 
     def __enter__(self) -> Self:
         with suppress(Timeout):
@@ -52,11 +60,26 @@ class Turn:
     def __exit__(self, *error: object) -> None:
         self._lock.release(force=True)
 
-    def await_it(self, bed: Bed | None) -> None:
-        """Measure what is not measured yet, once whoever has the turn is done.
+    def await_it(self, device: Device | None) -> None:
+        """Measure what is planned and not measured yet, once whoever has the turn is done.
 
-        Without a bed, having no device, only wait for it.
+        Without a device only wait for it.
         """
+        pair, settings = self._plan.pd_pair, self._settings
+        if pair is None:
+            return
         with self._lock:
-            if bed is not None:
-                measure_pairs(bed)
+            if device is not None:
+                measure_pairs(
+                    Bed(
+                        settings.candidate,
+                        device,
+                        settings.guard(device),
+                        pair,
+                        self._folder,
+                        settings.vocab_size,
+                        self._plan.seed,
+                        settings.profile.plan.output_tokens,
+                        self._tell,
+                    )
+                )

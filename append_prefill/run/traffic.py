@@ -26,7 +26,8 @@ from append_prefill.records.run import Run
 from append_prefill.records.traffic import TrafficPoint, TrafficResult
 from append_prefill.run.comparing import Level, compare_all
 from append_prefill.run.references import References
-from append_prefill.workload.profile import Plane, Profile
+from append_prefill.workload.policy import Plane
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic import Condition
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 

@@ -6,7 +6,7 @@ from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.halves import part_of_pair
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.errors import InfrastructureError
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 
 def part(engine, role):

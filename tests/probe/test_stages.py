@@ -20,7 +20,7 @@ from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.stages import PROBES, come_into
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.states import Aging, Overload, Soak
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 

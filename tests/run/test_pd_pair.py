@@ -28,22 +28,33 @@ def test_each_backend_is_measured_once_and_kept(monkeypatch, tmp_path):
     assert [one.backend for one in read_pairs(tmp_path)] == ["a", "b"]
 
 
+def turn_at(folder):
+    settings = SimpleNamespace(
+        candidate=None,
+        guard=lambda device: None,
+        vocab_size=1,
+        profile=SimpleNamespace(plan=SimpleNamespace(output_tokens=2)),
+    )
+    plan = SimpleNamespace(pd_pair=SimpleNamespace(backends=("a", "b")), seed=1)
+    return Turn(settings, plan, folder, print)
+
+
 def test_who_enters_first_measures_and_the_others_wait_for_it(monkeypatch, tmp_path):
     tried, entered = [], Event()
     measured_by(monkeypatch, tried)
     seen = []
 
     def another():
-        with Turn(tmp_path) as turn:
+        with turn_at(tmp_path) as turn:
             entered.set()
             turn.await_it(None)
             seen.append(read_pairs(tmp_path) != [])
 
-    with Turn(tmp_path) as turn:
+    with turn_at(tmp_path) as turn:
         waiting = Thread(target=another)
         waiting.start()
         assert entered.wait(10)
         assert seen == []
-        turn.await_it(bed_of(tmp_path))
+        turn.await_it("a device")
     waiting.join(10)
     assert (tried, seen) == (["a", "b"], [True])
