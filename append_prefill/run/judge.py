@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from append_prefill.analysis.cliffs.jump import kept_on
 from append_prefill.analysis.interference import decode_interference
+from append_prefill.analysis.pd_pair import pair_finding, summarise_backend
 from append_prefill.analysis.replies import reply_cached
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
@@ -63,6 +64,9 @@ def judge(
         kv_bytes_per_token=kv_bytes_per_token,
         kv_fixed_bytes=kv_fixed_bytes,
     )
+    pairs = [summarise_backend(one, kv_bytes_per_token, kv_fixed_bytes) for one in run.pd_pair]
+    paired = pair_finding(pairs, profile)
+    findings += [] if paired is None else [paired]
     traffic = judge_traffic(
         run, profile, references=references, replicable=replicable, looks=looks, level=level
     )
@@ -75,6 +79,7 @@ def judge(
             "cliffs": kept_on(run.starts, run.plan.cliffs, run.plan.sides),
             "comparison": comparison,
             "traffic": traffic,
+            "pd_pair": pairs,
             "verdict": run_verdict(findings, comparison, traffic),
         }
     )

@@ -21,6 +21,7 @@ from append_prefill.records.cliffs import EXPERIMENT, Cliff
 from append_prefill.records.identity import arguments
 from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
+from append_prefill.workload.pd_pair import EXPERIMENT
 from append_prefill.workload.profile import Profile
 
 
@@ -208,4 +209,5 @@ def engine_of(
 
 def experiment_ids(profile: Profile) -> list[str]:
     """Of a profile's points and of its other traffic."""
-    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic]
+    pair = [] if profile.pd_pair is None else [EXPERIMENT]
+    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic] + pair

@@ -12,6 +12,7 @@ import numpy as np
 
 from append_prefill.analysis.company import ratios, throughput
 from append_prefill.analysis.forms import over_ids
+from append_prefill.analysis.states import growth
 from append_prefill.analysis.summary import (
     geometric_interval,
     start_medians,
@@ -81,6 +82,7 @@ def judge_traffic(
                 state=traffic.state,
                 points=summarise(candidate, experiment),
                 over_ids=over_ids(candidate, experiment),
+                growth=growth(candidate, traffic.state),
                 comparison=comparison,
                 reason=_not_measured(candidate, experiment),
             )
