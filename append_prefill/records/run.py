@@ -16,7 +16,7 @@ from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import FindingGround, FindingVerdict, Record, RunWarning, Side
 from append_prefill.records.launch import Start, told_version
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.records.traffic import TrafficResult
+from append_prefill.records.traffic import TrafficMean, TrafficResult
 from append_prefill.workload.points import Point
 
 SCHEMA: Literal["append-prefill/run/2"] = "append-prefill/run/2"
@@ -136,6 +136,7 @@ class Run(Record):
     surface: Surface | None = None
     comparison: Comparison | None = None
     traffic: list[TrafficResult] = []
+    traffic_mean: TrafficMean | None = None
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"

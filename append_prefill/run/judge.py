@@ -56,8 +56,14 @@ def judge(
         kv_bytes_per_token=kv_bytes_per_token,
         kv_fixed_bytes=kv_fixed_bytes,
     )
-    traffic = judge_traffic(
-        run, profile, references=references, replicable=replicable, looks=looks, level=level
+    traffic, mean = judge_traffic(
+        run,
+        profile,
+        references=references,
+        replicable=replicable,
+        looks=looks,
+        level=level,
+        points=comparison,
     )
     return run.model_copy(
         update={
@@ -66,7 +72,8 @@ def judge(
             "surface": fit_surface(candidate),
             "comparison": comparison,
             "traffic": traffic,
-            "verdict": run_verdict(findings, comparison, traffic),
+            "traffic_mean": mean,
+            "verdict": run_verdict(findings, comparison, traffic, mean),
         }
     )
 
