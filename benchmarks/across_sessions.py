@@ -26,7 +26,7 @@ from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.rounds import Figures, launch_figures, pair_figures
 from append_prefill.analysis.summary import FloatArray
 from append_prefill.analysis.verdict.alarms import alarm
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 from benchmarks import nights as real_nights
 
 EFFECTS = (0.0, 0.03, 0.05, 0.10, 0.20)

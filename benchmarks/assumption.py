@@ -25,7 +25,7 @@ from append_prefill.analysis.moderation import FloatArray, Spread, moderate, pai
 from append_prefill.analysis.prior import ASSUMED_DF, Prior
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.grounds import NoiseSource
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 ASSUMED_SD = 0.008
 RUNS = 200_000

@@ -35,7 +35,7 @@ from append_prefill.analysis.design import Design, design_of
 from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.rounds import Figures, pair_figures
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from benchmarks import packs
 from benchmarks.placement_noise import costs
 

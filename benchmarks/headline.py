@@ -24,7 +24,8 @@ from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.comparison import Change, ChangeIn
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 PAIR_SD = 0.008
 POINT_SD = {"floor": 0.015, "compute": 0.006}

@@ -35,7 +35,8 @@ from append_prefill.probe.plan import abba, make_plan
 from append_prefill.probe.runner import measure_blocks, up
 from append_prefill.records.launch import Start
 from append_prefill.records.store import read_starts
-from append_prefill.run.settings import Options, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
 from benchmarks.placement import SIDES, bench_of, compile_run, narrowed
 
 

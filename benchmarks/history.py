@@ -47,8 +47,9 @@ from append_prefill.report.history.page import render_history
 from append_prefill.run.history import follow, followed, policy_of
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks import packs
 
 PACK = packs.DATA / "h100-2026-11" / "placement-5.json.gz"

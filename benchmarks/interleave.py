@@ -25,7 +25,8 @@ from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.plan import Plan, abba, make_plan
 from append_prefill.probe.sample import take_sample
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 from benchmarks.servers import device_of, engine_of, prompts_of
 

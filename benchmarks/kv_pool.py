@@ -28,7 +28,8 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.versions import traits_of
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import ServerDiedError
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks.servers import device_of, engine_of
 
 POOL_BYTES = 2_000_000_000

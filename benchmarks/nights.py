@@ -25,8 +25,9 @@ from append_prefill.records.launch import Series, Start
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 
 NIGHTS = Path(__file__).parent / "nights_cpu.json"
 PROFILE = "cpu-nano"

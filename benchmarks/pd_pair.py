@@ -34,8 +34,9 @@ from append_prefill.engines.ports import free_port
 from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.timing import Timing
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 from benchmarks.servers import device_of, engine_of, prompts_of
 

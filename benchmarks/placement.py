@@ -35,7 +35,9 @@ from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import abba, make_plan
 from append_prefill.probe.runner import measure_round, up
 from append_prefill.records.grounds import Side
-from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
+from append_prefill.run.settings import Settings
 from append_prefill.workload.profile import Alternation, PlacementPolicy, Profile
 
 SIDES: tuple[Side, Side] = ("candidate", "reference")

@@ -36,13 +36,9 @@ from append_prefill.analysis.split import Costs, for_minutes
 from append_prefill.records.launch import Start
 from append_prefill.records.store import read_starts
 from append_prefill.report.format import plural
+from append_prefill.workload.loading import load_profile, shipped_profiles
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import (
-    Alternation,
-    Profile,
-    load_profile,
-    shipped_profiles,
-)
+from append_prefill.workload.profile import Alternation, Profile
 from benchmarks import packs
 from benchmarks.packs import Pack
 

@@ -31,8 +31,9 @@ from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.records.grounds import NoiseSource
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Policy, load_profile
+from append_prefill.workload.policy import Policy
 from benchmarks import packs
 
 EFFECTS = (0.02, 0.03, 0.05)

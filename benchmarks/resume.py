@@ -31,8 +31,7 @@ from append_prefill.cli.run import job
 from append_prefill.engines import _supervisor
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run
-from append_prefill.run.queue import read_state
-from append_prefill.run.session import WORK
+from append_prefill.run.queue import WORK, read_state
 
 LEFT_S = 5.0
 """A server's supervisor gives it three seconds to end by itself on a CPU."""

@@ -24,7 +24,8 @@ import numpy as np
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.analysis.verdict.sequential import Schedule, schedule_of
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks.verdicts.peers import Flags
 from benchmarks.verdicts.settings import Setting
 from benchmarks.verdicts.simulate import draw

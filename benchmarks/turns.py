@@ -31,8 +31,9 @@ import httpx
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.versions import uncached_tail_in
 from append_prefill.engines.waiting import await_ready
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks.servers import device_of, engine_of, prompts_of
 
 TURNS = 5

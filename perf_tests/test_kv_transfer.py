@@ -3,7 +3,7 @@
 import pytest
 
 from append_prefill.analysis.transfer import kv_bytes_per_token, transfer_ms
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 pytestmark = pytest.mark.append_prefill("scale", "context")
 

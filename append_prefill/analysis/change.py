@@ -2,7 +2,7 @@
 
     Delta(L, m) = a few shapes: milliseconds everywhere, a factor on TTFT, milliseconds where TTFT
     is at its floor or where computing shows, microseconds a new token, microseconds a cached token,
-    and single points (see `shapes`).
+    milliseconds a further chunk, and single points (see `shapes`).
 
 What headline, table, plane and curves say is read off the one fit. Its means over the parts that
 are spoken of are those that were measured there: the fit is made under that condition, so that no
@@ -22,7 +22,15 @@ from scipy import special
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import FloatArray, Spread
-from append_prefill.analysis.shapes import Fit, Shape, bound_to, by_point, select, shapes_of
+from append_prefill.analysis.shapes import (
+    Chunks,
+    Fit,
+    Shape,
+    bound_to,
+    by_point,
+    select,
+    shapes_of,
+)
 from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.records.comparison import Change, ChangeAt, ChangeIn, ChangeTerm
 
@@ -59,11 +67,12 @@ def change_of(
     *,
     per_start: float,
     min_effect: float,
+    chunks: Chunks = (None, None),
 ) -> Change:
     """The model of change for log ratios `joint.absolute` on the reference's `times_ms`, (points,).
 
     `joint` must have been made with these times; `min_effect` is the least relative change that is
-    spoken of.
+    spoken of. `chunks`: where a prefill may step up is known from them, and only from them.
     """
     log_ratio = joint.absolute.estimate
     delta_ms = times_ms * np.expm1(log_ratio)
@@ -71,7 +80,7 @@ def change_of(
     of = _Plane(design, joint, times_ms, covariance_of(design, joint, per_start))
     in_ms = of.covariance * np.outer(candidate_ms, candidate_ms)
     precision = np.asarray(np.linalg.inv(in_ms), dtype=np.float64)
-    fit = select(shapes_of(design, times_ms), delta_ms, precision)
+    fit = select(shapes_of(design, times_ms, chunks), delta_ms, precision)
     df = len(delta_ms) - len(fit.shapes)
     misfit = float(special.chdtrc(df, fit.chi_squared)) if df else None
     fits = misfit is None or misfit >= MISFIT_P

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane, Stratum
+from append_prefill.workload.policy import Plane, Stratum
 
 BoolArray = NDArray[np.bool_]
 

@@ -46,7 +46,7 @@ from append_prefill.analysis.moderation import (
     scaled,
 )
 from append_prefill.analysis.prior import Prior
-from append_prefill.workload.profile import Stratum
+from append_prefill.workload.policy import Stratum
 
 CONTRAST_PRIOR_DF_MAX = 16.0
 """Weight of the pooled residual in a contrast's variance. It has far more degrees of freedom, but

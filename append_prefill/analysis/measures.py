@@ -43,7 +43,11 @@ class Measured:
 
 
 class MissingError(ValueError):
-    """The value cannot be computed; the text says what is missing."""
+    """The value cannot be computed; the text says what is missing, `point` where that is one."""
+
+    def __init__(self, text: str, point: Point | None = None) -> None:
+        self.point = point
+        super().__init__(text)
 
 
 def log_table(cells: Cells, points: Sequence[Point]) -> FloatArray:
@@ -55,7 +59,7 @@ def log_table(cells: Cells, points: Sequence[Point]) -> FloatArray:
     for point in points:
         measured = set(cells.get(point, {}))
         if not measured:
-            raise MissingError(f"no valid sample at {point.label}")
+            raise MissingError(f"no valid sample at {point.label}", point)
         common = measured if common is None else common & measured
     if not common:
         raise MissingError("no launch measured all of " + ", ".join(p.label for p in points))

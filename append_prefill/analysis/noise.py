@@ -27,7 +27,7 @@ from append_prefill.analysis.verdict.sides import complete
 from append_prefill.records.launch import Start
 from append_prefill.records.noise import NoisePoint, NoiseRecord, TrafficNoise
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 

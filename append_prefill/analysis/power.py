@@ -11,7 +11,8 @@ from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Policy, Profile, Stratum
+from append_prefill.workload.policy import Noise, Policy, Stratum
+from append_prefill.workload.profile import Profile
 
 LAG_MAX = 0.9
 """An autocorrelation above it is taken for it: the estimate of a few samples may touch 1."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from append_prefill.analysis.moderation import PRIOR_DF_MAX
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.workload.profile import Noise, Stratum
+from append_prefill.workload.policy import Noise, Stratum
 
 ASSUMED_DF = 1.0
 """Degrees of freedom of a profile's assumed scatter of launches and pairs: a guess counts like two

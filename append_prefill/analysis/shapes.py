@@ -15,6 +15,7 @@ import numpy as np
 
 from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.moderation import FloatArray
+from append_prefill.analysis.steps import further_chunks
 from append_prefill.workload.points import Point
 
 GAIN = 6.63
@@ -29,10 +30,15 @@ TERMS_MAX = 3
 """More than three shapes are a table, and the table is there already."""
 
 PLAINER = 1.0
-"""What a factor, or a step where computing begins, must fit better by than plain milliseconds
-everywhere: where TTFT hardly varies they are the same, and the plainer one is said."""
+"""What a factor, or a step where computing or a further chunk begins, must fit better by than plain
+milliseconds everywhere: where TTFT hardly varies they are the same, and the plainer one is said."""
 
-Kind = Literal["everywhere", "proportional", "floor", "compute", "append", "context", "point"]
+Kind = Literal[
+    "everywhere", "proportional", "floor", "compute", "append", "context", "chunk", "point"
+]
+
+Chunks = tuple[int | None, int | None]
+"""The chunk sizes that the candidate's and the reference's servers told; None: not told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +56,7 @@ class Shape:
     append_tokens: int | None = None
 
 
-def shapes_of(design: Design, times_ms: FloatArray) -> list[Shape]:
+def shapes_of(design: Design, times_ms: FloatArray, chunks: Chunks = (None, None)) -> list[Shape]:
     """All shapes that the points can tell apart; `times_ms` is the reference's TTFT, (points,).
 
     One of many single points pays for the choice: 2 ln P, as in the risk inflation criterion of
@@ -77,9 +83,27 @@ def shapes_of(design: Design, times_ms: FloatArray) -> list[Shape]:
         found.append(Shape("append", append / 1000, every))
     if np.ptp(context):
         found.append(Shape("context", context / 1000, every))
+    if (stepped := _chunk_shape(append, chunks)) is not None:
+        found.append(stepped)
     if len(points) > 2:
         found += single_points(points)
     return found
+
+
+def _chunk_shape(append: FloatArray, chunks: Chunks) -> Shape | None:
+    """Milliseconds a further chunk: of each that one side has more than the other where their sizes
+    differ, else of each beyond the first. None where a size was not told, or m does not tell.
+    """
+    own, other = chunks
+    if own is None or other is None:
+        return None
+    column = further_chunks(append, own)
+    if own != other:
+        column = np.abs(column - further_chunks(append, other))
+    where = column > 0
+    if not where.any() or where.all():
+        return None
+    return Shape("chunk", column, where, PLAINER, append_tokens=min(own, other) + 1)
 
 
 def single_points(points: Sequence[Point]) -> list[Shape]:

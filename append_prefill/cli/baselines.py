@@ -20,8 +20,6 @@ from append_prefill.errors import UsageError
 from append_prefill.records.baselines import (
     Stored,
     baseline_folder,
-    find_stored,
-    is_file_selector,
     save_baseline,
     stored_baselines,
 )
@@ -30,13 +28,15 @@ from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_of
 from append_prefill.records.pinned import Pinned, pin, read_pinned
 from append_prefill.records.run import Run
+from append_prefill.records.selecting import find_stored, is_file_selector
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import baseline_name, sglang
-from append_prefill.report.reasons import warning_words
+from append_prefill.report.warnings import warning_words
 from append_prefill.run.reference_side import reference_record
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 
 
 def register(commands: Commands) -> None:

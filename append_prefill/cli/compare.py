@@ -30,7 +30,8 @@ from append_prefill.report.words import change_note, label_of, shared_note, word
 from append_prefill.run.comparing import compare_stored
 from append_prefill.run.references import References
 from append_prefill.run.traffic import judge_traffic
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 # A script asks this command one question, so "cannot tell" is a status of its own here, and not
 # only under --strict-verdicts as in a run that also has findings to tell.

@@ -29,10 +29,14 @@ from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.components import noise_columns, noise_rows, pair_words, rests_on
 from append_prefill.run.folders import close_run, new_folder
+from append_prefill.run.identity import identity_for
+from append_prefill.run.options import Options
 from append_prefill.run.references import References
-from append_prefill.run.session import Session, Worker, identity_for
-from append_prefill.run.settings import Options, Settings, resolve
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.run.resolve import resolve
+from append_prefill.run.session import Session, Worker
+from append_prefill.run.settings import Settings
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 _AA_RUN = "pytest -m append_prefill --sglang X --against X"
 
@@ -73,7 +77,7 @@ def register(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    _refuse_contradictions(args)
+    refuse_contradictions(args)
     nights, profile = _measure(args) if args.runs is None else _read(args)
     stored, path = _store(nights, args.baselines, profile)
     if args.json:
@@ -89,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_contradictions(args: argparse.Namespace) -> None:
+def refuse_contradictions(args: argparse.Namespace) -> None:
     if args.runs is None:
         if args.sglang is None:
             raise UsageError(

@@ -28,8 +28,9 @@ from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.terminal import planned_traffic
 from append_prefill.run.outlook import newest_like, outlook_of, split_effect, split_minutes
-from append_prefill.run.settings import default_profile
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.run.resolve import default_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 
 
 def register(commands: Commands) -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 from append_prefill.cli.measuring import Asked, Measurer
 from append_prefill.cli.output import print_json, print_table, say
-from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
+from append_prefill.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_REGRESSION,
+    InfrastructureError,
+    UsageError,
+)
 from append_prefill.records.bisection import Bisection, read_bisection, write_bisection
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
@@ -137,16 +142,43 @@ def _where_it_shows(
     ids = experiment_ids(profile)
     if len(ids) == 1:
         return ids[0]
-    run: Run | None = None if origin is None else origin.run
-    if run is None:
-        latest = measure.folder / _WHERE / LATEST
-        if not latest.exists():
-            first, last = positions.positions[0], positions.positions[-1]
-            tell(f"{last.name} against {first.name}, to see where it shows (not counted) …")
-            made = [positions.made(at, measure.folder) for at in (0, len(positions.positions) - 1)]
-            measure(first, made[0], last, made[1], place=_WHERE)
-        run = read_run(latest, option="--report-dir")
-    return experiment_of(run, profile)
+    if origin is not None:
+        return experiment_of(origin.run, profile)
+    first, last = positions.positions[0], positions.positions[-1]
+
+    def measured() -> bool:
+        tell(f"{last.name} against {first.name}, to see where it shows (not counted) …")
+        made = [positions.made(at, measure.folder) for at in (0, len(positions.positions) - 1)]
+        return measure(first, made[0], last, made[1], place=_WHERE)
+
+    return experiment_of(compared_once(measure.folder / _WHERE, measured), profile)
+
+
+def compared_once(place: Path, measured: Callable[[], bool]) -> Run:
+    """The last run of a folder, where it compared its sides; else `measured` makes one more.
+
+    Raises InfrastructureError where that compares nothing either, or is interrupted.
+    """
+    latest = place / LATEST
+    run = read_run(latest, option="--report-dir") if latest.exists() else None
+    if run is not None and _compared(run):
+        return run
+    if not measured():
+        raise InfrastructureError("interrupted before both sides were compared once")
+    run = read_run(latest, option="--report-dir")
+    if not _compared(run):
+        raise InfrastructureError(
+            f"{run.label} and {run.against_label} could not be compared, which comes first: "
+            f"{latest.resolve()} says why. The same call tries again."
+        )
+    return run
+
+
+def _compared(run: Run) -> bool:
+    """Whether a run compared its sides at the points, or in some other traffic."""
+    if run.verdict == "infrastructure":
+        return False
+    return run.comparison is not None or any(one.comparison is not None for one in run.traffic)
 
 
 def _tell_all(found: Bisection, page: Path) -> None:
@@ -156,6 +188,8 @@ def _tell_all(found: Bisection, page: Path) -> None:
             "Steps", list(sentence.STEP_COLUMNS), sentence.step_rows(found),
             left=sentence.STEP_COLUMNS[:2],
         )  # fmt: skip
+    if rows := sentence.each_rows(found):
+        print_table("Each", list(sentence.EACH_COLUMNS), rows, left=sentence.EACH_COLUMNS[:1])
     print_table(
         "Levels", list(sentence.LEVEL_COLUMNS), sentence.level_rows(found),
         left=(sentence.LEVEL_COLUMNS[0], sentence.LEVEL_COLUMNS[-1]),

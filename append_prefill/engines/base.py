@@ -22,7 +22,8 @@ class ServerDescription:
     """What a server resolved, read from its own endpoints; None is unknown, never a guess.
 
     `versions` has the keys sglang, torch, kernels, flashinfer, transformers, cuda and python.
-    `prefill_graph` is `off` or the name of the backend (`breakable`, `tc_piecewise`, ...).
+    `prefill_graph` is `off` or the name of the backend (`breakable`, `tc_piecewise`, ...);
+    `prefill_graph_tokens` the numbers of new tokens it captures graphs for, empty where it is off.
     `raw` is the server's whole answer without the fields that may hold a secret.
     """
 
@@ -35,6 +36,7 @@ class ServerDescription:
     prefill_graph: str | None
     radix_cache: bool | None
     raw: dict[str, Any]
+    prefill_graph_tokens: list[int] | None = None
 
 
 class RunningServer(Protocol):
@@ -65,8 +67,11 @@ class RunningServer(Protocol):
         """Ask the server what it resolved. Raises InfrastructureError if it does not say."""
         ...
 
-    def check_alive(self) -> None:
-        """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
+    def check_alive(self, *, suspected: bool = False) -> None:
+        """Raises ServerDiedError, with the last lines of the log, if the server is gone.
+
+        `suspected`: a connection broke, and one that is about to end is given the time to.
+        """
         ...
 
     def begin_stop(self) -> None:

@@ -13,8 +13,13 @@ from typing import Any
 import httpx
 
 from append_prefill.engines.base import ServerDescription
-from append_prefill.engines.versions import parse_version, prefill_graph_in, shown
-from append_prefill.errors import InfrastructureError
+from append_prefill.engines.versions import (
+    parse_version,
+    prefill_graph_in,
+    prefill_graph_tokens_in,
+    shown,
+)
+from append_prefill.errors import ConnectionLostError, InfrastructureError
 from append_prefill.records.figures import Scalar
 from append_prefill.records.identity import PLACES, is_secret
 from append_prefill.records.secrets import masked
@@ -69,7 +74,7 @@ def describe_server(
             try:
                 answer = client.get(path)
             except httpx.TransportError as error:
-                raise InfrastructureError(f"{base_url}{path} does not answer: {error!r}") from error
+                raise ConnectionLostError(f"{base_url}{path} does not answer: {error!r}") from error
             if answer.status_code == httpx.codes.OK:
                 try:
                     info = json_object(answer, path)
@@ -125,6 +130,7 @@ def parse_server_info(
         or _positive(info.get("context_length")),
         attention_backend=info.get("prefill_attention_backend") or info.get("attention_backend"),
         prefill_graph=prefill_graph_in(info, known["sglang"]),
+        prefill_graph_tokens=prefill_graph_tokens_in(info, known["sglang"]),
         radix_cache=None if radix_off is None else not radix_off,
         raw={key: value for key, value in info.items() if not _drop(key)},
     )

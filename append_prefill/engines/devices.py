@@ -105,9 +105,10 @@ class DeviceLock:
         try:
             self._lock.acquire(timeout=self.timeout_s)
         except Timeout as error:
+            waited = f"; waited {self.timeout_s:g} s" if self.timeout_s > 0 else ""
             raise InfrastructureError(
                 f"{self.device.name} ({self.device.id}) is in use by another run: {self._who()}. "
-                f"Two runs on one device would measure each other; waited {self.timeout_s:g} s."
+                f"Two runs on one device would measure each other{waited}."
             ) from error
         # The note only says who to ask; one left by another user's killed run cannot be replaced.
         with contextlib.suppress(OSError):

@@ -42,6 +42,8 @@ _COSTS = {
     "interference": "share of a prefill for which requests that decode stand still",
     "decode_load": "share by which each request that decodes makes a prefill longer",
     "evict_us_per_leaf": "a leaf of the prefix tree, for a prefill that finds the pool full",
+    "chunk_ms": "each chunk of a prefill beyond its first",
+    "attention_ns": "a new token and a token that it attends to",
 }
 
 

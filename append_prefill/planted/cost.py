@@ -16,30 +16,38 @@ Form = Literal["sum", "max"]
 # What a prompt comes as: ids, a text, or chat messages.
 RequestForm = Literal["ids", "text", "chat"]
 
-# SGLang captures prefill graphs at these token counts and pads up to the next one (the grid that
-# it builds for a chunk of 8192; cuda_graph_hook.py of 0.5.23).
-GRAPH_BUCKETS: tuple[int, ...] = (
-    *range(4, 33, 4),
-    *range(48, 257, 16),
-    *range(288, 513, 32),
-    *range(576, 1025, 64),
-    *range(1280, 4097, 256),
-    *range(4608, 8193, 512),
-)
+
+def graph_buckets(chunk_tokens: int) -> tuple[int, ...]:
+    """The token counts that SGLang captures prefill graphs at, up to a chunk (cuda_graph_hook.py of
+    0.5.23); a chunk is padded up to the next one.
+    """
+    grid = (
+        *range(4, 33, 4),
+        *range(48, 257, 16),
+        *range(288, 513, 32),
+        *range(576, 1025, 64),
+        *range(1280, 4097, 256),
+        *range(4608, chunk_tokens + 1, 512),
+    )
+    return tuple(tokens for tokens in grid if tokens <= chunk_tokens)
+
+
+# Those of a chunk of 8192.
+GRAPH_BUCKETS = graph_buckets(8192)
 # SGLang runs eagerly what a bucket would more than double (_MAX_PREFILL_CUDA_GRAPH_PADDING_FACTOR).
 MAX_PADDING_FACTOR = 2
 
 
-def padded_tokens(new_tokens: int) -> int:
+def padded_tokens(new_tokens: int, buckets: tuple[int, ...] = GRAPH_BUCKETS) -> int:
     """The tokens a prefill graph computes for `new_tokens`; unchanged where SGLang goes eager."""
-    index = bisect.bisect_left(GRAPH_BUCKETS, new_tokens)
-    if index == len(GRAPH_BUCKETS) or GRAPH_BUCKETS[index] > MAX_PADDING_FACTOR * new_tokens:
+    index = bisect.bisect_left(buckets, new_tokens)
+    if index == len(buckets) or buckets[index] > MAX_PADDING_FACTOR * new_tokens:
         return new_tokens
-    return GRAPH_BUCKETS[index]
+    return buckets[index]
 
 
 _TIMES = (
-    *("floor_ms", "new_token_us", "cached_token_us", "decode_ms"),
+    *("floor_ms", "new_token_us", "cached_token_us", "decode_ms", "chunk_ms", "attention_ns"),
     *("text_us", "template_us", "evict_us_per_leaf"),
 )
 
@@ -50,7 +58,9 @@ class Cost:
 
     `form` "sum": floor + new + cached; "max": max(floor, new) + cached, where new is
     `new_token_us` x new tokens and cached is `cached_token_us` x cached tokens, in µs. With
-    `prefill_graph` the new tokens are padded to SGLang's graph buckets (a staircase in m).
+    `prefill_graph` the new tokens of a chunk are padded to SGLang's graph buckets (a staircase in
+    m). Each chunk beyond a prefill's first takes `chunk_ms`, and each pair of a new token and one
+    that it attends to (itself, those before it) `attention_ns`, in either form.
 
     `start_sd` spreads one factor per server launch, `within_sd` one per generating request, the
     latter with autocorrelation `lag1` from one generating request to the next. A share
@@ -89,6 +99,8 @@ class Cost:
     interference: float = 1.0
     decode_load: float = 0.0
     evict_us_per_leaf: float = 0.0
+    chunk_ms: float = 0.0
+    attention_ns: float = 0.0
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -109,14 +121,23 @@ class Cost:
         if self.outlier_factor <= 0:
             raise ValueError("outlier_factor must be positive")
 
-    def ttft_ms(self, new_tokens: int, cached_tokens: int) -> float:
-        """The noiseless time of a prefill of `new_tokens` over `cached_tokens`, ms."""
-        computed = padded_tokens(new_tokens) if self.prefill_graph else new_tokens
+    def ttft_ms(self, new_tokens: int, cached_tokens: int, chunk_tokens: int = 8192) -> float:
+        """The noiseless time of a prefill of `new_tokens` over `cached_tokens`, ms; it is computed
+        in chunks of `chunk_tokens`.
+        """
+        whole, last = divmod(max(new_tokens - 1, 0), chunk_tokens)
+        computed = new_tokens
+        if self.prefill_graph:
+            buckets = graph_buckets(chunk_tokens)
+            computed = whole * padded_tokens(chunk_tokens, buckets)
+            computed += padded_tokens(last + 1, buckets) if new_tokens else 0
         new_ms = self.new_token_us * computed / 1000
-        cached_ms = self.cached_token_us * cached_tokens / 1000
+        pairs = new_tokens * (cached_tokens + (new_tokens + 1) / 2)
+        beside_ms = self.cached_token_us * cached_tokens / 1000
+        beside_ms += self.chunk_ms * whole + self.attention_ns * pairs / 1e6
         if self.form == "max":
-            return max(self.floor_ms, new_ms) + cached_ms
-        return self.floor_ms + new_ms + cached_ms
+            return max(self.floor_ms, new_ms) + beside_ms
+        return self.floor_ms + new_ms + beside_ms
 
     def form_ms(self, form: RequestForm, prompt_tokens: int) -> float:
         """The noiseless time to make ids of a prompt that comes in this form, ms."""

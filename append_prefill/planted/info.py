@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from append_prefill.engines.versions import prefill_graph_info
+from append_prefill.planted.cost import graph_buckets
 from append_prefill.planted.protocol import Settings
 
 FLUSHED_TEXT = (
@@ -71,7 +72,11 @@ def server_info(
         "disaggregation_mode": "null",
         "launch_command": "python -m append_prefill.planted",
         **({"enable_streaming_session": True} if settings.traits.streaming_sessions else {}),
-        **prefill_graph_info(settings.traits.prefill_graph, on=prefill_graph),
+        **prefill_graph_info(
+            settings.traits.prefill_graph,
+            on=prefill_graph,
+            tokens=graph_buckets(settings.chunked_prefill_tokens),
+        ),
     }
     memory = {"weight": 0.0, "kvcache": 0.0, "token_capacity": settings.kv_capacity_tokens}
     return {

@@ -168,7 +168,8 @@ class Scheduler:
         )
         if self.cost.decode_load:
             slow *= 1 + self.cost.decode_load * self._decoding(start_ns)
-        return self.cost.ttft_ms(request.prompt_tokens - cached, cached) * slow
+        chunk_tokens = self._settings.chunked_prefill_tokens
+        return self.cost.ttft_ms(request.prompt_tokens - cached, cached, chunk_tokens) * slow
 
     def _evict_ms(self, new_tokens: int) -> float:
         """What making room for a prompt's new tokens takes."""

@@ -15,9 +15,9 @@ from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.report.names import typed, without
 from append_prefill.report.terminal import header_lines
 from append_prefill.run.folders import taken_latest
+from append_prefill.run.identity import identity_for
 from append_prefill.run.outlook import newest_like, outlook_of
 from append_prefill.run.references import References
-from append_prefill.run.session import identity_for
 from append_prefill.run.settings import Settings
 
 

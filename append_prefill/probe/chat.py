@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from append_prefill.probe.sse import parse_events
-from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten
+from append_prefill.probe.stream import read_stream
+from append_prefill.probe.timing import Timing, failed, wrong_kind
 from append_prefill.probe.transport import Exchange
 
 Message = tuple[str, str]
@@ -41,22 +41,11 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
     last_ms: float | None = None
     text: list[str] = []
     usage: dict[str, Any] = {}
-    done = False
-    for event in parse_events(exchange.body):
-        if event.data == b"[DONE]":
-            done = True
-            break
-        try:
-            payload = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            payload = None
-        if not isinstance(payload, dict):
-            return failed(f"an event that is no JSON object: {shorten(event.data)}"), None
-        if "error" in payload:
-            problem, status = in_stream_error(payload["error"])
-            return failed(problem), status
+    stream = read_stream(exchange)
+    if stream.error is not None:
+        return failed(stream.error), stream.status
+    for at_ms, payload in stream.payloads:
         usage |= payload.get("usage") or {}
-        at_ms = (event.stamp_ns - exchange.sent_ns) / 1e6
         for choice in payload.get("choices") or []:
             last_ms = at_ms
             content = (choice.get("delta") or {}).get("content")
@@ -65,9 +54,11 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
                 text.append(content)
     if first_ms is None:
         return failed("no chunk with any of the reply's text"), None
-    if not done:
+    if not stream.done:
         return failed("the stream ended before [DONE]"), None
     details = usage.get("prompt_tokens_details") or {}
+    if (wrong := wrong_kind(details)) is not None:
+        return failed(wrong), None
     timing = Timing(
         ttft_ms=first_ms,
         e2e_ms=last_ms,

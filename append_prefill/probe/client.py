@@ -13,10 +13,10 @@ import httpx
 import orjson
 
 from append_prefill.engines.versions import retractions_in
-from append_prefill.errors import InfrastructureError, UsageError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, UsageError
 from append_prefill.probe.chat import Message, chat_body, read_chat
-from append_prefill.probe.sse import parse_events
-from append_prefill.probe.timing import Timing, failed, in_stream_error, shorten
+from append_prefill.probe.stream import read_stream
+from append_prefill.probe.timing import Timing, failed, shorten
 from append_prefill.probe.transport import EXCHANGE, Exchange, TimingTransport
 
 # A server answers 400 to a flush while anything runs, and the lookahead step of its overlap
@@ -194,18 +194,18 @@ class TimedClient:
 
 @contextmanager
 def explained(request: httpx.Request) -> Iterator[None]:
-    """Inside, what httpx raises of the way to the server becomes InfrastructureError."""
+    """Inside, what httpx raises of the way to the server becomes ConnectionLostError."""
     try:
         yield
     except httpx.TransportError as error:
-        raise InfrastructureError(
+        raise ConnectionLostError(
             f"{request.method} {request.url}: {type(error).__name__}: {error}"
         ) from error
 
 
 def timing_of(response: httpx.Response, max_new_tokens: int) -> tuple[Timing, int | None]:
     """The Timing of an answer to `/generate`, and the HTTP status of its error if it names one."""
-    return _read(response, partial(_read_stream, first_token=max_new_tokens > 0))
+    return _read(response, partial(_read_generated, first_token=max_new_tokens > 0))
 
 
 def _read(response: httpx.Response, read: Read) -> tuple[Timing, int | None]:
@@ -244,31 +244,17 @@ def generate_body(
     )
 
 
-def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int | None]:
+def _read_generated(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int | None]:
     token_times_ms: list[tuple[int, float]] = []
     e2e_ms: float | None = None
     meta: dict[str, Any] = {}
     told: list[list[int]] = []
-    error: str | None = None
-    status: int | None = None
-    done = False
-    for event in parse_events(exchange.body):
-        if event.data == b"[DONE]":
-            done = True
-            break
-        try:
-            payload = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            payload = None
-        if not isinstance(payload, dict):
-            error = f"an event that is no JSON object: {shorten(event.data)}"
-            break
-        if "error" in payload:
-            error, status = in_stream_error(payload["error"])
-            break
+    stream = read_stream(exchange)
+    error, status = stream.error, stream.status
+    for at_ms, payload in stream.payloads:
         # An event says what it knows; one that omits a count does not unsay it.
         meta |= payload.get("meta_info", {})
-        e2e_ms = (event.stamp_ns - exchange.sent_ns) / 1e6
+        e2e_ms = at_ms
         told.append(payload.get("output_ids") or [])
         tokens = meta.get("completion_tokens") or 0
         if tokens > (token_times_ms[-1][0] if token_times_ms else 0):
@@ -279,7 +265,7 @@ def _read_stream(exchange: Exchange, *, first_token: bool) -> tuple[Timing, int 
         status = finish.get("status_code")
     elif error is None and first_token and not token_times_ms:
         error = "no event with completion_tokens >= 1"
-    elif error is None and not done:
+    elif error is None and not stream.done:
         error = "the stream ended before [DONE]"
     timing = Timing(
         ttft_ms=token_times_ms[0][1] if token_times_ms else None,

@@ -21,10 +21,10 @@ from append_prefill.engines.base import (
     ServerDescription,
 )
 from append_prefill.engines.describe import resolved_in
-from append_prefill.errors import InfrastructureError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe.aging import age, resident_bytes
 from append_prefill.probe.call import Crowd
-from append_prefill.probe.capacity import check_capacity
+from append_prefill.probe.capacity import Room, check_capacity, left_out_of, left_out_words
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.client_load import measure_client_load
 from append_prefill.probe.floor import measure_client_floor
@@ -34,14 +34,14 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import Plan, Task
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.probe.shooter import Shooter
-from append_prefill.probe.warmup import refuse_nothing_valid, warm_up
+from append_prefill.probe.warmup import is_heavy, refuse_nothing_valid, warm_up
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
-from append_prefill.workload.traffic import Condition, State
+from append_prefill.workload.traffic import DEFAULT, Condition, State
 
 # An invalid block is repeated, up to half as many times again as were planned: a device that is
 # bad for longer than that is not one to measure on tonight.
@@ -131,10 +131,14 @@ class Launch:
         """Ask the server, now up, what it resolved, and connect."""
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
-        description = server.describe()
+        with self._explained():
+            description = server.describe()
         start.subject = subject_of(description) | self._build
         start.resolved = resolved_in(description.raw)
+        start.prefill_graph_tokens = description.prefill_graph_tokens
         check_capacity(bench.plan, bench.profile, description)
+        self._leave_out(description)
+        self._room = Room(description, bench.profile)
         self._description = description
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)
@@ -147,22 +151,41 @@ class Launch:
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
         start.client_under_load = measure_client_load(bench.plan.units, seed)
 
+    def _leave_out(self, description: ServerDescription) -> None:
+        """Take no sample at points that the server is too small for."""
+        self.start.left_out = left_out_of(self._bench.plan, self._bench.profile, description)
+        if self.start.left_out:
+            self._bench.tell(f"{self._label}: {left_out_words(self.start.left_out)}")
+        for one in self.start.left_out:
+            self._gathered.pop(Condition(DEFAULT, one.point))
+
+    def _measures(self, task: Task) -> bool:
+        return not isinstance(task, Point) or Condition(DEFAULT, task) in self._gathered
+
     def warm_up(self) -> None:
         """Rounds over all conditions until their times are stationary, or the profile's bound."""
         plan, start = self._bench.plan, self.start
         self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
 
-        order = plan.order(start.pair, 0)
-        light = [task for task in order if isinstance(task, Point) or not task.heavy]
+        order = [task for task in plan.order(start.pair, 0) if self._measures(task)]
+        light = [task for task in order if not is_heavy(task)]
         orders = chain([order] * HEAVY_WARMUP_ROUNDS, repeat(light or order))
 
         def one_round() -> Mapping[Condition, float]:
-            samples = [s for task in next(orders) for s in self._shoot(task)]
-            refuse_nothing_valid(samples, self._label)
-            self._shoot.client.flush_cache()
+            with self._explained():
+                samples = [s for task in next(orders) for s in self._shoot(task)]
+                refuse_nothing_valid(samples, self._label)
+                self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
+
+    def sample(self, point: Point) -> Sample:
+        """One sample outside of any block, which is in no record: of a search that looks around."""
+        time.sleep(self._bench.profile.plan.idle_ms / 1000)
+        with self._explained():
+            (sample,) = self._shoot(point)
+        return sample
 
     @property
     def done(self) -> bool:
@@ -204,7 +227,9 @@ class Launch:
         with self._explained():
             if self._state == "fresh":
                 self._shoot.client.flush_cache()
-            self._shoot(self._thrown_away())
+            first = self._thrown_away()
+            self._shoot(first)
+        self._room.empty(first)
         self._taken = []
 
     def order(self) -> list[Task]:
@@ -213,7 +238,7 @@ class Launch:
 
     def _thrown_away(self) -> Task:
         """A point where there is one: a unit takes longer, and warms no more."""
-        order = self.order()
+        order = [task for task in self.order() if self._measures(task)]
         return next((task for task in reversed(order) if isinstance(task, Point)), order[-1])
 
     @property
@@ -223,6 +248,13 @@ class Launch:
 
     def take(self, task: Task) -> None:
         """A sample of the open block, or all of a unit."""
+        if not self._measures(task):
+            return
+        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
+            # The sample's own prime pays for the cache having been emptied.
+            with self._explained():
+                self._shoot.client.flush_cache()
+            self._room.empty(task)
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
@@ -258,8 +290,8 @@ class Launch:
         """A dead server is a better explanation than a broken connection, with its log."""
         try:
             yield
-        except InfrastructureError:
-            self.server.check_alive()
+        except InfrastructureError as error:
+            self.server.check_alive(suspected=isinstance(error, ConnectionLostError))
             raise
 
     def finish(self) -> None:
@@ -271,8 +303,11 @@ class Launch:
 
     def fail(self, error: BaseException) -> None:
         """Keep what there is, and what went wrong."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        self.start.failure = INTERRUPTED if interrupted else str(error) or type(error).__name__
+        self.start.failure = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            self.start.failure = INTERRUPTED
+        elif isinstance(error, ServerDiedError):
+            self.start.failure = error.account
         write_start(self.start, self._bench.folder)
 
     def begin_close(self) -> None:
@@ -311,7 +346,7 @@ class Launch:
 def subject_of(description: ServerDescription) -> dict[str, object]:
     """What is meant to differ between two sides, flat, as the record keeps it."""
     kept = asdict(description)
-    del kept["raw"]
+    del kept["raw"], kept["prefill_graph_tokens"]
     versions = kept.pop("versions")
     return {**versions, **kept}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,10 +95,20 @@ class Plan:
         ]
         return max(needs)
 
+    def least_tokens(self, output_tokens: int) -> int:
+        """What a server must take for the plan to be measured at all: of points the shortest, since
+        longer ones can be left out, and all of what is in other traffic; with the output.
+        """
+        others = replace(self, points=(), drawn=())
+        needs = [others.longest_tokens(output_tokens)] if self.units else []
+        if self.all_points:
+            needs.append(min(p.total_tokens for p in self.all_points) + output_tokens)
+        return max(needs)
+
     def held_tokens(self, output_tokens: int) -> int:
-        """What the KV cache must hold at once: of the longest request, or of all in company."""
+        """What the KV cache must hold at once: of one request, or of all in company."""
         held = [unit.held_tokens(output_tokens) for unit in self.units]
-        return max([self.longest_tokens(output_tokens), *held])
+        return max([self.least_tokens(output_tokens), *held])
 
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
@@ -123,6 +133,10 @@ class Plan:
     def core_seed(self, pair: int) -> tuple[int, ...]:
         """Seed of the cores that the threads of one pair are placed on."""
         return (self.seed, pair)
+
+    def with_points(self, points: Sequence[Point]) -> Plan:
+        """The same of these points, and none of any experiment."""
+        return replace(self, points=tuple(sorted(points)), drawn=(), traffic=())
 
     def narrowed(self, profile: Profile) -> Profile:
         """The profile that the plan is judged by.

@@ -11,8 +11,10 @@ from statistics import median
 import numpy as np
 
 from append_prefill.errors import InfrastructureError
+from append_prefill.probe.plan import Task
 from append_prefill.probe.sample import Sample
 from append_prefill.records.launch import Warmup
+from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import Condition
 
 # Rounds a window: three is the least that has a median which ignores one outlier.
@@ -20,6 +22,16 @@ WINDOW = 3
 # A drift below 0.5 % a window is a sixth of the 3 % a pass must not hide, and the blocks'
 # random order spreads what is left evenly over the points.
 TOLERANCE = 0.005
+
+
+LONG_TOKENS = 16_384
+"""A point of more tokens is heavy: it takes as long as a round of shorter ones, all of it in chunks
+of a size that those warm."""
+
+
+def is_heavy(task: Task) -> bool:
+    """Whether it is left out of all but the first rounds."""
+    return task.total_tokens > LONG_TOKENS if isinstance(task, Point) else task.heavy
 
 
 def drift(rounds: Sequence[Mapping[Condition, float]]) -> tuple[float, float] | None:

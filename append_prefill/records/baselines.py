@@ -1,18 +1,16 @@
-"""Stored baselines: `baselines/<device>/<model>/<sglang version>.json`, and which one to use."""
+"""Stored baselines: `baselines/<device>/<model>/<sglang version>.json`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from append_prefill.errors import UsageError
-from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import (
     identity_differences,
     identity_of,
@@ -21,7 +19,6 @@ from append_prefill.records.pinned import PINNED_FILE, read_pinned, read_pinned_
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, run_text, write_whole
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile
 
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
@@ -225,79 +222,6 @@ def save_baseline(
     return write_whole(path, run_text(slim))
 
 
-def select_baseline(
-    root: Path,
-    selector: str,
-    *,
-    identity: Mapping[str, Any],
-    version: str | None,
-    profile: Profile,
-    shipped: Path | None = None,
-) -> Run | None:
-    """The run that `--baseline` means; `identity` and `version` are the candidate's.
-
-    `shipped` as in `stored_baselines`.
-
-    - `none`: None.
-    - `auto`: of the baselines of this device and model whose version is older than the
-      candidate's, the newest with the same identity and a point in common; failing that the
-      newest of another identity (so that the caller can name the fields that differ), failing
-      that the study's. None if there is no older one, or the candidate's version cannot be
-      ordered (unknown, or not PEP 440).
-    - VERSION: that version's, the candidate's own included: a nightly of the same version against
-      its stored self is a fair question when asked.
-    - FILE (ends in `.json`, or has a path separator): that record, or the `run.json` in that
-      folder.
-
-    Whether the identities agree is the caller's to check (`identity.differences`): a record that
-    cannot be compared is still returned. Raises UsageError for a version that is not stored,
-    naming those that are, and for a file that cannot be read.
-    """
-    if selector == "none":
-        return None
-    if is_file_selector(selector):
-        return read_run(Path(selector), option="--baseline")
-    stored = stored_baselines(root, identity, shipped=shipped)
-    if selector == "auto":
-        return _newest_older(stored, identity, version, profile)
-    for candidate in stored:
-        if _same_version(candidate.version, selector):
-            return candidate.run
-    raise _unknown_version("--baseline", selector, stored, baseline_folder(root, identity))
-
-
-def find_stored(
-    root: Path, version: str, folder: str | None = None, *, shipped: Path | None = None
-) -> Stored:
-    """The stored baseline of that version, wherever under `root`.
-
-    `folder` (`<device>/<model>`) tells apart what several devices or models have; `shipped` as in
-    `stored_baselines`. Raises UsageError if there is none, or more than one.
-    """
-    stored = [
-        s
-        for s in stored_baselines(root, shipped=shipped)
-        if folder in (None, f"{s.device}/{s.model}")
-    ]
-    found = [s for s in stored if _same_version(s.version, version)]
-    if not found:
-        raise _unknown_version("VERSION", version, stored, root / (folder or ""))
-    if len(found) > 1:
-        folders = ", ".join(f"{s.device}/{s.model}" for s in found)
-        raise UsageError(
-            "VERSION",
-            version,
-            f"is stored for more than one device or model: {folders}.",
-            "Say which with --folder DEVICE/MODEL.",
-        )
-    return found[0]
-
-
-def is_file_selector(selector: str) -> bool:
-    """Whether a selector names a file rather than a version."""
-    return selector.endswith(".json") or "/" in selector
-
-
 def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
     """The pinned reference of this device and model; None if nothing is pinned.
 
@@ -306,63 +230,9 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
     return read_pinned_run(baseline_folder(root, identity))
 
 
-def shares_points(run: Run, profile: Profile) -> bool:
-    """Whether the run was planned to measure any point of the profile's."""
-    return not {Point(*point) for point in run.plan.points}.isdisjoint(profile.points)
-
-
-def expiry_warning(baseline: Run, profile: Profile, now: datetime) -> RunWarning | None:
-    """What to warn of a baseline that is older than the profile allows; None while it is not.
-
-    The study's never expires: it is history, and reaches no verdict.
-    """
-    age_days = (now - baseline.created_at).total_seconds() / 86_400
-    if baseline.provenance == "study" or age_days <= profile.baseline_max_age_days:
-        return None
-    return RunWarning(
-        code="baseline-expired",
-        version=baseline.version,
-        value=age_days,
-        limit=profile.baseline_max_age_days,
-    )
-
-
 def slug(text: str) -> str:
     """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name."""
     return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
-
-
-def _newest_older(
-    stored: Sequence[Stored],
-    identity: Mapping[str, Any],
-    version: str | None,
-    profile: Profile,
-) -> Run | None:
-    limit = _parsed(version)
-    if limit is None:
-        return None
-    older = []
-    for candidate in stored:
-        parsed = _parsed(candidate.version)
-        if parsed is not None and parsed < limit:
-            same = not identity_differences(
-                identity, identity_of(candidate.run), profile.identity_not_binding
-            ) and shares_points(candidate.run, profile)
-            measured = candidate.run.provenance == "suite"
-            older.append(((measured, same, parsed), candidate.run))
-    return max(older, key=lambda entry: entry[0])[1] if older else None
-
-
-def _unknown_version(
-    option: str, version: str, stored: Sequence[Stored], folder: Path
-) -> UsageError:
-    known = ", ".join(dict.fromkeys(s.version for s in stored))  # several devices have one
-    return UsageError(
-        option,
-        version,
-        f"is not stored in {folder}.",
-        f"Stored there: {known}." if known else "Nothing is stored there: use --save-baseline.",
-    )
 
 
 def _is_pinned(path: Path) -> bool:
@@ -370,12 +240,8 @@ def _is_pinned(path: Path) -> bool:
     return pinned is not None and pinned.names(path)
 
 
-def _same_version(one: str, other: str) -> bool:
-    parsed = _parsed(one)
-    return one == other or (parsed is not None and parsed == _parsed(other))
-
-
-def _parsed(version: str | None) -> Version | None:
+def parsed_version(version: str | None) -> Version | None:
+    """None for one that cannot be ordered: unknown, or not PEP 440."""
     try:
         return None if version is None else Version(version)
     except InvalidVersion:
@@ -383,7 +249,7 @@ def _parsed(version: str | None) -> Version | None:
 
 
 def _sort_key(version: str) -> tuple[bool, Version, str]:
-    parsed = _parsed(version)
+    parsed = parsed_version(version)
     return (parsed is not None, parsed or Version("0"), version)
 
 

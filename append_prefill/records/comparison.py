@@ -120,13 +120,16 @@ class ChangeTerm(Record):
 
     `everywhere`: milliseconds added to every append-prefill; `proportional`: a factor on TTFT
     (`value` 0.03 is +3 %); `floor` and `compute`: milliseconds added where TTFT is at its floor,
-    or where computing shows; `append` and `context`: microseconds a new or a cached token; `point`:
+    or where computing shows; `append` and `context`: microseconds a new or a cached token; `chunk`:
+    milliseconds at each further chunk of a prefill, or at each that one side has more; `point`:
     milliseconds at one point alone. The interval is of 95 %, for a `point` widened for its having
     been picked of all points. `append_tokens` is the largest m of the floor or the smallest of
-    `compute`; with `context_tokens` it is the point.
+    `compute` or with a further chunk; with `context_tokens` it is the point.
     """
 
-    kind: Literal["everywhere", "proportional", "floor", "compute", "append", "context", "point"]
+    kind: Literal[
+        "everywhere", "proportional", "floor", "compute", "append", "context", "chunk", "point"
+    ]
     value: float
     low: float
     high: float

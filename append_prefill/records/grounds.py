@@ -153,7 +153,7 @@ class FindingGround(Record):
     `reference_value` and `reference_high`: the finding as the reference measured it.
     `reply-lost` and `reply-kept`: in the mean, `turn`, the worst, found `cached_tokens` of the
     `planned_cached_tokens` that its version keeps. `held-up` (broken): requests that decode
-    wait longer than the bound allows.
+    wait longer than the bound allows. `left-out`: the server is too small for the point `text`.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.
     """
@@ -175,6 +175,7 @@ class FindingGround(Record):
         "reply-lost",
         "reply-kept",
         "held-up",
+        "left-out",
     ]
     text: str | None = None
     near_ratio: float | None = None
@@ -213,6 +214,8 @@ class RunWarning(Record):
     `resumed`: it was cut off when `launches` pairs were done, and gone on with `value` s later.
     `changed-within`: from block `limit` on, counted from 1, times were `value` times as long.
     `elsewhere`: the stored run of `version` is of another machine, by these `fields`.
+    `left-out`: the points `fields` take up to `value` tokens, and the server's `text` (a context
+    length, a KV pool) holds `limit`.
     """
 
     code: Literal[
@@ -233,6 +236,7 @@ class RunWarning(Record):
         "not-finished",
         "interrupted",
         "resumed",
+        "left-out",
     ]
     side: Side | None = None
     launch: int | None = None

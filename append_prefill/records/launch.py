@@ -143,6 +143,23 @@ class Aged(Record):
     resident_after_bytes: int | None = None
 
 
+class LeftOut(Record):
+    """A planned point that a launch's server cannot take, so that it was not measured.
+
+    With its output it takes `need_tokens`; what the server told of `limit` holds `capacity_tokens`.
+    """
+
+    context_tokens: Tokens
+    append_tokens: Tokens
+    need_tokens: Tokens
+    limit: Literal["context-length", "kv-pool"]
+    capacity_tokens: Tokens
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+
 class ClientLoad(Record):
     """What the client adds at the most it is asked for, against a server that only waits.
 
@@ -170,7 +187,10 @@ class Start(Record):
     `settle_s`: how long this launch, up and warm, waited until those after it were held; null where
     none was to be. It is part of `measured_s`. `resolved`: what the server told of its arguments,
     chosen or not; empty where it did not, and in a whole run at a side's first launch alone, with
-    what all of that side's told alike. `client_under_load`: null where nothing is sent in company.
+    what all of that side's told alike. `prefill_graph_tokens`: the numbers of new tokens it
+    captured a prefill graph for; empty where it runs without, null where it did not tell.
+    `left_out`: planned points that it is too small for.
+    `client_under_load`: null where nothing is sent in company.
     """
 
     index: int
@@ -197,6 +217,8 @@ class Start(Record):
     held_s: float | None = Field(default=None, ge=0)
     settle_s: float | None = Field(default=None, ge=0)
     resolved: dict[str, Scalar] = {}
+    prefill_graph_tokens: list[Tokens] | None = None
+    left_out: list[LeftOut] = []
     failure: str | None = None
 
     @model_validator(mode="after")

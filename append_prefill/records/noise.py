@@ -9,7 +9,7 @@ from pydantic import Field
 from append_prefill.records.figures import RelativeSd, Tokens
 from append_prefill.records.grounds import Record
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Stratum
+from append_prefill.workload.policy import Stratum
 from append_prefill.workload.traffic import Condition
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from append_prefill.records.comparison import Comparison
+from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import FindingGround, FindingVerdict, Record, RunWarning, Side
 from append_prefill.records.launch import Start, told_version
@@ -78,11 +79,39 @@ class Finding(Record):
     details: dict[str, float | None] = {}
 
 
+Term = Literal["chunk", "padding", "attention", "attention_of_all"]
+"""What may be added to the fitted surface: each further chunk of a prefill, tokens by which a chunk
+is padded to a captured graph's size, pairs of a new token and one that it attends to, and the same
+where every chunk attends for all tokens so far."""
+
+
+class Step(Record):
+    """Why a term was added to the fitted surface, or was not.
+
+    `fitted`, `not-needed` (it betters the fit by no more than chance, or its interval over launches
+    holds 0), `bend` (chunks: no step at
+    the edges themselves), `no-edge` (no two points close to both sides of a chunk's edge; no point
+    that is padded), `short` (no prompt of so many tokens), `off` (no graphs), `not-told` (the
+    server did not tell the size). `tokens`: the chunk, the largest captured size, or how long a
+    prompt has to be. `gain` is n ln(S without / S with), S the squared relative residuals of n
+    values, and had to exceed `needed`.
+    """
+
+    code: Literal["fitted", "not-needed", "bend", "no-edge", "short", "off", "not-told"]
+    tokens: Tokens | None = None
+    gain: float | None = None
+    needed: float | None = None
+
+
 class Surface(Record):
     """The fitted TTFT(L, m) of the candidate.
 
     `form` is `sum` (T0 + a m + b L) or `max` (max(T0, a m) + b L), whichever leaves the smaller
-    relative residual; `crossover_tokens` is m* = T0 / a.
+    relative residual; `crossover_tokens` is m*, where the new tokens of a prompt, with the chunk
+    steps among them, cost as much as the floor: T0 / a where nothing was added. What was added:
+    `chunk_ms` each further chunk, `padded_token_us` each token of padding, `attention_ns` each pair
+    of `attention` or `attention_of_all`; `steps` says why, or why not. Records of suites before 0.2
+    have none of them.
     """
 
     form: Literal["sum", "max"]
@@ -92,6 +121,10 @@ class Surface(Record):
     crossover_tokens: Estimate
     residual: float | None
     starts: int
+    chunk_ms: Estimate | None = None
+    padded_token_us: Estimate | None = None
+    attention_ns: Estimate | None = None
+    steps: dict[Term, Step] = {}
 
 
 class PlanRecord(Record):
@@ -118,6 +151,9 @@ class Run(Record):
 
     `suite` has the suite's version and what it was told: the options, and what the user calls the
     sides (`label`, `against_label`), where that was said.
+
+    `confirms` is the run whose suspicion this one measures again, `confirmations` are what such
+    runs said of this one's.
     """
 
     schema_: Literal["append-prefill/run/2"] = Field(default=SCHEMA, alias="schema")
@@ -141,6 +177,8 @@ class Run(Record):
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"
     warnings: list[RunWarning | str] = []
+    confirms: Confirms | None = None
+    confirmations: list[Confirmation] = []
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
 

@@ -14,7 +14,7 @@ from append_prefill.analysis.design import strata_of
 from append_prefill.records.noise import NoiseRecord, PairComponents
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 
 Over = Literal["all", "floor", "compute"]
 

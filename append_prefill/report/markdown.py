@@ -12,11 +12,11 @@ from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
-from append_prefill.report.reasons import warning_words
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import traffic_rows
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import change_note, label_of, word_of
 
 WORST_POINTS = 5

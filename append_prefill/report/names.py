@@ -136,7 +136,8 @@ def pytest_command(
     `marked` by their markers, as `-m` does, where that is not what a run takes by itself. `program`
     is what begins a run.
     """
-    words = option_words(run)
+    # What it answers it has answered: again it is a run of its own.
+    words = without(option_words(run), "--confirms")
     if whole:
         words = [word for word in words if word != QUICK]
     if test is not None:

@@ -44,7 +44,7 @@ def named_words(points: Sequence[PointEffect]) -> str:
 
 
 def part_words(part: ChangeIn, change: Change) -> str:
-    """The part as a place: "everywhere", "at m ≤ 512", "at L512-m32", "at 7 of 25 points".
+    """The part as a place: "everywhere", "at m ≤ 512", "from m = 2,049 on", "at 7 of 25 points".
 
     Where several shapes make up the change of the whole plane, no point has the mean: so it says.
     """
@@ -53,6 +53,12 @@ def part_words(part: ChangeIn, change: Change) -> str:
         return "everywhere" if alike else "on average over all points"
     if len(part.points) == 1:
         return f"at {Point(*part.points[0]).label}"
+    if part.region == "points" and [term.kind for term in change.terms] == ["chunk"]:
+        edge = change.terms[0].append_tokens or 0
+        beyond = [at.point for at in change.points if at.append_tokens >= edge]
+        if {*beyond} == {Point(*pair) for pair in part.points}:
+            # The edge is known from the servers' sizes; the points lie where they were planned.
+            return f"from m = {fmt.count(edge)} on"
     spans = [
         _span("m", part.append_tokens, [at.append_tokens for at in change.points]),
         _span("L", part.context_tokens, [at.context_tokens for at in change.points]),

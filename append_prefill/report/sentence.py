@@ -127,6 +127,11 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
         text = f"{name} costs {strong(size)} per {PER_TOKEN[leading.kind]} token"
         text += f": {fmt.brief(part.ratio)} {place}"
         text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
+    elif leading is not None and leading.kind == "chunk":
+        verb = "adds" if leading.value > 0 else "saves"
+        text = f"{name} {verb} {strong(_ms(leading.value))} at each further chunk of a prefill"
+        text += f": {fmt.brief(part.ratio)} {place}"
+        text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
     else:
         text = f"{name} is {strong(way_words(part))} than {other} {place}"
         text += _bracket(ends_words(part), _average(part, place), how_measured(run, comparison))

@@ -15,6 +15,7 @@ from append_prefill.report.places import where_words
 from append_prefill.report.routing import computing_words, limit_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import cached_words
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import change_note, label_of, word_of
 
 _MISSING = Markup('<span class="missing">–</span>')
@@ -59,7 +60,7 @@ def _environment() -> Environment:
         decision_words=reasons.decision_words,
         finding_reason=reasons.finding_reason,
         method_words=reasons.method_words,
-        warning_words=reasons.warning_words,
+        warning_words=warning_words,
         where_words=where_words,
         computing_words=computing_words,
         limit_words=limit_words,

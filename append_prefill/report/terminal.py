@@ -9,14 +9,16 @@ from typing import Any
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
-from append_prefill.report.reasons import comparison_reason, warning_words
+from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import TrafficRow, traffic_rows
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import shared_note
 
 HARDLY_TELLS = 2.0
@@ -108,6 +110,9 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
+    if run.confirms is not None:
+        lines.append(f"what {run.confirms.folder} suspects:")
+        lines += [f"  {line}" for line in confirms_lines(run)]
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)

@@ -29,7 +29,8 @@ from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Profile
+from append_prefill.workload.policy import Noise
+from append_prefill.workload.profile import Profile
 
 FEWEST_CONTROL_PAIRS = 2
 """Pairs with a control of which each session needs as many, to know how they scatter."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from append_prefill.analysis.trend.alerts import decided
+from append_prefill.analysis.trend.alerts import decided, settled
 from append_prefill.analysis.trend.lineages import (
     Followed,
     Lineage,
@@ -23,7 +23,8 @@ from append_prefill.records.history.entry import Entry, key_of
 from append_prefill.records.history.lines import LINES_FILE, lines_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run
-from append_prefill.workload.profile import Policy, load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
+from append_prefill.workload.policy import Policy
 
 PURPOSE_VARIABLE = "APPEND_PREFILL_PURPOSE"
 """Set to `nightly` by whoever runs the suite on a schedule; `ci/nightly.sh` does."""
@@ -134,7 +135,7 @@ def _followed(lineage: Lineage, acts: Sequence[rows.Act]) -> Followed:
     if not sessions:
         return Followed(lineage, ())
     found = alerts_of(table_of(sessions), policy_of(sessions[-1].profile), lineage.id)
-    return Followed(lineage, tuple(decided(found, acts)))
+    return Followed(lineage, tuple(decided(settled(found, sessions), acts)))
 
 
 def decide(report_dir: Path, act: rows.Act) -> None:

@@ -14,15 +14,16 @@ from append_prefill.analysis.prior import prior_of, with_nights
 from append_prefill.analysis.split import Choice, Costs, Power, for_effect, for_minutes
 from append_prefill.analysis.verdict.sequential import schedule_of
 from append_prefill.probe.plan import Plan
-from append_prefill.records.baselines import shares_points
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.identity import identity_differences, identity_of
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
+from append_prefill.records.selecting import shares_points
 from append_prefill.report.reasons import noise_words
 from append_prefill.report.traffic import traffic_words
 from append_prefill.run.pace import pace_of
-from append_prefill.workload.profile import Noise, Profile
+from append_prefill.workload.policy import Noise
+from append_prefill.workload.profile import Profile
 
 # Priming and the request that is measured.
 _REQUESTS_A_SAMPLE = 2

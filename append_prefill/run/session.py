@@ -2,65 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import append_prefill
 from append_prefill.analysis.summary import usable
-from append_prefill.engines.attach import AttachedEngine
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.clocks import locked_clocks
-from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.waiting import await_ready
-from append_prefill.errors import AppendPrefillError, InfrastructureError, JudgingError
+from append_prefill.errors import InfrastructureError, JudgingError
 from append_prefill.probe.ahead import SideEngine
 from append_prefill.probe.launch import Bench
-from append_prefill.probe.placement.draw import refusal
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
-from append_prefill.records.contrast import told_once
-from append_prefill.records.definition import definition_of, protocol_of
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import RunWarning
-from append_prefill.records.history.entry import PURPOSE_KEY
-from append_prefill.records.identity import arguments, compose_identity
 from append_prefill.records.run import Run
 from append_prefill.records.store import (
     RUN_FILE,
-    read_run,
     read_starts,
     run_text,
     write_run,
-    write_whole,
 )
 from append_prefill.run.adaptive import Decider
-from append_prefill.run.history import told_purpose
+from append_prefill.run.device import free_device
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
+from append_prefill.run.judging import as_judging_error
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
-from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
+from append_prefill.run.queue import WORK, PairQueue, QueueState, Resumption, read_state
+from append_prefill.run.recorder import Recorder
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
-from append_prefill.run.warnings import warnings_of
-from append_prefill.workload.profile import Profile
-
-# Beside the record, where judging it failed: the traceback, for whoever repairs the judge.
-JUDGING_ERROR_FILE = "judging-error.txt"
-
-# In the run's folder: what its workers agree on.
-WORK = "work"
-
-# How often a worker that found every device taken looks again.
-DEVICE_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +70,7 @@ class Session:
         self.references = references
         self._created_at, self._worker, self._tell = created_at, worker, tell
         self._resumption = resumption
+        self._recorder = Recorder(settings, plan, folder, created_at, references, worker.count)
         self._failure: Exception | None = None
         self._recorded: Run | None = None  # what `judged` was made of
         self._took_s: list[tuple[int, float]] = []  # sides and seconds of each pair measured here
@@ -109,7 +87,7 @@ class Session:
             state = self._measure()
             self._recorded = run = self.record()
             write_run(run, self.folder / RUN_FILE)
-            with self._judging():
+            with as_judging_error(self.folder):
                 return self.judge(run, state)
         except Exception as error:
             self._failure = error
@@ -117,51 +95,7 @@ class Session:
 
     def record(self) -> Run:
         """What was measured so far by all workers, not judged."""
-        starts = told_once(read_starts(self.folder))
-        candidate = usable(starts, "candidate")
-        state = self._queue_state()
-        resumed = [] if state is None else state.resumed
-        subject = candidate[0].subject if candidate else {"sglang": self.settings.candidate.version}
-        return Run(
-            created_at=self._created_at,
-            suite={
-                "version": append_prefill.__version__,
-                "python": platform.python_version(),
-                "options": self.settings.options.command(),
-                "profile_digest": profile_digest(self.settings.profile),
-                **self.settings.options.labels(),
-                PURPOSE_KEY: self._purpose,
-            },
-            definition=definition_of(self.settings.profile),
-            profile=self.settings.profile.name,
-            seed=self.plan.seed,
-            identity=identity_for(self.settings),
-            subject=subject,
-            state={
-                "host": platform.node(),
-                "replicated": self.settings.candidate.replicable,
-                "workers": self._worker.count,
-                "locked_sm_mhz": self.settings.locked_mhz,
-                **({"resumed": [r.model_dump(mode="json") for r in resumed]} if resumed else {}),
-            },
-            plan=self.plan.record(self.settings.profile.link.gb_per_s),
-            starts=starts,
-            warnings=warnings_of(self.settings, self.references, starts, resumed),
-        )
-
-    @cached_property
-    def _purpose(self) -> str:
-        """As told when the run began: whoever resumes it does not change why it was made."""
-        path = self.folder / RUN_FILE
-        before = read_run(path).suite.get(PURPOSE_KEY) if path.is_file() else None
-        if before is not None:
-            return before
-        profile = self.settings.profile
-        usual = {e.id for e in profile.traffic if not e.heavy}
-        part = not (
-            {*profile.points} <= {*self.plan.points} and usual <= {e.id for e in self.plan.traffic}
-        )
-        return told_purpose(os.environ, part=part or self.settings.options.quick)
+        return self._recorder.record(self._queue_state())
 
     def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
         """The judged record.
@@ -197,13 +131,14 @@ class Session:
             looks=[] if state is None else state.looks,
             level=level,
         )
-        made = judged.comparison
-        if state is None or state.confirm_with is None or made is None or made.kind == "baseline":
+        if state is None or state.confirm_with is None:
             return judged
-        if isinstance(made.reason, str):  # only records of old suites hold words
-            return judged
-        ground = made.reason.model_copy(update={"suspected_by": state.confirm_with})
-        return judged.model_copy(update={"comparison": made.model_copy(update={"reason": ground})})
+        traffic = [
+            one.model_copy(update={"comparison": _suspected(one.comparison, state.confirm_with)})
+            for one in judged.traffic
+        ]
+        made = _suspected(judged.comparison, state.confirm_with)
+        return judged.model_copy(update={"comparison": made, "traffic": traffic})
 
     def _interruption(self, run: Run, state: QueueState) -> RunWarning:
         """How much a run has of what was planned when the user interrupted it."""
@@ -230,7 +165,7 @@ class Session:
         write_run(run, path)
         state = self._queue_state()
         try:
-            with self._judging():
+            with as_judging_error(self.folder):
                 # What this process has judged is judged once, unless other hosts sent more.
                 judged = (
                     self.judged
@@ -255,24 +190,6 @@ class Session:
             return failed, str(error)
         write_run(judged, path)
         return judged, None
-
-    @contextmanager
-    def _judging(self) -> Iterator[None]:
-        """Make a JudgingError of whatever goes wrong within: the samples are worth more.
-
-        The traceback goes to `JUDGING_ERROR_FILE` in the run's folder.
-        """
-        try:
-            yield
-        except AppendPrefillError:
-            raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, the samples are kept)
-            path = write_whole(self.folder / JUDGING_ERROR_FILE, traceback.format_exc())
-            text = " ".join(str(error).split())
-            raise JudgingError(
-                f"Judging failed: {type(error).__name__}{': ' if text else ''}{text}. The samples "
-                f"are in {RUN_FILE}; the traceback, to be reported with it, is in {path}."
-            ) from None  # the traceback is in the file, and only there
 
     @property
     def began(self) -> bool:
@@ -371,7 +288,7 @@ class Session:
         return PairQueue(self.folder / WORK, self._decider.first_pairs, self._decide)
 
     def _decide(self, state: QueueState) -> QueueState:
-        with self._judging():
+        with as_judging_error(self.folder):
             decided = self._decider.decide(state)
         more = decided.planned - state.planned
         if more > 0:
@@ -404,77 +321,20 @@ class Session:
         paused_s = sum(r.paused_s for r in state.resumed) if state is not None else 0.0
         return (datetime.now(UTC) - self._created_at).total_seconds() - paused_s
 
-    @contextmanager
-    def _device(self, give_up: Callable[[], bool]) -> Iterator[Device | None]:
+    def _device(self, give_up: Callable[[], bool]) -> AbstractContextManager[Device | None]:
         """A device no one else measures on, or None if `give_up` said so while waiting."""
-        devices = self.settings.devices
-        first = self._worker.index % len(devices)
-        waiting_since: float | None = None
-        while True:
-            refusals = []
-            for device in (*devices[first:], *devices[:first]):
-                lock = DeviceLock(device)
-                try:
-                    lock.acquire()
-                except InfrastructureError as error:
-                    refusals.append(str(error))
-                    continue
-                try:
-                    yield device
-                finally:
-                    lock.release()
-                return
-            if give_up():
-                yield None
-                return
-            if waiting_since is None:
-                waiting_since = time.monotonic()
-                self._tell(f"waiting for a device. {' '.join(refusals)}")
-            waited_s = time.monotonic() - waiting_since
-            if waited_s > self.plan.budget_minutes * 60:
-                raise InfrastructureError(
-                    f"No device came free in {waited_s / 60:.0f} minutes. {' '.join(refusals)}"
-                )
-            time.sleep(DEVICE_POLL_S)
+        return free_device(
+            self.settings.devices,
+            self._worker.index,
+            give_up=give_up,
+            limit_s=self.plan.budget_minutes * 60,
+            tell=self._tell,
+        )
 
 
-def profile_digest(profile: Profile) -> str:
-    """What tells a profile from one of the same name that measures, or judges, otherwise."""
-    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
-
-
-def identity_for(settings: Settings) -> dict[str, Any]:
-    """What must be equal for another run to be comparable with one of these settings.
-
-    Of a running server the arguments are those it resolved; its environment cannot be known and
-    is taken to be the profile's, of which the run warns.
-    """
-    profile, candidate = settings.profile, settings.candidate
-    server_args = [*profile.server.args, *settings.options.server_arg]
-    model = candidate.model_identity()
-    if isinstance(candidate, AttachedEngine):
-        server_args = candidate.resolved_args(arguments(server_args))
-        if model["config_sha256"] == settings.model.config_sha256:
-            model["name"] = settings.model.name
-    return compose_identity(
-        device=settings.device_identity(),
-        model=model,
-        server_args=server_args,
-        server_env=profile.server.env,
-        definition=definition_of(profile),
-        protocol=protocol_of(profile),
-        placement=placement_of(settings),
-    )
-
-
-def placement_of(settings: Settings) -> str | None:
-    """The placement that this host allows; None under a profile that asks for none.
-
-    The same for a run of one version and for a comparison, so that the two can be compared.
-    """
-    policy = settings.profile.placement.policy
-    if policy == "off":
-        return None
-    if isinstance(settings.candidate, AttachedEngine):
-        return "off"
-    return "off" if refusal(policy, topology_of(settings.devices[0])) else policy
+def _suspected(made: Comparison | None, version: str) -> Comparison | None:
+    """A comparison side by side that was measured since the stored `version` suspected."""
+    if made is None or made.kind == "baseline" or isinstance(made.reason, str):
+        return made  # only records of old suites hold words
+    ground = made.reason.model_copy(update={"suspected_by": version})
+    return made.model_copy(update={"reason": ground})

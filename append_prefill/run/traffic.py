@@ -30,7 +30,8 @@ from append_prefill.records.traffic import TrafficMean, TrafficPoint, TrafficRes
 from append_prefill.run.comparing import Level, compare_all, noise_for
 from append_prefill.run.references import References
 from append_prefill.run.traffic_family import Family, family_of
-from append_prefill.workload.profile import Plane, Profile
+from append_prefill.workload.policy import Plane
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic import Condition
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 

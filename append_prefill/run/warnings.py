@@ -10,7 +10,7 @@ from append_prefill.analysis.within import step_in
 from append_prefill.probe.launch import INTERRUPTED
 from append_prefill.records.contrast import COMMIT_KEY, VERSION_KEY
 from append_prefill.records.grounds import RunWarning, Side
-from append_prefill.records.launch import Start
+from append_prefill.records.launch import LeftOut, Start
 from append_prefill.run.queue import Resumption
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -32,9 +32,9 @@ def warnings_of(
         if start.failure == INTERRUPTED:
             continue  # the run's own warning says so
         if start.failure:
-            warnings.append(
-                RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)
-            )
+            # The launch itself keeps the last lines of its log, under the one that tells most.
+            cause = start.failure.partition("\n")[0]
+            warnings.append(RunWarning(code="launch-failed", side=side, launch=launch, text=cause))
         elif start.warmup is not None and not start.warmup.stationary:
             rounds = start.warmup.rounds
             warnings.append(
@@ -55,6 +55,7 @@ def warnings_of(
                     limit=step.block + 1,
                 )
             )
+    warnings += _left_out(starts)
     warnings += _moved(starts, COMMIT_KEY, "commit-moved")
     warnings += _moved(starts, VERSION_KEY, "version-moved")
     warnings += [
@@ -65,6 +66,25 @@ def warnings_of(
         why = {placement for placement in placements if isinstance(placement, str)}
         warnings += [RunWarning(code="not-placed", text=text) for text in sorted(why)]
     return warnings
+
+
+def _left_out(starts: Sequence[Start]) -> list[RunWarning]:
+    """One warning a side and limit: which points its servers were too small for."""
+    found: dict[tuple[Side, str, int], list[LeftOut]] = {}
+    for start in starts:
+        for one in start.left_out:
+            found.setdefault((start.side, one.limit, one.capacity_tokens), []).append(one)
+    return [
+        RunWarning(
+            code="left-out",
+            side=side,
+            fields=[point.label for point in sorted({one.point for one in left})],
+            value=max(one.need_tokens for one in left),
+            limit=capacity,
+            text=limit,
+        )
+        for (side, limit, capacity), left in found.items()
+    ]
 
 
 def _moved(

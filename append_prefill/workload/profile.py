@@ -1,30 +1,23 @@
 """A profile: which model, which points, how often, and what must hold.
 
-Profiles are TOML files; some are shipped in `append_prefill/profiles/`, and one's own can extend a
-shipped one. A bound or a noise value without its argument does not validate: every number that can
-turn a run red says why.
+A bound or a noise value without its argument does not validate: every number that can turn a run
+red says why.
 """
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from append_prefill.errors import UsageError, first_problem
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
 from append_prefill.workload.points import Point
+from append_prefill.workload.policy import Noise, Plane, Policy
 from append_prefill.workload.traffic_experiment import TrafficExperiment
-
-_OPTION = "--profile"
 
 DeviceKind = Literal["cuda", "cpu"]
 Alternation = Literal["block", "sample"]
 PlacementPolicy = Literal["off", "turns"]
-Stratum = Literal["floor", "compute"]
 
 
 class Model(Strict):
@@ -120,72 +113,6 @@ class Aging(Strict):
         "What SGLang's evictions cost grew with the leaves, to 7 ms each (#14339): ten thousand "
         "are what a pool of a hundred thousand tokens holds of short prompts."
     )
-
-
-class Policy(Strict):
-    """What counts as a regression (relative effects), and how often a run may alarm falsely.
-
-    `looks`: at most that many interim analyses of a run side by side. The first of them is after
-    half of the planned launches, the second after all of them, further ones after more; 1 leaves
-    the one after the planned launches. See `analysis.verdict.sequential`.
-    """
-
-    min_effect: float = Field(default=0.015, gt=0)
-    must_catch: float = Field(default=0.03, gt=0)
-    false_alarm_rate: float = Field(default=0.01, gt=0, lt=0.5)
-    fdr: float = Field(default=0.05, gt=0, lt=0.5)
-    looks: int = Field(default=4, ge=1)
-    argument: Argument
-
-
-class Plane(Strict):
-    """How the points of the (L, m) plane are grouped and weighed.
-
-    `floor_append_tokens`: up to this m TTFT is at its floor, host work; beyond it computing shows.
-    The two strata scatter differently and are tested apart; None where all points are alike. It is
-    fixed here, before anything is measured. `weights`: (L, m, weight) of points that count more or
-    less in the level than the others, whose weight is 1, as in the traffic that matters.
-    """
-
-    floor_append_tokens: int | None = Field(default=None, ge=1)
-    weights: tuple[tuple[int, int, float], ...] = ()
-    argument: Argument = "The profile does not tell its points apart."
-
-    @model_validator(mode="after")
-    def _weights_are_weights(self) -> Plane:
-        for context, append, weight in self.weights:
-            point = Point(context, append)
-            if weight <= 0:
-                raise ValueError(f"weights: {point.label} has {weight}; a weight is above 0")
-        if len({entry[:2] for entry in self.weights}) != len(self.weights):
-            raise ValueError("weights: a point has two")
-        return self
-
-
-class PairNoise(Strict):
-    """Scatter of a pair's log ratio: beyond its rounds (`pair_sd`), and of one round."""
-
-    pair_sd: float = Field(gt=0, le=1)
-    round_sd: float = Field(gt=0, le=1)
-
-
-class Noise(Strict):
-    """Spread to assume where none is stored yet: relative standard deviations (log scale).
-
-    `pair_sd` is that of the ratio within an interleaved pair beyond what its rounds explain,
-    `round_sd` that of one round (a block of both sides), each as a mean over all points; `strata`
-    the same over the points of one stratum. None where none is assumed. A stored A/A noise record
-    replaces all of them.
-    """
-
-    # At most 1: an assumption beyond 100 % is one in per cent.
-    start_sd: float = Field(gt=0, le=1)
-    within_sd: float = Field(gt=0, le=1)
-    night_sd: float = Field(gt=0, le=1)
-    pair_sd: float | None = Field(default=None, gt=0, le=1)
-    round_sd: float | None = Field(default=None, gt=0, le=1)
-    strata: dict[Stratum, PairNoise] = Field(default_factory=dict)
-    argument: Argument
 
 
 class Link(Strict):
@@ -327,92 +254,3 @@ class Profile(Strict):
                 return experiment
         known = ", ".join(e.id for e in self.experiments)
         raise KeyError(f"profile {self.name} has no experiment {experiment_id!r}, only {known}")
-
-
-def shipped_profiles() -> list[str]:
-    """Names that `--profile` takes without a path."""
-    folder = resources.files("append_prefill") / "profiles"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
-
-
-def load_profile(name_or_file: str) -> Profile:
-    """Read a shipped profile by name, or a TOML file by path.
-
-    A file may say `extends = "cpu-nano"` (or another shipped name): then it needs only a `name` and
-    what differs. Its experiments and traffic are added; its keys of `plan`, `server` and `bounds`
-    replace those of the same name; whatever else it has replaces the whole.
-
-    Raises UsageError for a name that is not shipped, a file that is not there, is not TOML or
-    does not validate.
-    """
-    path = Path(name_or_file)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise UsageError(_OPTION, name_or_file, "no such file.", "Give a TOML profile's path.")
-        text = path.read_text(encoding="utf-8")
-    elif name_or_file in shipped_profiles():
-        text = _shipped_text(name_or_file)
-    else:
-        known = ", ".join(shipped_profiles())
-        raise UsageError(
-            _OPTION,
-            name_or_file,
-            "is neither a shipped profile nor a file.",
-            f"Shipped are {known}; anything else is the path of a TOML file.",
-        )
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            _OPTION, name_or_file, f"is not TOML ({error}).", "Repair the file."
-        ) from error
-    if "extends" in data:
-        data = _extended(data, name_or_file)
-    try:
-        profile = Profile.model_validate(data)
-    except ValidationError as error:
-        raise UsageError(
-            _OPTION,
-            name_or_file,
-            f"does not validate: {first_problem(error, 'profile', data)} ({error.error_count()} "
-            "problem(s) in all).",
-            "Compare with the shipped profiles in append_prefill/profiles/.",
-        ) from error
-    total_tokens = profile.limits.total_tokens
-    traffic = tuple(e.with_trace(path.parent, total_tokens) for e in profile.traffic)
-    return profile.model_copy(update={"traffic": traffic})
-
-
-def _shipped_text(name: str) -> str:
-    source = resources.files("append_prefill") / "profiles" / f"{name}.toml"
-    return source.read_text(encoding="utf-8")
-
-
-def _extended(data: dict[str, Any], file: str) -> dict[str, Any]:
-    """The shipped profile that `data` extends, with what `data` has of its own put in."""
-    own = dict(data)
-    base_name = own.pop("extends")
-    if base_name not in shipped_profiles():
-        raise UsageError(
-            _OPTION,
-            file,
-            f"extends {base_name!r}, which is not shipped.",
-            f"Shipped are {', '.join(shipped_profiles())}.",
-        )
-    if own.get("name", base_name) == base_name:
-        raise UsageError(
-            _OPTION,
-            file,
-            f"extends {base_name} and has no name of its own, so its runs would pass for it.",
-            'Give it one: name = "mine".',
-        )
-    base = tomllib.loads(_shipped_text(base_name))
-    for table in ("plan", "server", "bounds"):
-        if isinstance(own.get(table), dict):
-            own[table] = base[table] | own[table]
-    for table in ("experiments", "traffic"):
-        if isinstance(own.get(table), list):
-            own[table] = base.get(table, []) + own[table]
-    return base | own

@@ -18,8 +18,9 @@ from append_prefill.analysis.summary import FIGURE_VARIANCE, log_matrix, usable
 from append_prefill.probe.plan import make_plan, plan_of
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.store import read_run
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from benchmarks import nights as real_nights
 
 Array = NDArray[np.float64]

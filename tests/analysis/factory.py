@@ -11,7 +11,8 @@ import numpy as np
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import BlockState, Series, Start
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, Policy, Profile
+from append_prefill.workload.policy import Noise, Policy
+from append_prefill.workload.profile import Profile
 
 # The study's tables, one row a printed line: experiment, L, m, TTFT in ms.
 STUDY_ROWS: dict[str, list[tuple[int, int, float]]] = {

@@ -9,7 +9,7 @@ from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.prior import Prior
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POINTS
 
 PLANE = Plane(floor_append_tokens=308, argument="As the shipped profile says it.")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.design import design_of, strata_of, weights_of
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane, load_profile
+from append_prefill.workload.policy import Plane
 
 POINTS = [Point(512, 32), Point(512, 128), Point(512, 512), Point(2048, 1024)]
 

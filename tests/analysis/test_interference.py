@@ -2,8 +2,8 @@ import pytest
 
 from append_prefill.analysis.interference import decode_interference
 from append_prefill.workload.experiment import Bound
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from tests.analysis.company_parts import traffic_series
 from tests.analysis.factory import start
 

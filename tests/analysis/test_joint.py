@@ -18,7 +18,7 @@ from append_prefill.analysis.prior import ASSUMED_DF, Prior, prior_of
 from append_prefill.analysis.verdict.alarms import alarm, passes
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POINTS
 
 WHY = "Of the profile, which these points are of."

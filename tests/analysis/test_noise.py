@@ -10,7 +10,7 @@ from append_prefill.analysis.noise import (
 )
 from append_prefill.analysis.summary import faster_half
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POINTS, start, starts_of
 
 P = len(POINTS)

@@ -8,7 +8,7 @@ from append_prefill.analysis.power import points_error, rounds_variance
 from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, RATIO_NIGHT_SHARE
 from append_prefill.analysis.summary import FIGURE_VARIANCE
 from append_prefill.records.noise import NoisePoint, NoiseRecord, PairComponents
-from append_prefill.workload.profile import Noise, PairNoise, Plane
+from append_prefill.workload.policy import Noise, PairNoise, Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile
 
 RECORD = NoiseRecord(

@@ -7,7 +7,7 @@ import pytest
 from append_prefill.analysis.prior import Prior, prior_of, with_nights
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.noise import NoiseRecord, PairComponents
-from append_prefill.workload.profile import PairNoise
+from append_prefill.workload.policy import PairNoise
 from tests.analysis.factory import NOISE
 
 

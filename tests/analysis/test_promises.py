@@ -23,8 +23,9 @@ from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict.alarms import alarm
 from append_prefill.analysis.verdict.sides import Sides, sides_of
 from append_prefill.records.noise import NoiseRecord
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Noise, PairNoise, load_profile
+from append_prefill.workload.policy import Noise, PairNoise
 from tests.analysis.factory import start
 
 PROFILE = load_profile("llama-3.1-8b")

@@ -8,7 +8,8 @@ from append_prefill.analysis.detection import MAX_STARTS
 from append_prefill.analysis.power import side_by_side
 from append_prefill.analysis.rounds import ROUNDS_MIN
 from append_prefill.analysis.split import NEIGHBOURS, SAMPLES_MAX, Costs, for_effect, for_minutes
-from append_prefill.workload.profile import PairNoise, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.policy import PairNoise
 
 COSTS = Costs(launch_s=60.0, round_s=2.0)
 

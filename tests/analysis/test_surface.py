@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from append_prefill.analysis.surface import Fit, fit_start, fit_starts, fit_surface, predict
+from append_prefill.analysis.steps import Sizes, attended, further_chunks, padding
+from append_prefill.analysis.surface import (
+    Fit,
+    choose,
+    fit_start,
+    fit_starts,
+    fit_surface,
+    predict,
+)
+from append_prefill.planted.cost import graph_buckets
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, starts_of
 
@@ -138,8 +147,8 @@ def test_three_points_tell_three_coefficients() -> None:
 def test_which_form_fits_better(monkeypatch, of_sum, of_max, form) -> None:
     """Two launches at three points; the squares are shared by both."""
 
-    def fit(of, points, ttft_ms):
-        assert list(points) == THREE
+    def fit(of, points, ttft_ms, *, terms, sizes):
+        assert (list(points), terms, sizes) == (THREE, (), Sizes())
         return Fit(ttft_ms[0], 0.0, 0.0, {"sum": of_sum, "max": of_max}[of] / 2)
 
     monkeypatch.setattr("append_prefill.analysis.surface.fit_start", fit)
@@ -147,3 +156,147 @@ def test_which_form_fits_better(monkeypatch, of_sum, of_max, form) -> None:
     assert found is not None
     assert found[0] == form
     assert [fit.floor for fit in found[1]] == pytest.approx([20.0, 30.0])
+
+
+CHUNK = 512
+LONG = [
+    *(Point(256, m) for m in (64, 256, 500, 512, 528, 1024, 1040, 1536, 1552, 3072, 3088)),
+    *(Point(context, m) for context in (16, 1024, 4096) for m in (64, 512, 528)),
+    Point(8192, 64),
+    Point(8192, 2000),
+]
+LONG_M = np.array([float(p.append_tokens) for p in LONG])
+LONG_L = np.array([float(p.context_tokens) for p in LONG])
+OF_FORM = {
+    "sum": 20 + 0.01 * LONG_M + 0.001 * LONG_L,
+    "max": np.maximum(20, 0.03 * LONG_M) + 0.001 * LONG_L,
+}
+
+
+def launches(truth, *, sizes, noise=0.01, seed=4, count=5):
+    rng = np.random.default_rng(seed)
+    log_ms = np.log(truth) + noise * rng.normal(size=(count, 1))
+    log_ms = log_ms + noise * rng.normal(size=(count, len(LONG)))
+    told = {"chunked_prefill_tokens": sizes.chunk_tokens}
+    buckets = None if sizes.bucket_tokens is None else list(sizes.bucket_tokens)
+    return [
+        one.model_copy(update={"subject": told, "prefill_graph_tokens": buckets})
+        for one in starts_of(log_ms, LONG)
+    ]
+
+
+@pytest.mark.parametrize("form", ["sum", "max"])
+def test_a_planted_chunk_step_comes_back(form):
+    sizes = Sizes(CHUNK, ())
+    truth = OF_FORM[form] + 2.5 * further_chunks(LONG_M, CHUNK)
+    surface = fit_surface(launches(truth, sizes=sizes))
+    assert surface is not None
+    assert surface.form == form
+    assert surface.chunk_ms.low < 2.5 < surface.chunk_ms.high
+    assert surface.chunk_ms.high - surface.chunk_ms.low < 2.5
+    told = surface.steps["chunk"]
+    assert (told.code, told.tokens) == ("fitted", CHUNK)
+    assert told.gain > told.needed == pytest.approx(11.07, abs=0.01)
+    # The new tokens of a chunk step count as well: 20 = 0.01 m + 2.5 k, 20 = 0.03 m + 2.5 k.
+    assert surface.crossover_tokens.value == pytest.approx(
+        {"sum": 1536, "max": 2e4 / 30 - 2.5 / 0.03}[form], rel=0.05
+    )
+    assert (surface.padded_token_us, surface.attention_ns) == (None, None)
+
+
+@pytest.mark.parametrize("form", ["sum", "max"])
+def test_without_a_step_there_is_none(form):
+    surface = fit_surface(launches(OF_FORM[form], sizes=Sizes(CHUNK, ())))
+    assert surface is not None
+    assert (surface.form, surface.chunk_ms) == (form, None)
+    assert surface.steps["chunk"].code == "not-needed"
+    assert surface.steps["chunk"].gain < surface.steps["chunk"].needed
+
+
+def test_a_bend_is_not_a_chunk_step():
+    """TTFT that grows faster from a point within a chunk on asks for a step where it is not."""
+    truth = 20 + 0.01 * np.maximum(LONG_M - 600, 0) + 0.001 * LONG_L
+    surface = fit_surface(launches(truth, sizes=Sizes(CHUNK, ()), noise=0.003))
+    assert surface is not None
+    assert surface.chunk_ms is None
+    assert surface.steps["chunk"].code in {"bend", "not-needed"}
+
+
+def test_a_server_that_does_not_tell_its_sizes_keeps_the_plane():
+    truth = OF_FORM["sum"] + 2.5 * further_chunks(LONG_M, CHUNK)
+    surface = fit_surface(launches(truth, sizes=Sizes()))
+    assert surface is not None
+    assert surface.chunk_ms is None
+    assert {surface.steps[term].code for term in ("chunk", "padding")} == {"not-told"}
+
+
+def test_planted_padding_comes_back():
+    sizes = Sizes(CHUNK, graph_buckets(CHUNK))
+    # m = 500, the 16 tokens beyond an edge (none), and 2,000 in its last chunk: too few to tell.
+    assert set(padding(LONG_M, sizes)) == {0.0, 12.0, 16.0}
+    coarse = Sizes(CHUNK, (256, 512))
+    truth = 20 + 0.02 * (LONG_M + padding(LONG_M, coarse)) + 0.001 * LONG_L
+    surface = fit_surface(launches(truth, sizes=coarse))
+    assert surface is not None
+    assert surface.steps["padding"].code == "fitted"
+    assert surface.padded_token_us.low < 20 < surface.padded_token_us.high
+    off = fit_surface(launches(truth, sizes=Sizes(CHUNK, ())))
+    assert off is not None
+    assert (off.padded_token_us, off.steps["padding"].code) == (None, "off")
+
+
+def test_planted_attention_comes_back_and_a_step_beside_it():
+    truth = OF_FORM["sum"] + 2.5 * further_chunks(LONG_M, CHUNK) + 4e-6 * attended(LONG_M, LONG_L)
+    surface = fit_surface(launches(truth, sizes=Sizes(CHUNK, ())))
+    assert surface is not None
+    assert surface.steps["attention"].code == "fitted"
+    assert surface.steps["attention_of_all"].code == "not-needed"
+    assert surface.attention_ns.low < 4 < surface.attention_ns.high
+    assert surface.chunk_ms.low < 2.5 < surface.chunk_ms.high
+
+
+@pytest.mark.parametrize("form", ["sum", "max"])
+def test_a_chosen_fit_predicts_its_launch(form):
+    truth = OF_FORM[form] + 2.5 * further_chunks(LONG_M, CHUNK)
+    found = choose(LONG, np.log(truth)[None], Sizes(CHUNK, ()))
+    assert found is not None
+    np.testing.assert_allclose(predict(found.form, found.fits[0], LONG), truth, rtol=1e-6)
+    assert found.fits[0].of("chunk") == pytest.approx(2.5)
+    assert found.fits[0].of("padding") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("more", "crossover"),
+    [
+        ((), 2000.0),
+        ((("chunk", 0.0),), 2000.0),
+        # 10 ms at m = 1,000 and 12 at 1,024, then a step of 12 over the floor.
+        ((("chunk", 12.0),), 1024.0),
+        ((("chunk", 4.0),), 1600.0),
+        # 0.01 m + 5e-6 m (m + 1) / 2 = 20
+        ((("attention", 5e-6),), 1464.0),
+    ],
+)
+def test_at_the_crossover_new_tokens_and_their_steps_cost_the_floor(more, crossover):
+    fit = Fit(20.0, 0.01, 0.001, 0.0, more, Sizes(1024, ()))
+    assert fit.crossover == pytest.approx(crossover, rel=1e-3)
+    below, above = (fit.work_ms(fit.crossover * (1 + e)) for e in (-1e-3, 1e-3))
+    assert below < 20.0 < above
+
+
+@pytest.mark.parametrize("form", ["sum", "max"])
+def test_the_crossovers_interval_holds_the_truth_as_often_as_it_says(form):
+    """Forty sessions, their launches scattered in floor and cost: 95 % hold it, so 33 at least
+    (less than one in a thousand has fewer).
+    """
+    truth = {"sum": (19.0, 0.004), "max": (19.0, 0.03)}[form]
+    rng = np.random.default_rng(11)
+    held = 0
+    for _ in range(40):
+        floor, new = np.exp(0.05 * rng.normal(size=(2, 4, 1))) * np.reshape(truth, (2, 1, 1))
+        own = floor + new * M if form == "sum" else np.maximum(floor, new * M)
+        noise = 0.003 * rng.normal(size=(4, len(POINTS)))
+        surface = fit_surface(starts_of(np.log(own + 0.002 * CONTEXT) + noise))
+        assert surface is not None
+        held += surface.crossover_tokens.low < truth[0] / truth[1] < surface.crossover_tokens.high
+    assert held >= 33

@@ -7,7 +7,7 @@ from append_prefill.analysis.transfer import (
     kv_size,
     transfer_ms,
 )
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 LLAMA = {
     "num_hidden_layers": 32,

@@ -1,7 +1,7 @@
 import pytest
 
 from append_prefill.analysis.transfer import KvSize, kv_size
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from benchmarks.kv_pool import LATENT_POOL, POOL_BYTES, WINDOW_TOKENS, expected_gib, small
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from append_prefill.planted.protocol import Settings
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from benchmarks.turns import Ending, converse, kept, new_tokens
 from tests.planted.client import client_of, quick_server
 

@@ -19,8 +19,8 @@ from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
 from append_prefill.report.html import render_html
 from append_prefill.report.write import FILES
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from tests.records import builders
 from tests.report import parts, samples
 from tests.report.other_traffic import TURNS, with_traffic

@@ -15,7 +15,7 @@ from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.cli.test_cli import STUDY, Captured, call_json, refused, stored
 from tests.records import builders
 

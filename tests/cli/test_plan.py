@@ -17,10 +17,11 @@ from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
-from append_prefill.run import settings
+from append_prefill.run import resolve
 from append_prefill.run.outlook import outlook_of
 from append_prefill.run.pace import STOP_S
-from append_prefill.workload.profile import DeviceKind, Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import DeviceKind, Profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")
@@ -161,7 +162,7 @@ def test_the_profile_is_by_default_the_devices(
     capsys: Captured,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(settings, "list_devices", lambda: [Device(kind, "one", "one", 1)])
+    monkeypatch.setattr(resolve, "list_devices", lambda: [Device(kind, "one", "one", 1)])
     assert main(["plan", "--json", "--baselines", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["profile"] == profile
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
+from append_prefill.workload.profile import Profile
 from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "add-an-experiment.md"

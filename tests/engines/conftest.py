@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from append_prefill.engines.base import Device
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 FAKE_SERVER = textwrap.dedent(
     """

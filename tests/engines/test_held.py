@@ -149,7 +149,7 @@ def test_nothing_that_is_held_survives_the_suite(tmp_path, number):
         from append_prefill.engines.base import Device
         from append_prefill.engines.local import PlantedEngine
         from append_prefill.engines.waiting import await_held
-        from append_prefill.workload.profile import load_profile
+        from append_prefill.workload.loading import load_profile
         engine = PlantedEngine({{}}, load_profile("cpu-nano"))
         server = engine.hold(Device("cpu", "cpu", "test", 1), Path({str(tmp_path / "log")!r}))
         await_held([server])

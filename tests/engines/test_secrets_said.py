@@ -4,7 +4,7 @@ import pytest
 
 from append_prefill.engines.resolve import resolve_engine
 from append_prefill.errors import UsageError
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 
 @pytest.mark.parametrize("simulated", [True, False])

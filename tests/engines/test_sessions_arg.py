@@ -5,7 +5,7 @@ import pytest
 from append_prefill.engines.devices import cpu_device
 from append_prefill.engines.resolve import resolve_engine
 from append_prefill.engines.versions import SESSIONS_ARG
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 
 @pytest.mark.parametrize(

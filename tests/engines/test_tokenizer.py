@@ -7,7 +7,7 @@ from jinja2 import Environment
 
 from append_prefill.engines.model import materialise
 from append_prefill.engines.tokenizer import TEMPLATE, write_tokenizer
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.wordlevel import decode, encode, encode_chat
 
 

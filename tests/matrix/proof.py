@@ -20,8 +20,8 @@ from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import InfrastructureError, ServerDiedError
 from append_prefill.probe.client import TimedClient, generate_body
 from append_prefill.probe.sample import take_sample
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from append_prefill.workload.prompts import PromptSource
 from tests.matrix.releases import REPLY_TOKENS
 

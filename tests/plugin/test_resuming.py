@@ -9,7 +9,7 @@ import pytest
 from append_prefill.errors import UsageError
 from append_prefill.plugin.options import declare_options
 from append_prefill.plugin.resuming import take_over
-from append_prefill.run.settings import Options
+from append_prefill.run.options import Options
 
 
 def given(**changes: object) -> Namespace:

@@ -6,7 +6,7 @@ from append_prefill.engines.base import ServerDescription
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.capacity import check_capacity
 from append_prefill.probe.plan import make_plan
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 
 PROFILE = load_profile("cpu-nano")
 LONGEST = 1088 + PROFILE.plan.share_output_tokens

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from append_prefill.engines.base import Device, ServerDescription
-from append_prefill.errors import InfrastructureError, ServerDiedError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe import launch, shooter
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
@@ -17,7 +17,7 @@ from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.records.launch import Aged, Warmup
 from append_prefill.records.store import read_starts
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
@@ -45,9 +45,10 @@ class FakeServer:
             raw={"schedule_policy": "lpm", "page_size": 16, "port": 1},
         )
 
-    def check_alive(self):
+    def check_alive(self, *, suspected=False):
+        self.suspected = suspected
         if self.died:
-            raise ServerDiedError("gone", Path("x.log"), ["last words"])
+            raise ServerDiedError("gone", "last words", "x.log")
 
     def pids(self):
         return set()
@@ -251,6 +252,25 @@ def test_a_dead_server_explains_a_failed_block(live, monkeypatch):
     monkeypatch.setattr(shooter, "take_sample", broken)
     with pytest.raises(ServerDiedError):
         one_block(live)
+
+
+@pytest.mark.parametrize(
+    ("error", "suspected"),
+    [(ConnectionLostError("reset"), True), (InfrastructureError("400"), False)],
+)
+def test_a_server_whose_connection_broke_is_given_the_time_to_end(
+    live, monkeypatch, error, suspected
+):
+    """The system tells of its end a moment after its sockets do; what it refuses, it lives to."""
+    live.launch.connect()
+
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(shooter, "take_sample", broken)
+    with pytest.raises(type(error)):
+        one_block(live)
+    assert live.server.suspected is suspected
 
 
 @pytest.mark.parametrize(("capacity", "fits"), [(None, True), (544, True), (543, False)])

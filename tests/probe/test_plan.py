@@ -1,8 +1,8 @@
 import pytest
 
 from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
 PROFILE = load_profile("cpu-nano")

@@ -15,7 +15,8 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.store import read_starts
-from append_prefill.workload.profile import Placement, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Placement
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
 DEVICE = Device("cpu", "cpu", "test", 2**30)

@@ -9,7 +9,7 @@ from append_prefill.probe.call import Crowd
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.sample import Times
 from append_prefill.probe.shooter import UNTOLD, Shooter
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.prompts import PromptSource
 
 PROFILE = load_profile("cpu-nano-chat")

@@ -10,7 +10,7 @@ from append_prefill.records.contrast import Difference, contrast_of, told_once
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Run
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.records import builders
 
 PLAIN: dict[str, Any] = {"sglang": "0.5.23", "commit": None, "environment": {}}

@@ -8,7 +8,8 @@ import pytest
 
 from append_prefill.records import definition
 from append_prefill.records.definition import UNTOLD, defined_by, definition_of, protocol_of
-from append_prefill.workload.profile import Placement, Profile, load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
+from append_prefill.workload.profile import Placement, Profile
 
 Change = Callable[[Profile], Profile]
 

@@ -22,8 +22,9 @@ from append_prefill.records.identity import (
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.workload.experiment import Experiment
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Placement, load_profile
+from append_prefill.workload.profile import Placement
 from tests.records import builders
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from append_prefill.records.baselines import baseline_path, select_baseline
+from append_prefill.records.baselines import baseline_path
+from append_prefill.records.selecting import select_baseline
 from append_prefill.records.store import read_run, run_text
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
 ROOT = Path(__file__).parents[2] / "baselines"

@@ -27,8 +27,9 @@ from append_prefill.records.grounds import ComparisonVerdict, FindingVerdict, Si
 from append_prefill.records.launch import BlockState, Series, Start, Warmup
 from append_prefill.records.noise import NoisePoint, NoiseRecord
 from append_prefill.records.run import Finding, PlanRecord, PointSummary, Run, Surface
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 
 CREATED = datetime(2026, 11, 20, 2, 14, tzinfo=UTC)
 GPU = "GPU-5c7e3f9a-1b52-4c0e-9d0a-6a1f3a7b2c44"

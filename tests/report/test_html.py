@@ -18,7 +18,7 @@ from append_prefill.records.store import read_run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.html import render_html
 from append_prefill.report.words import WORDS
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.report import parts, samples
 from tests.report.other_traffic import with_traffic
 from tests.test_words import house_words_in

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from append_prefill.records.comparison import Comparison, Effect, Look
-from append_prefill.records.grounds import Decision, FindingGround, Ground, Region, RunWarning
+from append_prefill.records.grounds import Decision, FindingGround, Ground, Region
 from append_prefill.records.run import Finding
 from append_prefill.report.places import region_words, where_words
 from append_prefill.report.reasons import (
@@ -13,8 +13,8 @@ from append_prefill.report.reasons import (
     decision_words,
     finding_reason,
     quantity_name,
-    warning_words,
 )
+from append_prefill.report.warnings import warning_words
 
 
 def region(kind, own, size=None, **tokens) -> Region:
@@ -131,25 +131,6 @@ def test_every_decision_has_a_sentence(code) -> None:
         decision=Decision(code=code, more_pairs=3, budget_pairs=1, starts_needed=12),
     )
     assert decision_words(look).endswith(".")
-
-
-@pytest.mark.parametrize("code", get_args(RunWarning.model_fields["code"].annotation))
-def test_every_warning_has_a_sentence(code) -> None:
-    said = warning_words(
-        RunWarning(
-            code=code,
-            side="candidate",
-            launch=2,
-            version="0.5.23",
-            host="gpu2",
-            fields=["driver"],
-            value=91.4,
-            limit=90,
-            text="it ended",
-        )
-    )
-    assert said
-    assert "None" not in said
 
 
 def test_words_of_old_records_are_shown_as_they_are() -> None:

@@ -15,7 +15,7 @@ from append_prefill.records.store import read_run
 from append_prefill.run.comparing import control_of
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
-from append_prefill.workload.profile import Noise
+from append_prefill.workload.policy import Noise
 from tests.report.parts import Model, bare, profile, starts_of, study_points
 
 POINTS = study_points()

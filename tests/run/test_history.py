@@ -24,8 +24,7 @@ from append_prefill.run.history import (
     records_in,
     told_purpose,
 )
-from append_prefill.run.session import Session
-from append_prefill.workload.profile import load_profile, shipped_profiles
+from append_prefill.workload.loading import load_profile, shipped_profiles
 from tests.records import builders
 from tests.records.history import entries
 
@@ -157,14 +156,6 @@ def test_where_some_are_nightly_tries_are_not_followed(tmp_path: Path) -> None:
 )
 def test_purpose_is_told_by_the_environment(environment, part, purpose) -> None:
     assert told_purpose(environment, part=part) == purpose
-
-
-def test_a_run_that_is_resumed_keeps_its_purpose(tmp_path: Path) -> None:
-    session = Session.__new__(Session)
-    session.folder = tmp_path
-    nightly = builders.run(suite={"version": "1", "purpose": "nightly"})
-    write_run(nightly, tmp_path / "run.json")
-    assert session._purpose == "nightly"
 
 
 def test_a_purpose_there_is_not_is_refused() -> None:

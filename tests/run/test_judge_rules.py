@@ -13,10 +13,10 @@ from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.comparison import Comparison, Effect, Look, PointEffect, Role
-from append_prefill.records.grounds import Decision, Ground
+from append_prefill.records.grounds import ComparisonVerdict, Decision, Ground
 from append_prefill.records.launch import BlockState, Void
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.records.run import ComparisonVerdict, PointSummary, Run
+from append_prefill.records.run import PointSummary, Run
 from append_prefill.run import comparing
 from append_prefill.run.comparing import (
     compare_all,

@@ -8,8 +8,8 @@ from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.store import write_run
 from append_prefill.run.history import add_run
 from append_prefill.run.references import References, gather
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import load_profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")

@@ -13,9 +13,8 @@ import append_prefill
 from append_prefill.errors import UsageError
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.store import RUN_FILE, write_run, write_start
-from append_prefill.run.queue import PairQueue, QueueState, Resumption, read_state
+from append_prefill.run.queue import WORK, PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.resume import begun, hold, read_cut
-from append_prefill.run.session import WORK
 from tests.records import builders
 
 SUITE = {"version": append_prefill.__version__, "options": "--sglang 0.5.23 --seed 1"}

@@ -8,7 +8,7 @@ from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.records.store import write_start
 from append_prefill.run.unfinished import with_launches
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.records import builders
 
 PROFILE = load_profile("llama-3.1-8b")

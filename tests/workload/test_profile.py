@@ -1,13 +1,13 @@
 import json
-import re
 
 import pytest
 
 from append_prefill.analysis.findings import STUDY_EXPERIMENTS
 from append_prefill.errors import UsageError
 from append_prefill.records.definition import definition_of, protocol_of
+from append_prefill.workload.loading import load_profile, shipped_profiles
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile, shipped_profiles
+from append_prefill.workload.profile import Profile
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
@@ -25,23 +25,6 @@ def test_the_llama_profile_has_the_studys_points():
     assert len({point for e in studys for point in e.as_points}) == 18
     assert profile.experiments_of(Point(512, 512))[:3] == ["cache_rate", "scale", "append"]
     assert profile.experiments_of(Point(1, 1)) == []
-
-
-def test_an_unknown_profile_names_the_shipped_ones():
-    with pytest.raises(UsageError, match=r"--profile nope.*cpu-nano, cpu-nano-chat, "):
-        load_profile("nope")
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
-        load_profile(str(tmp_path / "my.toml"))
-
-
-def test_a_broken_file_is_named(tmp_path):
-    path = tmp_path / "my.toml"
-    path.write_text("= 3")
-    with pytest.raises(UsageError, match="is not TOML"):
-        load_profile(str(path))
 
 
 def test_a_bound_without_an_argument_does_not_validate(tmp_path):
@@ -118,48 +101,6 @@ def test_points_that_cannot_be_are_refused_by_their_place(tmp_path):
     assert "mine_flat: append_ends takes two points or more" in one
     again = refused(tmp_path, MINE | {"id": "append"})
     assert "two experiments share an id" in again
-
-
-def test_a_profile_that_extends_a_shipped_one_says_what_differs(tmp_path):
-    path = tmp_path / "own.toml"
-    path.write_text(
-        """
-        extends = "cpu-nano"
-        name = "own"
-        [plan]
-        starts = 9
-        [bounds.append_flatness]
-        limit = 2
-        argument = "A limit of its own, with an argument of its own."
-        [link]
-        name = "100 GbE"
-        gb_per_s = 12.5
-        """
-    )
-    own, shipped = load_profile(str(path)), load_profile("cpu-nano")
-    assert own.plan == shipped.plan.model_copy(update={"starts": 9})
-    assert own.bounds["append_flatness"].limit == 2
-    assert own.bounds.keys() == shipped.bounds.keys()
-    assert (own.link.name, own.experiments) == ("100 GbE", shipped.experiments)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('extends = "nope"\nname = "own"', "extends 'nope', which is not shipped. Shipped are"),
-        ('extends = "cpu-nano"', "has no name of its own"),
-        ('extends = "cpu-nano"\nname = "cpu-nano"', "has no name of its own"),
-        ('extends = "cpu-nano"\nname = "own"\nplan = 3', "plan: Input should be"),
-        ('extends = ["cpu-nano"]\nname = "own"', "is not shipped"),
-        ('extends = "cpu-nano"\nname = "own"\nexperiments = [3]', "experiments"),
-    ],
-)
-def test_a_wrong_extension_is_named(tmp_path, text, said):
-    path = tmp_path / "own.toml"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=re.escape(str(path))) as caught:
-        load_profile(str(path))
-    assert said in str(caught.value)
 
 
 def test_a_point_beyond_the_limit_does_not_validate():

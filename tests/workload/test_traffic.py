@@ -4,8 +4,9 @@ import pytest
 
 from append_prefill.errors import UsageError
 from append_prefill.workload.conversation import Conversation, Turn
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic import DEFAULT, Condition, Traffic
 from append_prefill.workload.traffic_experiment import DECODE_TOKENS, TrafficExperiment
 

@@ -16,7 +16,6 @@ level and for the points, each split over its quantities and the windows (Bonfer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, combinations
@@ -25,11 +24,12 @@ import numpy as np
 from scipy import special
 
 from append_prefill.analysis.summary import FloatArray
-from append_prefill.analysis.trend.alerts import Alert, Kind, State, alert_id
+from append_prefill.analysis.trend.alerts import Alert
 from append_prefill.analysis.trend.findings import finding_alerts
 from append_prefill.analysis.trend.ramps import LED_UP, creeps_on, crept
-from append_prefill.analysis.trend.table import LEAST_STEPS, Moment, Table
-from append_prefill.workload.profile import Policy
+from append_prefill.analysis.trend.shifts import Shift, alert_of, total_of
+from append_prefill.analysis.trend.table import LEAST_STEPS, Table
+from append_prefill.workload.policy import Policy
 
 WINDOWS = (1, 4, 16)
 """Sessions whose mean is held against what is expected: one finds a step at once, four and sixteen
@@ -50,38 +50,6 @@ SHARES = {"level": 0.25, "part": 0.5, "point": 0.25}
 
 
 @dataclass(slots=True)
-class _Shift:
-    """A change of what is expected, `sizes` by quantity; `at_first` is the size that opened it.
-
-    From the session `led_from` to the one that opened it nothing else happened.
-    """
-
-    leader: int
-    sizes: FloatArray
-    opened: int
-    led_from: int
-    kind: Kind
-    reference: str
-    slower: bool = True
-    sightings: int = 1
-    last: int = 0
-    closed: int | None = None
-    moved_to: str | None = None
-    at_first: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.at_first = self.size
-
-    @property
-    def size(self) -> float:
-        return float(self.sizes[self.leader])
-
-    @property
-    def active(self) -> bool:
-        return self.closed is None and self.moved_to is None
-
-
-@dataclass(slots=True)
 class _Watch:
     """`since`: the first session of the state that means are taken of. `calm`: of that in which
     nothing happened but `odd` sessions, which ramps are looked for in.
@@ -89,8 +57,8 @@ class _Watch:
 
     table: Table
     policy: Policy
-    shifts: list[_Shift] = field(default_factory=list)
-    gone: list[_Shift] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
+    gone: list[Shift] = field(default_factory=list)
     since: int = 0
     calm: int = 0
     odd: set[int] = field(default_factory=set)
@@ -105,7 +73,7 @@ class _Watch:
     def least(self) -> float:
         return float(np.log1p(self.policy.min_effect))
 
-    def follow(self) -> list[_Shift]:
+    def follow(self) -> list[Shift]:
         """Every slow-down there was, in the order they were opened."""
         for i in range(len(self.table.sessions)):
             if i and self.table.references[i] != self.table.references[i - 1]:
@@ -187,7 +155,7 @@ class _Watch:
             self._refine(i)
             return
         led_from = max(self.calm, i - LED_UP + 1)
-        shift = _Shift(
+        shift = Shift(
             leader=leader,
             sizes=np.nan_to_num(mean),
             opened=i,
@@ -205,7 +173,7 @@ class _Watch:
         """Whether a ramp explains the last sessions better than a step does."""
         return crept(*self._looked_back(i, led_from, leader, self.expected))
 
-    def _creeps_on(self, i: int, first: int, young: _Shift) -> bool:
+    def _creeps_on(self, i: int, first: int, young: Shift) -> bool:
         """Whether a ramp explains a young step and this rise better than two steps do.
 
         The size of a creep follows it, so what rises above that is no more of it.
@@ -230,7 +198,7 @@ class _Watch:
     def _fall(self, i: int, leader: int, window: int, mean: FloatArray) -> None:
         known = [s for s in self.shifts if s.slower][-_MOST_SUBSETS:]
         subsets = chain.from_iterable(combinations(known, n) for n in range(len(known) + 1))
-        closed = min(subsets, key=lambda some: abs(mean[leader] + _total(some, leader)))
+        closed = min(subsets, key=lambda some: abs(mean[leader] + total_of(some, leader)))
         left = np.nan_to_num(mean) + np.asarray(sum((s.sizes for s in closed), np.zeros(len(mean))))
         telling = max(self.least, float(2 * self._error(i, window)[leader]))
         for shift in closed:
@@ -243,7 +211,7 @@ class _Watch:
         self.since = self.calm = i - window + 1
         if left[leader] <= -telling or not closed:
             reference = self.table.references[i]
-            self.shifts.append(_Shift(leader, left, i, i, "step", reference, slower=False, last=i))
+            self.shifts.append(Shift(leader, left, i, i, "step", reference, slower=False, last=i))
 
     def _sight(self, i: int) -> None:
         """Count the alerts that this session shows: half of their size at the least."""
@@ -292,7 +260,7 @@ class _Watch:
             young.closed, self.since, self.calm = i, i, young.led_from
             self.odd.add(young.opened)
 
-    def _shown(self, i: int, shift: _Shift) -> float:
+    def _shown(self, i: int, shift: Shift) -> float:
         """How much of the shift's size the session shows; NaN where it has no value there."""
         above = self.table.log[i, shift.leader] - self.expected[shift.leader] + shift.size
         return float(above / shift.size) if shift.size else float("nan")
@@ -312,49 +280,15 @@ class _Watch:
 def alerts_of(table: Table, policy: Policy, lineage: str) -> list[Alert]:
     """Every alert of a history, oldest first; `lineage` names the history in their ids."""
     shifts = [shift for shift in _Watch(table, policy).follow() if shift.slower]
-    found = [_alert(shift, table, lineage) for shift in shifts]
+    found = [alert_of(shift, table, lineage) for shift in shifts]
     found += finding_alerts(table.sessions, lineage)
     return sorted(found, key=lambda alert: alert.opened.at)
-
-
-def _alert(shift: _Shift, table: Table, lineage: str) -> Alert:
-    def moment(at: int) -> Moment:
-        return Moment.of(table.sessions[at])
-
-    opened, quantity = moment(shift.opened), table.quantities[shift.leader]
-    state = _state(shift, len(table.sessions))
-    closed = shift.closed if shift.moved_to is None else shift.last
-    return Alert(
-        id=alert_id(lineage, quantity, opened.key),
-        quantity=quantity,
-        kind=shift.kind,
-        size=shift.at_first if state == "invalid" else shift.size,
-        reference=shift.reference,
-        opened=opened,
-        last=moment(shift.last),
-        sightings=shift.sightings,
-        state=state,
-        closed=None if closed is None else moment(closed),
-        reason=shift.moved_to,
-    )
-
-
-def _state(shift: _Shift, sessions: int) -> State:
-    if shift.moved_to is not None:
-        return "accepted"
-    if shift.closed is not None:
-        return "fixed" if shift.sightings > 1 else "invalid"
-    return "new" if shift.opened == sessions - 1 else "standing"
 
 
 def _kind(quantity: str) -> str:
     if quantity == "level":
         return "level"
     return "point" if quantity.startswith("point:") else "part"
-
-
-def _total(shifts: Sequence[_Shift], leader: int) -> float:
-    return sum(float(shift.sizes[leader]) for shift in shifts)
 
 
 @lru_cache(maxsize=4096)

@@ -31,7 +31,7 @@ from append_prefill.analysis.design import BoolArray, Design
 from append_prefill.analysis.joint import Joint, Part
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.summary import CONFIDENCE
-from append_prefill.workload.profile import Stratum
+from append_prefill.workload.policy import Stratum
 
 NOMINAL = 0.05
 """One-sided rate at which a contrast's place must be slower in absolute terms."""

@@ -16,6 +16,8 @@ from append_prefill.analysis.change import change_of
 from append_prefill.analysis.design import ALIKE
 from append_prefill.analysis.detection import starts_needed
 from append_prefill.analysis.prior import Prior, prior_of
+from append_prefill.analysis.shapes import Chunks
+from append_prefill.analysis.steps import sizes_of
 from append_prefill.analysis.summary import CONFIDENCE, FloatArray, point_medians, usable
 from append_prefill.analysis.verdict.effects import (
     GROWTH,
@@ -32,7 +34,7 @@ from append_prefill.records.comparison import Change, Comparison, ComparisonKind
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Method, Quantity
 from append_prefill.records.launch import Start
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.workload.profile import Noise, Plane, Policy
+from append_prefill.workload.policy import Noise, Plane, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,13 @@ def compare(
         starts_needed=needed,
         verdict=judged.verdict,
         where=[],
-        change=_change(sides, judged, policy, times_ms),
+        change=_change(
+            sides,
+            judged,
+            policy,
+            times_ms,
+            (sizes_of(a_starts).chunk_tokens, sizes_of(b_starts).chunk_tokens),
+        ),
         slower_points=_slower_points(sides, judged),
         reason=_ground(sides, judged).model_copy(update={"medians_ratio": apart}),
     )
@@ -186,7 +194,9 @@ def _by_pair(
     return [a[pair] for pair in pairs], [b[pair] for pair in pairs]
 
 
-def _change(sides: Sides, judged: Judged, policy: Policy, times_ms: FloatArray) -> Change | None:
+def _change(
+    sides: Sides, judged: Judged, policy: Policy, times_ms: FloatArray, chunks: Chunks
+) -> Change | None:
     if judged.verdict not in {"regression", "improvement"}:
         return None
     return change_of(
@@ -195,6 +205,7 @@ def _change(sides: Sides, judged: Judged, policy: Policy, times_ms: FloatArray) 
         times_ms,
         per_start=sides.per_start,
         min_effect=policy.min_effect,
+        chunks=chunks,
     )
 
 

@@ -15,7 +15,7 @@ from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.comparison import Effect, PointEffect
 from append_prefill.records.grounds import ComparisonVerdict, Quantity
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Policy, Stratum
+from append_prefill.workload.policy import Policy, Stratum
 
 STRATUM: dict[Stratum, Quantity] = {"floor": "floor_points", "compute": "compute_points"}
 GROWTH: dict[str, Quantity] = {"append": "append_growth", "context": "context_growth"}

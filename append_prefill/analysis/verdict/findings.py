@@ -27,7 +27,8 @@ def judge_finding(
     Verdicts: `holds` and `broken` need the whole interval on one side; `regime-shift` is broken
     with a reference that shows the far end not slower (within must_catch) and the near end faster
     (by min_effect), or that is beyond the bound itself (then `standing`); `not-applicable` if the
-    profile gives no bound, no limit or no points, or says that the claim has no meaning;
+    profile gives no bound, no limit or no points, or says that the claim has no meaning, or the
+    server is too small for one of its points;
     `inconclusive` otherwise, so also where planned points yielded nothing valid.
     """
     profile = inputs.profile
@@ -39,7 +40,12 @@ def judge_finding(
     except NotApplicableError as error:
         gated = Gated("not-applicable", FindingGround(code="not-planned", text=str(error)))
     except MissingError as error:
-        gated = Gated("inconclusive", FindingGround(code="not-measured", text=str(error)))
+        left = {one.point for start in inputs.starts for one in start.left_out}
+        if error.point in left:
+            text = error.point.label if error.point else None
+            gated = Gated("not-applicable", FindingGround(code="left-out", text=text))
+        else:
+            gated = Gated("inconclusive", FindingGround(code="not-measured", text=str(error)))
     if bound is None:
         gated = Gated("not-applicable", FindingGround(code="no-bound", text=profile.name))
     elif not bound.meaningful:

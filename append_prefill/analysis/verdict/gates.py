@@ -8,7 +8,7 @@ from append_prefill.analysis.measures import Measured
 from append_prefill.analysis.verdict.regime import Ratio, regime_of
 from append_prefill.records.grounds import FindingGround, FindingVerdict
 from append_prefill.workload.experiment import Bound
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.workload.profile import Plane, Policy
+from append_prefill.workload.policy import Plane, Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from append_prefill.analysis.moderation import between_sessions, own_spread, pai
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import FloatArray, Interval
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 
 Ratio = Callable[[Sequence[Point]], Interval | None]
 """Candidate over reference of the mean TTFT of some points, with its interval over launches; None

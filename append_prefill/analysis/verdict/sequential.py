@@ -33,7 +33,7 @@ from scipy import optimize, special
 
 from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import Decision
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 
 EARLY_SHARE = 0.1
 """Part of the false-alarm rate spent before the planned launches. Enough for what need not wait:

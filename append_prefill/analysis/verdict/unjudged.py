@@ -11,7 +11,7 @@ from append_prefill.analysis.verdict.effects import bare_point
 from append_prefill.records.comparison import Comparison, ComparisonKind, Effect, PointEffect
 from append_prefill.records.grounds import ComparisonVerdict, Ground
 from append_prefill.records.run import PointSummary, Run
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 
 STUDY = "the study"
 

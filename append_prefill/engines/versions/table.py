@@ -43,6 +43,7 @@ class PrefillGraph:
 _ENABLE = "enable_piecewise_cuda_graph"
 _DISABLE = "disable_piecewise_cuda_graph"
 _CONFIG = "cuda_graph_config"
+_GRAPH_TOKENS = "piecewise_cuda_graph_tokens"
 
 _INFO_PATHS: Rows[tuple[str, str]] = (
     (OLDEST, ("/get_model_info", "/get_server_info")),
@@ -244,13 +245,36 @@ def prefill_graph_in(info: Mapping[str, Any], version: str | None) -> str | None
     return graph.backend if graph.default_on else "off"
 
 
-def prefill_graph_info(graph: PrefillGraph, *, on: bool) -> dict[str, Any]:
-    """What a server of that kind says in its info: the other way round of `prefill_graph_in`."""
+def prefill_graph_tokens_in(info: Mapping[str, Any], version: str | None) -> list[int] | None:
+    """The numbers of new tokens that a server captures prefill graphs for, ascending.
+
+    Of its info: beside the backend in `cuda_graph_config`, before 0.5.14 in a key of its own. Empty
+    where it runs without; None where it does not say.
+    """
+    graph = prefill_graph_in(info, version)
+    if graph is None or graph == "off":
+        return None if graph is None else []
+    config = info.get(_CONFIG)
+    prefill = config.get("prefill") if isinstance(config, Mapping) else None
+    told = prefill.get("bs") if isinstance(prefill, Mapping) else info.get(_GRAPH_TOKENS)
+    if not isinstance(told, list) or not told:
+        return None
+    sizes = [size for size in told if type(size) is int and size > 0]
+    return sorted(set(sizes)) if len(sizes) == len(told) else None
+
+
+def prefill_graph_info(
+    graph: PrefillGraph, *, on: bool, tokens: Sequence[int] = ()
+) -> dict[str, Any]:
+    """What a server of that kind says in its info: the other way round of `prefill_graph_in` and
+    `prefill_graph_tokens_in`. It tells the sizes whether or not it captures them.
+    """
     if graph.told_by == "config":
         backend = graph.backend if on else "disabled"
-        return {_CONFIG: {"decode": {"backend": "disabled"}, "prefill": {"backend": backend}}}
+        prefill = {"backend": backend, "bs": list(tokens)}
+        return {_CONFIG: {"decode": {"backend": "disabled"}, "prefill": prefill}}
     flag = {_ENABLE: on} if graph.told_by == "enable" else {_DISABLE: not on}
-    return {**flag, "disable_cuda_graph": False}
+    return {**flag, "disable_cuda_graph": False, _GRAPH_TOKENS: list(tokens)}
 
 
 def since(rows: Rows[_T], version: Version) -> _T:

@@ -11,8 +11,9 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.differs import DifferingRow, differences_of
 from append_prefill.report.headline import headline_of
-from append_prefill.report.reasons import detectable_words, warning_words
+from append_prefill.report.reasons import detectable_words
 from append_prefill.report.traffic import tally_words
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import Word, exit_meaning, word_of
 
 SENTENCE_CHARACTERS = 1000

@@ -14,7 +14,7 @@ from append_prefill.analysis.trend.table import ANCHORED, table_of
 from append_prefill.analysis.trend.watch import alerts_of
 from append_prefill.records.history.entry import Entry, Value, Yardstick
 from append_prefill.records.history.rows import Act
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.records.history import entries
 
 POLICY = load_profile("llama-3.1-8b").policy

@@ -11,7 +11,7 @@ from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
 from append_prefill.report.reasons import comparison_reason, method_words
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY, profile, start, starts_of
 
 M = np.array([p.append_tokens for p in POINTS], dtype=float)

@@ -19,7 +19,7 @@ from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import Ground, Method
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POLICY, start
 
 RECORD = NoiseRecord(starts=20, nights=4, start_sd=0.01, within_sd=0.02, night_sd=0.01, points=[])

@@ -29,7 +29,7 @@ from append_prefill.records.comparison import PointEffect
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POINTS, POLICY, starts_of
 
 QUIET = NoiseRecord(starts=0, nights=0, start_sd=None, within_sd=None, night_sd=None, points=[])

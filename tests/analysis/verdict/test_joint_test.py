@@ -17,7 +17,7 @@ from append_prefill.analysis.verdict import joint_test as module
 from append_prefill.analysis.verdict.joint_test import Judged, joint_test
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.grounds import ComparisonVerdict
-from append_prefill.workload.profile import Plane
+from append_prefill.workload.policy import Plane
 from tests.analysis.factory import NOISE, POINTS, POLICY
 
 TABLE = np.random.default_rng(1).normal(size=(3, len(POINTS)))

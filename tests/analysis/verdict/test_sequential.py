@@ -20,7 +20,7 @@ from append_prefill.analysis.verdict.sequential import (
 from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import ComparisonVerdict, NoiseSource
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Policy
+from append_prefill.workload.policy import Policy
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of
 
 P = len(POINTS)

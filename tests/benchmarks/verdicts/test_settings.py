@@ -9,7 +9,7 @@ import pytest
 
 from append_prefill.analysis.noise import noise_of
 from append_prefill.records.noise import NoiseRecord, PairComponents
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from benchmarks.verdicts.settings import setting_of
 from benchmarks.verdicts.table import table
 from tests.analysis.factory import starts_of

@@ -7,7 +7,7 @@ import pytest
 from append_prefill.errors import UsageError
 from append_prefill.records.comparison import PointEffect
 from append_prefill.run.bisection.where import experiment_of
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.run.bisection.runs import compared, comparison
 
 
