@@ -43,7 +43,8 @@ from append_prefill.analysis.prior import ASSUMED_DF
 from append_prefill.analysis.rounds import ROUNDS_MIN, rounds_of
 from append_prefill.probe.plan import PLANE_SHARE, plan_of
 from append_prefill.records.run import Run
-from append_prefill.workload.profile import Profile, load_profile
+from append_prefill.workload.loading import load_profile
+from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 KEPT = Path(__file__).parent / "data" / "traffic-2026-11"

@@ -125,7 +125,9 @@ def _compared(
     until none is.
     """
     count = max(1, len(profile.traffic))
-    means = {sign: family.rejects(sign, rates[sign], profile.policy.min_effect) for sign in rates}
+    # Where there is none, nothing is kept for it.
+    least = profile.policy.min_effect
+    means = {sign: not family.mean or family.rejects(sign, rates[sign], least) for sign in rates}
     compared: dict[str, Comparison | None] = {}
     parts: tuple[float, ...] = ()
     while True:

@@ -42,7 +42,7 @@ def test_the_rates_add_up_to_the_whole_and_pass_on():
 def test_a_family_says_how_far_all_are_from_what_was_expected():
     """Three times the expected scatter, in all of them: seen at three pairs each."""
     found = expected(levels(drawn(12), inside=1e-4), common_of(None, None))
-    assert float(np.median(found.variance)) == pytest.approx(9e-4, rel=0.15)
+    assert 6e-4 < float(np.median(found.variance)) < 11e-4
     assert float(found.df.max()) <= FAMILY_WORTH * 2
     assert float(found.df.mean()) > 4
 
@@ -100,7 +100,5 @@ def test_the_rule_keeps_its_rate_and_finds_more():
     got = traffic_rule.draw(np.random.default_rng(1), kept, 2000, 3)
     assert traffic_rule.now(got, kept, 0.01).mean() < 0.018
     slower = traffic_rule.Drawn(got.rounds + np.log(1.1), got.points)
-    alone, joined = (
-        rule(slower, kept, 0.002).mean() for rule in (traffic_rule.before, traffic_rule.now)
-    )
-    assert joined > 0.7 > 0.2 > alone
+    assert traffic_rule.before(slower, kept, 0.002).mean() < 0.2
+    assert traffic_rule.now(slower, kept, 0.002).mean() > 0.7

@@ -14,7 +14,7 @@ from append_prefill.records.run import Run
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.references import References
 from append_prefill.run.traffic import _rates
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.report.parts import Model, bare, profile, starts_of, study_points
 from tests.report.traffic_parts import conversation, talking, with_traffic
 
@@ -76,19 +76,24 @@ def test_the_points_are_judged_as_if_nothing_else_had_been_measured():
 
 
 def test_the_false_alarm_rate_is_shared():
-    """The points have most of the policy's; the experiments the rest, half of it their mean."""
+    """The points have most of the policy's; the experiments the rest, equally."""
     whole = profile().policy.false_alarm_rate
-    for experiments, of_mean in (((TALK,), 0.0), ((TALK, OTHER), MEAN_SHARE)):
+    for experiments in ((TALK,), (TALK, OTHER)):
         other = with_traffic(profile(), *experiments)
         run = judged(run_of(Model(), Model(), experiments=experiments), other)
         assert run.comparison.method.alpha == pytest.approx(whole * PLANE_SHARE)
         rest, count = whole * (1 - PLANE_SHARE), len(experiments)
         shares = [result.comparison.method.alpha for result in run.traffic]
-        assert shares == pytest.approx([rest * (1 - of_mean) / count] * count)
-        if of_mean:
-            assert run.traffic_mean.alpha == pytest.approx(rest * of_mean)
-        else:
-            assert run.traffic_mean is None
+        assert shares == pytest.approx([rest / count] * count)
+        assert run.traffic_mean is None  # of launches that followed each other
+
+
+def test_half_of_it_is_their_means_where_pairs_were_up_together():
+    run = several([SAME.floor_ms] * 6)
+    rest = profile().policy.false_alarm_rate * (1 - PLANE_SHARE)
+    assert run.traffic_mean.alpha == pytest.approx(rest * MEAN_SHARE)
+    shares = [result.comparison.method.alpha for result in run.traffic]
+    assert shares == pytest.approx([rest * (1 - MEAN_SHARE) / 6] * 6)
 
 
 SEVERAL = tuple(
@@ -114,11 +119,11 @@ def several(floors_ms, *, pairs=3, sd=0.03, seed=4):
 
 
 def test_what_is_slower_everywhere_is_called_by_the_mean_where_none_is_alone():
-    run = several([1.15 * SAME.floor_ms] * 6)
+    run = several([1.08 * SAME.floor_ms] * 6)
     assert {t.comparison.verdict for t in run.traffic} == {"inconclusive"}
     assert (run.comparison.verdict, run.traffic_mean.verdict) == ("pass", "regression")
     assert run.verdict == "regression"
-    assert run.traffic_mean.low < 1.13 < run.traffic_mean.high
+    assert run.traffic_mean.low < 1.07 < run.traffic_mean.high
     assert sum(run.traffic_mean.weights) == pytest.approx(1)
     # Its part of the rate has passed to them.
     rest = profile().policy.false_alarm_rate * (1 - PLANE_SHARE)
