@@ -137,7 +137,7 @@ class Plan:
 
     def experiments_of(self, point: Point, profile: Profile) -> list[str]:
         """Ids of the experiments a point belongs to; empty for a drawn one."""
-        kept = [EXPERIMENT] if point in self.cliff_points else []
+        kept = [CLIFFS] if point in self.cliff_points else []
         return [*profile.experiments_of(point), *kept]
 
     def pair(self, index: int) -> Pair:
@@ -199,7 +199,7 @@ class Plan:
             drawn=[(p.context_tokens, p.append_tokens) for p in self.drawn],
             traffic=[
                 *(experiment.id for experiment in self.traffic),
-                *([EXPERIMENT] if self.pd_pair else []),
+                *([PD_PAIR] if self.pd_pair else []),
             ],
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,

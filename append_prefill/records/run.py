@@ -19,7 +19,7 @@ from append_prefill.records.grounds import FindingGround, FindingVerdict, Record
 from append_prefill.records.launch import Start, told_version
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.pd_pair import PairBackend
-from append_prefill.records.traffic import TrafficResult
+from append_prefill.records.traffic import TrafficMean, TrafficResult
 from append_prefill.workload.points import Point
 
 SCHEMA: Literal["append-prefill/run/2"] = "append-prefill/run/2"
@@ -180,6 +180,7 @@ class Run(Record):
     traffic: list[TrafficResult] = []
     cliffs: list[KeptCliff] = []
     pd_pair: list[PairBackend] = []
+    traffic_mean: TrafficMean | None = None
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"

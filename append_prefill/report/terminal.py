@@ -18,6 +18,7 @@ from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
+from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import TrafficRow, traffic_rows
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import shared_note
@@ -69,7 +70,7 @@ def header_lines(
                 "nothing is compared"
             )
         return lines
-    effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
+    effect = "cannot tell" if detects is None else f"+{fmt.detectable(detects)} and more"
     lines.append(
         f"append-prefill: detectable effect on the overall level: {effect} "
         f"({outlook['noise_from']})"
@@ -167,7 +168,11 @@ def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
 def traffic_lines(run: Run) -> list[str]:
     """A line an experiment in other traffic, behind one that says what follows; [] without any."""
     rows = traffic_rows(run)
-    return ["other traffic:", *(f"  {_traffic_line(row)}" for row in rows)] if rows else []
+    if not rows:
+        return []
+    mean = run.traffic_mean
+    together = "" if mean is None else f" {mean_words(mean)}".replace("\u00a0", " ")
+    return [f"other traffic:{together}", *(f"  {_traffic_line(row)}" for row in rows)]
 
 
 def _traffic_line(row: TrafficRow) -> str:

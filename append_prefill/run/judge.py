@@ -67,8 +67,14 @@ def judge(
     pairs = [summarise_backend(one, kv_bytes_per_token, kv_fixed_bytes) for one in run.pd_pair]
     paired = pair_finding(pairs, profile)
     findings += [] if paired is None else [paired]
-    traffic = judge_traffic(
-        run, profile, references=references, replicable=replicable, looks=looks, level=level
+    traffic, mean = judge_traffic(
+        run,
+        profile,
+        references=references,
+        replicable=replicable,
+        looks=looks,
+        level=level,
+        points=comparison,
     )
     return run.model_copy(
         update={
@@ -80,7 +86,8 @@ def judge(
             "comparison": comparison,
             "traffic": traffic,
             "pd_pair": pairs,
-            "verdict": run_verdict(findings, comparison, traffic),
+            "traffic_mean": mean,
+            "verdict": run_verdict(findings, comparison, traffic, mean),
         }
     )
 

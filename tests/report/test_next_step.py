@@ -15,6 +15,7 @@ from append_prefill.records.run import Run
 from append_prefill.report.names import pytest_command, typed
 from append_prefill.report.next_step import NextStep, Program, next_step_of, next_steps_of
 from tests.report import samples
+from tests.report.other_traffic import TOGETHER, TURNS, with_traffic
 
 
 @pytest.mark.parametrize(
@@ -229,3 +230,27 @@ def test_a_command_again_answers_for_no_other_run() -> None:
     options = "--sglang 0.5.23 --confirms reports/then --seed 7"
     run = samples.passing().model_copy(update={"suite": {"options": options}})
     assert pytest_command(run) == "pytest -m append_prefill --sglang 0.5.23 --seed 7"
+
+
+@pytest.mark.parametrize(
+    ("heavy", "marker"),
+    [
+        ((False, False), "-m append_prefill "),
+        ((True, True), "-m 'append_prefill and load' "),
+        ((True, False), "-m 'append_prefill or load' "),
+    ],
+)
+def test_heavy_traffic_is_asked_for_by_its_marker(heavy: tuple[bool, bool], marker: str) -> None:
+    """Else its tests are left out, and a command that selects only them would measure nothing."""
+    run = with_traffic(samples.passing()[0], lambda _, __: 1.3, experiments=(TURNS, TOGETHER))
+    traffic = [
+        result.model_copy(update={"heavy": one})
+        for result, one in zip(run.traffic, heavy, strict=True)
+    ]
+    run = run.model_copy(update={"traffic": traffic})
+    assert run.verdict == "regression"
+    step = next_step_of(run)
+    assert step is not None
+    assert step.command.startswith(f"pytest {marker}")
+    installed = next_steps_of(run, Program(run=("append-prefill", "run")))[0].command
+    assert ("load" in installed) == any(heavy)
