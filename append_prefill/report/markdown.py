@@ -15,6 +15,7 @@ from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
+from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import traffic_rows
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import change_note, label_of, word_of
@@ -176,7 +177,8 @@ def _traffic(run: Run) -> str:
         for row in rows
     ]
     header = ["Experiment", "Reference, ms", "Candidate, ms", "Change", "95 % interval", "Verdict"]
-    return "### Other traffic\n\n" + table(header, {1, 2, 3, 4}, cells)
+    together = "" if run.traffic_mean is None else f"\n\n{mean_words(run.traffic_mean)}"
+    return "### Other traffic\n\n" + table(header, {1, 2, 3, 4}, cells) + together
 
 
 def _cliffs(run: Run) -> str:

@@ -14,6 +14,7 @@ from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.names import reference_name
 from append_prefill.report.places import where_words
 from append_prefill.report.routing import computing_words, limit_words
+from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import cached_words
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import change_note, label_of, word_of
@@ -54,6 +55,8 @@ def _environment() -> Environment:
         label_of=label_of,
         change_note=change_note,
         reference_name=reference_name,
+        detectable_words=reasons.detectable_words,
+        mean_words=mean_words,
         comparison_reason=reasons.comparison_reason,
         decision_words=reasons.decision_words,
         finding_reason=reasons.finding_reason,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from append_prefill.analysis.cliffs.jump import kept_on
 from append_prefill.analysis.interference import decode_interference
+from append_prefill.analysis.pd_pair import pair_finding, summarise_backend
 from append_prefill.analysis.replies import reply_cached
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
@@ -63,8 +64,17 @@ def judge(
         kv_bytes_per_token=kv_bytes_per_token,
         kv_fixed_bytes=kv_fixed_bytes,
     )
-    traffic = judge_traffic(
-        run, profile, references=references, replicable=replicable, looks=looks, level=level
+    pairs = [summarise_backend(one, kv_bytes_per_token, kv_fixed_bytes) for one in run.pd_pair]
+    paired = pair_finding(pairs, profile)
+    findings += [] if paired is None else [paired]
+    traffic, mean = judge_traffic(
+        run,
+        profile,
+        references=references,
+        replicable=replicable,
+        looks=looks,
+        level=level,
+        points=comparison,
     )
     return run.model_copy(
         update={
@@ -75,7 +85,9 @@ def judge(
             "cliffs": kept_on(run.starts, run.plan.cliffs, run.plan.sides),
             "comparison": comparison,
             "traffic": traffic,
-            "verdict": run_verdict(findings, comparison, traffic),
+            "pd_pair": pairs,
+            "traffic_mean": mean,
+            "verdict": run_verdict(findings, comparison, traffic, mean),
         }
     )
 

@@ -15,7 +15,8 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
-from append_prefill.records.launch import Aged, Warmup
+from append_prefill.records.launch import Warmup
+from append_prefill.records.states import Aged
 from append_prefill.records.store import read_starts
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
@@ -80,6 +81,18 @@ class Gauge:
 
 AGED = TrafficExperiment(
     id="aged", title="t", state="aged", points=((64, 64), (256, 64)), argument="x" * 20
+)
+AFTER = TrafficExperiment(
+    id="after", title="t", state="overloaded", points=((64, 64),), argument="x" * 20
+)
+AGED_SO = Aged(
+    leaves=9,
+    leaf_tokens=1,
+    tokens=1020,
+    capacity_tokens=1000,
+    seconds_s=1.0,
+    resident_before_bytes=10,
+    resident_full_bytes=None,
 )
 HEAVY = TrafficExperiment(
     id="heavy", title="t", form="text", points=((64, 64),), heavy=True, argument="x" * 20
@@ -292,32 +305,14 @@ def kinds(steps):
 
 @pytest.mark.parametrize("live", [(AGED,)], indirect=True)
 def test_aged_blocks_come_after_all_others_and_nothing_empties_the_cache(live, monkeypatch):
-    filled = []
-
-    def age(crowd, prompts, aging, **told):
-        filled.append((aging, told))
-        return Aged(
-            leaves=9,
-            leaf_tokens=1,
-            tokens=1020,
-            capacity_tokens=1000,
-            seconds_s=1.0,
-            resident_before_bytes=10,
-            resident_full_bytes=None,
-        )
-
-    monkeypatch.setattr(launch, "age", age)
     monkeypatch.setattr(launch, "resident_bytes", lambda pids: 30)
     live.launch.connect()
     fresh = set(live.plan.all_points)
     for _ in range(4):
         one_block(live)
     assert live.launch.done
-    live.told.clear()
-    live.launch.age()
-    assert live.told == ["flush"]
-    assert filled[0][0] == live.bench.profile.aging
-    assert filled[0][1]["capacity_tokens"] == 1000
+    live.launch.start.aged = AGED_SO
+    live.launch.enter("aged")
     assert not live.launch.done
     for _ in range(4):
         live.told.clear()
@@ -336,12 +331,17 @@ def test_aged_blocks_come_after_all_others_and_nothing_empties_the_cache(live, m
     assert start.aged.resident_after_bytes == 30
 
 
-@pytest.mark.parametrize("live", [(AGED,)], indirect=True)
-def test_a_server_that_hides_its_pool_is_not_aged(live):
-    live.server.capacity_tokens = None
+@pytest.mark.parametrize("live", [(AGED, AFTER)], indirect=True)
+def test_a_server_that_goes_on_from_its_age_is_flushed_again(live, monkeypatch):
+    monkeypatch.setattr(launch, "resident_bytes", lambda pids: 30)
     live.launch.connect()
-    with pytest.raises(InfrastructureError, match="cannot be aged"):
-        live.launch.age()
+    live.launch.start.aged = AGED_SO
+    live.launch.enter("aged")
+    live.launch.enter("overloaded")
+    assert live.launch.start.aged.resident_after_bytes == 30
+    live.told.clear()
+    one_block(live)
+    assert kinds(live.told)[0] == "flush"
 
 
 @pytest.mark.parametrize("live", [(HEAVY,)], indirect=True)

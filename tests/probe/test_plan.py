@@ -105,8 +105,16 @@ def test_an_aged_server_has_blocks_of_its_own():
         for state in ("fresh", "aged")
     ]
     assert states == [{"fresh"}, {"aged"}]
-    assert chosen.ages
-    assert not plan().ages
+    assert chosen.states == ("aged",)
+    assert plan().states == ()
+
+
+def test_a_launch_comes_into_its_states_in_one_order_and_is_probed_at_the_shortest_point():
+    chosen = plan(experiments=["soaked", "overloaded", "aged"])
+    assert chosen.states == ("aged", "overloaded", "soaked")
+    assert chosen.probed("soaked") == Point(256, 64)
+    with pytest.raises(ValueError, match="empty"):
+        plan().probed("soaked")
     # Every block of them has all, however seldom a launch's other blocks have anything.
     assert len({*chosen.order(0, 0, "aged")}) == len(chosen.order(0, 1, "aged")) == 2
 
