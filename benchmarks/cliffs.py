@@ -28,8 +28,9 @@ from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws
 from append_prefill.planted.faults import Faults, parse_faults
 from append_prefill.run.cliffs.prober import Take
 from append_prefill.run.cliffs.search import Search
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Limits, load_profile
+from append_prefill.workload.profile import Limits
 
 PROFILE = "cpu-nano"
 REQUESTS = {"quiet": 4000, "stairs": 4000, "noisy": 20_000}

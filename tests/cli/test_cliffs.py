@@ -1,4 +1,4 @@
-"""`append-prefill cliffs`: options, and one search of a simulated server from end to end."""
+"""`append-prefill cliffs`: one search from options to what is kept, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,36 +11,66 @@ from append_prefill.cli.main import main
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, EXIT_USAGE
 from append_prefill.records.cliffs import CliffSearch
 from append_prefill.records.kept import read_kept
+from append_prefill.run.cliffs import whole
+from benchmarks import cliffs
 from tests.conftest import TINY
 
-# Six times as long from m = 65 on, in more than a tenth of the plane: no machine is too busy to
-# show that, and few requests come upon it.
-SERVER = "simulated:floor_ms=1,new_token_us=1,fault=slow-in=0..512:65..256:6"
+SERVER = "simulated:floor_ms=1,new_token_us=1"
+PLANTED = "slow-in=0..512:65..96:1.5"
 
 
-def test_a_simulated_server_from_end_to_end(tmp_path, monkeypatch, capsys):
+class Servers(cliffs.Simulated):
+    """The cost model in place of servers: nothing waits, and no machine is too busy."""
+
+    launch_s = 0.1
+    version = "0.5.23"
+
+    def __init__(self, settings, device, folder):
+        assert folder.is_dir()
+        super().__init__(cliffs.PLANES["quiet"], cliffs.parse_faults([PLANTED]), seed=1)
+
+
+def test_a_search_from_options_to_what_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whole, "LocalServers", Servers)
     arguments = [
-        "cliffs", f"--profile={TINY}", f"--sglang={SERVER}", "--budget=3", "--requests=1800",
+        "cliffs", f"--profile={TINY}", f"--sglang={SERVER}", "--budget=3", "--requests=2000",
     ]  # fmt: skip
     assert main(arguments) == EXIT_REGRESSION
     told = capsys.readouterr().out
     (folder,) = (tmp_path / "reports").iterdir()
     found = CliffSearch.model_validate_json((folder / "cliffs.json").read_bytes())
-    cliff = found.cliffs[0]
+    (cliff,) = found.cliffs
     assert cliff.axis == "append"
-    assert (cliff.fast[1], cliff.slow[1]) == (64, 65)
-    assert cliff.low > 2
-    assert found.ended == "requests"
-    assert found.launches == 6
-    assert f"from m = 64 to 65, L = {cliff.slow[0]}" in told
+    assert (cliff.fast[1], cliff.slow[1]) in ((64, 65), (97, 96))
+    assert cliff.low < 1.5 < cliff.high
+    assert cliff.append_tokens == (65, 96)
+    assert cliff.context_tokens == (2, 512)
+    assert (found.ended, found.requests, found.launches) == ("requests", 2000, 6)
+    assert f"from m = {cliff.fast[1]} to {cliff.slow[1]}, L = {cliff.slow[0]}" in told
     assert told.splitlines()[-1].startswith("verdict: 1 cliff confirmed at a false-alarm rate of")
-    kept = read_kept(tmp_path / "cliffs", "tiny")
-    assert kept == tuple(found.cliffs)
-    # What a run would measure has them now.
+    assert read_kept(tmp_path / "cliffs", "tiny") == (cliff,)
+    # What a run would measure has it now, and the next search keeps no other of it.
     assert main(["plan", f"--profile={TINY}", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)["points"]
-    assert [p for p in planned if p["experiment"] == ["cliffs"]]
+    assert len([p for p in planned if p["experiment"] == ["cliffs"]]) == 2
+    assert main([*arguments, "--seed=2", "--json"]) == EXIT_REGRESSION
+    assert json.loads(capsys.readouterr().out)["seed"] == 2
+    assert read_kept(tmp_path / "cliffs", "tiny") == (cliff,)
+
+
+def test_ctrl_c_leaves_a_record(tmp_path, monkeypatch, capsys):
+    class Interrupted(Servers):
+        def explore(self, design, then):
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whole, "LocalServers", Interrupted)
+    status = main(["cliffs", f"--profile={TINY}", f"--sglang={SERVER}", "--no-keep"])
+    assert status == EXIT_INCONCLUSIVE
+    assert "it was interrupted" in capsys.readouterr().out
+    (record,) = (tmp_path / "reports").glob("*/cliffs.json")
+    assert json.loads(record.read_text())["ended"] == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -80,4 +110,3 @@ def test_the_exit_status_says_whether_all_was_seen(ended, told, status):
         }
     )  # fmt: skip
     assert status_of(found) == status
-    assert EXIT_INCONCLUSIVE == 8

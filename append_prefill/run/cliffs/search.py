@@ -117,7 +117,7 @@ class Search:
 
     def _look_on(self, take: Take) -> None:
         chunk_tokens = self._sizes.chunk_tokens
-        design = design_points(self.limits, chunk_tokens)
+        design = design_points(self.limits, self._sizes)
         prober = Prober(take, design, self.spent, self.seed)
         self.prober = prober
         number = 0

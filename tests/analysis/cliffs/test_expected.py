@@ -13,6 +13,7 @@ from append_prefill.analysis.cliffs.expected import (
     design_points,
     expected_of,
 )
+from append_prefill.analysis.steps import Sizes
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 
@@ -82,10 +83,41 @@ def test_a_step_through_half_of_the_plane_is_steep_somewhere():
         return 1.5 if p.append_tokens > 60 else 1.0
 
     expected = expected_of(logs(step), (), se=0.01)
-    pairs = expected.steep(LOG_BOUND)
-    told = expected.slow or [slower for _, slower in pairs]
+    told = expected.slow or [slower for _, slower in expected.steep(LOG_BOUND)]
     assert told
-    assert all(step(p) > 1 for p in told[:1])
+    assert step(told[0]) > 1
+
+
+def test_a_column_that_is_slow_is_no_surface_for_the_rest_to_be_below():
+    def column(p):
+        return 1.5 if p.append_tokens == 354 else 1.0
+
+    expected = expected_of(logs(column, noise_sd=0.01), (), se=0.01)
+    assert set(expected.slow) == {p for p in DESIGN if p.append_tokens == 354}
+
+
+@pytest.mark.parametrize(
+    "sizes", [Sizes(chunk_tokens=1024), Sizes(bucket_tokens=(256, 512, 768, 1024, 1536))]
+)
+def test_a_step_that_the_servers_sizes_make_is_expected(sizes):
+    """A further chunk pays the floor again; behind 1,024 tokens a graph pads to 1,536."""
+
+    def more(p):
+        if sizes.chunk_tokens is not None:
+            return 1 + 8 * (p.append_tokens > 1024) / surface_ms(p)
+        padded = next(b for b in sizes.bucket_tokens if b >= p.append_tokens)
+        padded = padded if padded <= 2 * p.append_tokens else p.append_tokens
+        return 1 + 0.009 * (padded - p.append_tokens) / surface_ms(p)
+
+    design = design_points(LIMITS, sizes)
+    assert {p.append_tokens for p in design} >= {1024, 1025}
+    log_ms = {p: math.log(surface_ms(p) * more(p)) for p in design}
+    expected = expected_of(log_ms, (), se=0.01, sizes=sizes)
+    assert expected.slow == ()
+    slow, fast = Point(300, 1025), Point(300, 1024)
+    truth = math.log(surface_ms(slow) * more(slow) / (surface_ms(fast) * more(fast)))
+    assert truth > LOG_BOUND
+    assert expected.step(slow, fast) == pytest.approx(truth, abs=0.01)
 
 
 def test_too_few_points_tell_nothing():
