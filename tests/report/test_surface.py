@@ -46,13 +46,13 @@ def test_what_was_added_has_a_row_and_a_place_in_the_formula():
         (
             "chunk",
             Step(code="fitted", tokens=2048, gain=134.0, needed=11.1),
-            "fitted, chunks of 2,048",
+            "fitted, chunks of 2048",
         ),
         ("chunk", Step(code="not-needed", tokens=2048, gain=3.0, needed=11.1), "not needed"),
         ("chunk", Step(code="bend", tokens=2048), "does not step up at the edges"),
-        ("chunk", Step(code="no-edge", tokens=2048), "both sides of 2,048 tokens"),
+        ("chunk", Step(code="no-edge", tokens=2048), "both sides of 2048 tokens"),
         ("chunk", Step(code="not-told"), "did not tell its chunk size"),
-        ("padding", Step(code="fitted", tokens=8192, gain=30.0, needed=11.1), "sizes up to 8,192"),
+        ("padding", Step(code="fitted", tokens=8192, gain=30.0, needed=11.1), "sizes up to 8192"),
         ("padding", Step(code="no-edge", tokens=8192), "no point is padded"),
         ("padding", Step(code="off"), "without a graph"),
         ("padding", Step(code="not-told"), "did not tell its captured sizes"),
@@ -78,15 +78,15 @@ def test_attention_is_only_named_where_it_was_needed(code):
 def test_the_page_says_why():
     step = Step(code="bend", tokens=2048)
     page = render_html(run_with(chunk_ms=None, steps={"chunk": step}), profile=parts.profile())
-    assert "does not step up at the edges of chunks of 2,048 tokens" in page
+    assert "does not step up at the edges of chunks of 2048 tokens" in page
 
 
 def test_the_crossover_has_its_interval_and_says_where_it_is_a_guess():
     one = Estimate(value=900.7, low=800.2, high=1000.1)
     run = run_with(crossover_tokens=one)
-    assert crossover_words(run) == "m* = 900 new tokens (800 to 1,001)"
+    assert crossover_words(run) == "m* = 900 new tokens (800 to 1001)"
     far = run_with(crossover_tokens=Estimate(value=2e5, low=None, high=None))
-    assert crossover_words(far) == "m* = 200,000 new tokens (extrapolated)"
+    assert crossover_words(far) == "m* = 200\u202f000 new tokens (extrapolated)"
     none = run_with(crossover_tokens=Estimate(value=None, low=None, high=None))
     assert crossover_words(none) == ""
     assert crossover_words(run.model_copy(update={"surface": None})) == ""
