@@ -241,17 +241,17 @@ class Launch:
         """A sample of the open block, or all of a unit."""
         if not self._measures(task):
             return
-        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
-            # The sample's own prime pays for the cache having been emptied.
-            with self._explained():
-                self._shoot.client.flush_cache()
-            self._room.empty(task)
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
         output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
         # Past the reply, the scheduler still frees what the request held.
         time.sleep(plan.idle_ms / 1000)
+        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
+            # The sample's own prime pays for the cache having been emptied.
+            with self._explained():
+                self._shoot.client.flush_cache()
+            self._room.empty(task)
         with self._explained():
             self._taken += self._shoot(task, output_tokens)
 
