@@ -6,13 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from append_prefill.analysis.surface import fit_surface
-from append_prefill.engines.describe import describe_server
-from append_prefill.engines.versions import SERVER_INFO_PATHS
 from append_prefill.planted.cost import Cost
-from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer
 from append_prefill.probe.client import TimedClient
-from append_prefill.probe.launch import subject_of
 from append_prefill.probe.sample import Times, take_sample
 from append_prefill.records.launch import Series, Start
 from append_prefill.workload.points import Point
@@ -28,19 +24,17 @@ PLANTED = {"floor_ms": 8.0, "new_token_us": 12.0, "cached_token_us": 3.0}
 POINTS = [Point(c, a) for c in (64, 1024, 2048) for a in (16, 256, 1024)]
 
 
-def measured_start(index, cost=COST, settings=None, points=POINTS, count=7):
-    settings = settings or Settings()
+def measured_start(index):
     with (
-        PlantedServer(cost, settings=settings, start_seed=FIRST_SEED + index) as server,
+        PlantedServer(COST, start_seed=FIRST_SEED + index) as server,
         TimedClient(server.base_url) as client,
     ):
-        told = describe_server(server.base_url, SERVER_INFO_PATHS, versions={})
         prompts = PromptSource((index,), 32000)
         series = []
-        for point in points:
+        for point in POINTS:
             samples = [
                 take_sample(client, prompts, point, page_tokens=1, output_tokens=2).result
-                for _ in range(count)
+                for _ in range(7)
             ]
             assert all(isinstance(sample, Times) for sample in samples)
             series.append(
@@ -52,7 +46,7 @@ def measured_start(index, cost=COST, settings=None, points=POINTS, count=7):
                     itl_ms=[s.itl_ms for s in samples],
                     output_tokens=[s.output_tokens for s in samples],
                     cached_tokens=[s.cached_tokens for s in samples],
-                    block=list(range(count)),
+                    block=list(range(7)),
                 )
             )
     return Start(
@@ -65,8 +59,7 @@ def measured_start(index, cost=COST, settings=None, points=POINTS, count=7):
         ready_s=None,
         measured_s=1.0,
         server_args=[],
-        subject=subject_of(told),
-        prefill_graph_tokens=told.prefill_graph_tokens,
+        subject={},
         warmup=None,
         state=[],
         client_floor_ms=None,
@@ -121,38 +114,3 @@ def test_the_clock_reads_what_the_server_waited():
         ]
     measured = statistics.median(s.ttft_ms for s in samples)
     assert 5.0 <= measured < 2 * 5.0
-
-
-STEPS = Cost(
-    floor_ms=6.0,
-    new_token_us=12.0,
-    cached_token_us=2.0,
-    form="sum",
-    prefill_graph=True,
-    chunk_ms=4.0,
-    start_sd=0.02,
-)
-# 300 and 530 are padded by 20 and 14 tokens to the next captured size.
-STEP_POINTS = [
-    *(Point(64, m) for m in (64, 120, 300, 512, 530, 1024, 1056)),
-    Point(1024, 64),
-    Point(1024, 512),
-    Point(1024, 530),
-]
-
-
-def test_what_a_server_tells_of_its_chunks_finds_their_step():
-    """Measured again, as above, where a busy machine moved it."""
-    for _ in range(5):
-        settings = Settings(chunked_prefill_tokens=512)
-        fitted = fit_surface(
-            [measured_start(index, STEPS, settings, STEP_POINTS, count=4) for index in range(4)]
-        )
-        step = fitted.chunk_ms
-        if step is not None and step.low is not None and step.low <= 4.0 <= step.high:
-            break
-    assert fitted.steps["chunk"].code == "fitted"
-    assert fitted.steps["chunk"].tokens == 512
-    assert fitted.steps["padding"].code in {"fitted", "not-needed"}
-    assert step.low <= 4.0 <= step.high
-    assert step.high - step.low < 4.0
