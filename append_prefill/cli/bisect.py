@@ -13,6 +13,7 @@ from append_prefill.errors import UsageError
 from append_prefill.places import checkout_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
+from append_prefill.report.confirmation import confirming_folder
 from append_prefill.run.bisection.lists import Positions, commits, interpreters, releases
 from append_prefill.run.bisection.search import Origin
 
@@ -81,7 +82,7 @@ def _confirmed(folder: Path) -> Run:
         raise UsageError(
             "--from", folder, "found no change to look for.", "Give two versions, as A..B."
         )
-    if not comparison.confirmed:
+    if not comparison.confirmed and confirming_folder(run) is None:
         raise UsageError(
             "--from",
             folder,

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from append_prefill.analysis.trend.lineages import Followed
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.errors import EXIT_USAGE, UsageError
@@ -158,6 +160,8 @@ def as_data(thing: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

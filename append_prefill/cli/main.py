@@ -24,8 +24,11 @@ _COMMANDS = (
     "env",
     "compare",
     "report",
+    "confirm",
     "bisect",
     "ablate",
+    "cause",
+    "cliffs",
     "baselines",
     "history",
     "alerts",
@@ -34,6 +37,8 @@ _COMMANDS = (
     "noise",
     "trace",
 )
+
+_BECOME_PYTEST = ("run", "confirm")
 
 # What a shell reports of a program that SIGPIPE ended: no status of ours may stand for it.
 EXIT_BROKEN_PIPE = 141
@@ -56,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. What went wrong is one paragraph on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     # What follows -- is pytest's; argparse treats it differently from one Python to the next.
-    cut = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
+    cut = (
+        given.index("--")
+        if given[:1] and given[0] in _BECOME_PYTEST and "--" in given
+        else len(given)
+    )
     # Statistics and charts take a second to import, and `run` needs neither in this process.
     names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
     whole = parser(names)
@@ -64,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given[:cut], argparse.Namespace(passed=given[cut + 1 :], typed=given)
     )
     if unknown:
-        hint = "; pytest's own options go behind --" if given[0] == "run" else ""
+        hint = "; pytest's own options go behind --" if given[0] in _BECOME_PYTEST else ""
         whole.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         status: int = args.run(args)

@@ -160,8 +160,6 @@ class Measurer:
         """False if the user interrupted it. Raises InfrastructureError where it measured nothing
         and left no run that says why.
         """
-        runs = self.folder / place
-        number = sum(1 for one in runs.glob("*") if not one.is_symlink()) if runs.is_dir() else 0
         candidate, reference = (later, later_env), (earlier, earlier_env)
         # The reference gets the candidate's arguments and its own behind them.
         if (
@@ -172,9 +170,6 @@ class Measurer:
             candidate, reference = reference, candidate
         own, more = candidate[0].server_args, reference[0].server_args
         options = [
-            "--quick",
-            *self._asked.options,
-            *(f"--experiment={name}" for name in self.experiments),
             f"--sglang={candidate[1]}",
             f"--against={reference[1]}",
             f"--label={candidate[0].name}",
@@ -183,20 +178,44 @@ class Measurer:
             *(f"--against-server-arg={argument}" for argument in more[len(own) :]),
             f"--starts={self._asked.starts}",
             f"--samples={self._asked.samples}",
+            *((f"-n{self._asked.workers}",) if self._asked.workers > 1 else ()),
+        ]
+        return self._measured(options, place, f"the comparison of {later.name} with {earlier.name}")
+
+    def alone(self, position: Position, environment: str, *, place: str) -> bool:
+        """Launch one position once and take the fewest samples: whether it can be measured.
+
+        False if the user interrupted it. Raises InfrastructureError as a comparison does.
+        """
+        options = [
+            f"--sglang={environment}",
+            f"--label={position.name}",
+            *(f"--server-arg={argument}" for argument in position.server_args),
+            "--starts=1",
+            "--samples=1",
+        ]
+        return self._measured(options, place, f"the launch of {position.name}")
+
+    def _measured(self, options: Sequence[str], place: str, what: str) -> bool:
+        runs = self.folder / place
+        number = sum(1 for one in runs.glob("*") if not one.is_symlink()) if runs.is_dir() else 0
+        whole = [
+            "--quick",
+            *self._asked.options,
+            *(f"--experiment={name}" for name in self.experiments),
+            *options,
             "--baseline=none",
             f"--seed={self._asked.seed + number}",
             f"--report-dir={runs}",
             f"-k={_TEST}",
-            *((f"-n{self._asked.workers}",) if self._asked.workers > 1 else ()),
         ]
         log = self.folder / LOG
-        status = _pytest(job(options, Path.cwd()), log)
+        status = _pytest(job(whole, Path.cwd()), log)
         if status == _INTERRUPTED:
             return False
         if status not in _MEASURED:
             raise InfrastructureError(
-                f"the comparison of {later.name} with {earlier.name} ended with status {status}: "
-                f"{tail_of(log)} (all of it: {log})"
+                f"{what} ended with status {status}: {tail_of(log)} (all of it: {log})"
             )
         return True
 

@@ -15,13 +15,13 @@ from append_prefill.cli.output import (
     shipped_beside,
 )
 from append_prefill.errors import UsageError
-from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.run import Run
 from append_prefill.records.store import json_schema, read_run, write_whole
 from append_prefill.report.history.note import note_of
 from append_prefill.report.names import reference_label, sglang
 from append_prefill.report.write import FILES, REPORTS, rendered, write_reports
 from append_prefill.run.history import follow_run
+from append_prefill.run.references import compared_with
 from append_prefill.run.unfinished import with_launches
 from append_prefill.workload.loading import load_profile, shipped_profiles
 from append_prefill.workload.profile import Profile
@@ -136,17 +136,9 @@ def _stored(run: Run, args: argparse.Namespace) -> Run | None:
     chosen = next((c for c in against if c.kind == "baseline" and c.role == "chosen"), None)
     if chosen is None:
         return None
-    version = chosen.reference_version or chosen.reference
-    of_study = chosen.provenance == "study"
-    named = run.identity.get("device") and run.identity.get("model", {}).get("name")
-    shipped = shipped_beside(args)
-    known = stored_baselines(args.baselines, run.identity, shipped=shipped) if named else []
-    for stored in known:
-        if (stored.run.provenance == "study") != of_study:
-            continue
-        # One that was stored anew since is another run, not what this one was compared with.
-        if (of_study or stored.version == version) and stored.run.created_at < run.created_at:
-            return stored.run
+    stored = compared_with(run, chosen, args.baselines, shipped_beside(args))
+    if stored is not None:
+        return stored
     name = sglang(reference_label(chosen, run))
     print(
         f"append-prefill: {name}, which the run was compared with, is not in "

@@ -24,7 +24,7 @@ from append_prefill.report.bisection import sentence
 from append_prefill.report.bisection.page import write_page
 from append_prefill.run.bisection.lists import Positions
 from append_prefill.run.bisection.search import Origin, Search
-from append_prefill.run.bisection.where import compared_something, experiment_of
+from append_prefill.run.bisection.where import experiment_of
 from append_prefill.run.folders import LATEST
 from append_prefill.run.settings import experiment_ids
 
@@ -144,28 +144,41 @@ def _where_it_shows(
         return ids[0]
     if origin is not None:
         return experiment_of(origin.run, profile)
-    latest = measure.folder / _WHERE / LATEST
-    run = _answered(latest)
-    if run is None:
-        first, last = positions.positions[0], positions.positions[-1]
+    first, last = positions.positions[0], positions.positions[-1]
+
+    def measured() -> bool:
         tell(f"{last.name} against {first.name}, to see where it shows (not counted) …")
         made = [positions.made(at, measure.folder) for at in (0, len(positions.positions) - 1)]
-        measure(first, made[0], last, made[1], place=_WHERE)
-        run = _answered(latest)
-    if run is None:
+        return measure(first, made[0], last, made[1], place=_WHERE)
+
+    return experiment_of(compared_once(measure.folder / _WHERE, measured), profile)
+
+
+def compared_once(place: Path, measured: Callable[[], bool]) -> Run:
+    """The last run of a folder, where it compared its sides; else `measured` makes one more.
+
+    Raises InfrastructureError where that compares nothing either, or is interrupted.
+    """
+    latest = place / LATEST
+    run = read_run(latest, option="--report-dir") if latest.exists() else None
+    if run is not None and _compared(run):
+        return run
+    if not measured():
+        raise InfrastructureError("interrupted before both sides were compared once")
+    run = read_run(latest, option="--report-dir")
+    if not _compared(run):
         raise InfrastructureError(
-            f"the first comparison has no answer; what there is of it is in {latest.parent}. The "
-            "same call measures it again."
+            f"{run.label} and {run.against_label} could not be compared, which comes first: "
+            f"{latest.resolve()} says why. The same call tries again."
         )
-    return experiment_of(run, profile)
+    return run
 
 
-def _answered(folder: Path) -> Run | None:
-    """The run in a folder; None where there is none that compared anything."""
-    if not folder.exists():
-        return None
-    run = read_run(folder, option="--report-dir")
-    return run if compared_something(run) else None
+def _compared(run: Run) -> bool:
+    """Whether a run compared its sides at the points, or in some other traffic."""
+    if run.verdict == "infrastructure":
+        return False
+    return run.comparison is not None or any(one.comparison is not None for one in run.traffic)
 
 
 def _tell_all(found: Bisection, page: Path) -> None:
@@ -175,6 +188,8 @@ def _tell_all(found: Bisection, page: Path) -> None:
             "Steps", list(sentence.STEP_COLUMNS), sentence.step_rows(found),
             left=sentence.STEP_COLUMNS[:2],
         )  # fmt: skip
+    if rows := sentence.each_rows(found):
+        print_table("Each", list(sentence.EACH_COLUMNS), rows, left=sentence.EACH_COLUMNS[:1])
     print_table(
         "Levels", list(sentence.LEVEL_COLUMNS), sentence.level_rows(found),
         left=(sentence.LEVEL_COLUMNS[0], sentence.LEVEL_COLUMNS[-1]),

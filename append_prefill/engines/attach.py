@@ -171,7 +171,7 @@ class AttachedServer:
     def describe(self) -> ServerDescription:
         return describe_server(self.base_url, SERVER_INFO_PATHS, versions={}, api_key=self.api_key)
 
-    def check_alive(self) -> None:
+    def check_alive(self, *, suspected: bool = False) -> None:  # noqa: ARG002
         """Raises ServerDiedError if it does not answer its cheapest endpoint."""
         try:
             with _client(self.base_url, self.api_key) as client:

@@ -67,8 +67,11 @@ class RunningServer(Protocol):
         """Ask the server what it resolved. Raises InfrastructureError if it does not say."""
         ...
 
-    def check_alive(self) -> None:
-        """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
+    def check_alive(self, *, suspected: bool = False) -> None:
+        """Raises ServerDiedError, with the last lines of the log, if the server is gone.
+
+        `suspected`: a connection broke, and one that is about to end is given the time to.
+        """
         ...
 
     def begin_stop(self) -> None:

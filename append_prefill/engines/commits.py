@@ -98,10 +98,10 @@ def build_commit(checkout: Path, sha: str, command: str, folder: Path, log: Path
     return python
 
 
-def tail_of(log: Path) -> str:
-    """The last lines of a log, in one."""
+def tail_of(log: Path, lines_kept: int = _TAIL_LINES) -> str:
+    """The last lines of a log, in one; empty where there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    return " / ".join([line.strip() for line in lines if line.strip()][-_TAIL_LINES:])
+    return " / ".join([line.strip() for line in lines if line.strip()][-lines_kept:])
 
 
 def _split(line: str) -> tuple[str, str]:

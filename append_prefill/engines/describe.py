@@ -19,7 +19,7 @@ from append_prefill.engines.versions import (
     prefill_graph_tokens_in,
     shown,
 )
-from append_prefill.errors import InfrastructureError
+from append_prefill.errors import ConnectionLostError, InfrastructureError
 from append_prefill.records.figures import Scalar
 from append_prefill.records.identity import PLACES, is_secret
 from append_prefill.records.secrets import masked
@@ -74,7 +74,7 @@ def describe_server(
             try:
                 answer = client.get(path)
             except httpx.TransportError as error:
-                raise InfrastructureError(f"{base_url}{path} does not answer: {error!r}") from error
+                raise ConnectionLostError(f"{base_url}{path} does not answer: {error!r}") from error
             if answer.status_code == httpx.codes.OK:
                 try:
                     info = json_object(answer, path)

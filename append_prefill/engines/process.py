@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ _POLL_S = 0.1
 # SGLang's workers go within a second of SIGTERM on a CPU; on a GPU they also give back memory
 # and communicators, which takes seconds for a large pool.
 _GRACE_S = {"cpu": 3.0, "cuda": 15.0}
+# From a broken connection to the end of the process that broke it: the system closes its sockets as
+# it ends, and tells its parent right after that. What is still there after it is no corpse.
+_DEATH_S = 2.0
 # The supervisor's own limit for SIGKILL is 20 s after the grace; past it it is stuck itself.
 _STOP_MARGIN_S = 30.0
 _MEMORY_LIMIT_S = 60.0
@@ -62,6 +66,7 @@ class ServerProcess:
         self.api_key: str | None = None
         self.ready_s: float | None = None
         self.held_s: float | None = None
+        self._leader: int | None = None
         self.server_args = list(server_args)
         self.log_path: Path | None = log_path
         self.device = device
@@ -100,11 +105,26 @@ class ServerProcess:
         """What the server resolved. Raises InfrastructureError if it does not say."""
         return describe_server(self.base_url, self._info_paths, versions=self._versions)
 
-    def check_alive(self) -> None:
-        """Raises ServerDiedError, with the last lines of the log, if the server is gone."""
+    def check_alive(self, *, suspected: bool = False) -> None:
+        """See `base.RunningServer`."""
+        if suspected:
+            self._await_death()
         status = self._supervisor.poll()
         if status is not None:
-            raise self._died(f"the server ended with status {status}")
+            when = "" if self.ready_s is None else ", once it was ready"
+            raise self._died(f"the server ended with status {_status_words(status)}{when}")
+
+    def _await_death(self) -> None:
+        """Return once the server has ended, or shows no sign of it."""
+        limit = time.monotonic() + _DEATH_S
+        # Its first process goes at once; the supervisor then ends what is left before it ends.
+        until = limit + _GRACE_S[self.device.kind]
+        while self._supervisor.poll() is None and time.monotonic() < until:
+            if time.monotonic() > limit and self._leader in _supervisor.children(
+                self._supervisor.pid
+            ):
+                return
+            time.sleep(_POLL_S)
 
     @property
     def reached(self) -> bool:
@@ -152,6 +172,7 @@ class ServerProcess:
             raise self._died(f"another program answers at {self.base_url}, not this server")
         if answered:
             self.ready_s = took
+            self._leader = next(iter(_supervisor.children(self._supervisor.pid)), None)
         elif took > self._start_limit_s:
             raise self._died(f"the server was not ready within {self._start_limit_s:g} s")
         return answered
@@ -271,6 +292,14 @@ def launch_server(
         gate=gate,
         memory_before_bytes=before,
     )
+
+
+def _status_words(status: int) -> str:
+    """A supervisor's status: 137 is "137 (SIGKILL)"."""
+    try:
+        return f"{status} ({signal.Signals(status - 128).name})"
+    except ValueError:
+        return str(status)
 
 
 def log_tail(path: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 SlowAt = tuple[int, int, float]
+SlowIn = tuple[range, range, float]
 Above = tuple[int, float]
 After = tuple[float, float]
 T = TypeVar("T")
@@ -40,6 +41,17 @@ def _factor(text: str) -> float:
 def _slow_at(text: str) -> SlowAt:
     context, append, factor = text.split(":")
     return _count(context), _count(append), _factor(factor)
+
+
+def _range(text: str) -> range:
+    """`0..256`, both ends included."""
+    first, _, last = text.partition("..")
+    return range(_count(first), _count(last) + 1)
+
+
+def _slow_in(text: str) -> SlowIn:
+    context, append, factor = text.split(":")
+    return _range(context), _range(append), _factor(factor)
 
 
 def _above(text: str) -> Above:
@@ -109,8 +121,16 @@ class Faults:
     )
     stream_error: float = _fault(0.0, "SHARE", "an error event in place of the tokens", _share)
     http_500: float = _fault(0.0, "SHARE", "HTTP 500 in place of an answer", _share)
+    http_401: float = _fault(0.0, "SHARE", "HTTP 401 in place of an answer", _share)
     drop: float = _fault(0.0, "SHARE", "close the connection after the first token", _share)
     no_tokens: float = _fault(0.0, "SHARE", "a stream that ends without a token event", _share)
+    garbage: float = _fault(0.0, "SHARE", "events that are no JSON", _share)
+    wrong_types: float = _fault(0.0, "SHARE", "words for numbers in meta_info", _share)
+    no_meta: float = _fault(0.0, "SHARE", "null for meta_info", _share)
+    empty_first: bool = _fault(
+        False, "", "an event without a token before the first", bool, default="yes"
+    )
+    drip_ms: float = _fault(0.0, "MS", "send each event in eight pieces so long apart", float)
     coalesce: int = _fault(1, "TOKENS", "send an event only every so many tokens", _count)
     busy_after: float = _fault(
         0.0, "MS", "/flush_cache answers 400 this long after the last event", float
@@ -118,6 +138,13 @@ class Faults:
     # A wrong time.
     slow_at: tuple[SlowAt, ...] = _fault(
         (), "L:m:FACTOR", "slow prefill at one split of the prompt", _slow_at, repeatable=True
+    )
+    slow_in: tuple[SlowIn, ...] = _fault(
+        (),
+        "L..L:m..m:FACTOR",
+        "slow prefill of so many new over so many cached tokens",
+        _slow_in,
+        repeatable=True,
     )
     slow_context_above: tuple[Above, ...] = _fault(
         (), "L:FACTOR", "slow prefill over more than L cached tokens", _above, repeatable=True
@@ -170,6 +197,9 @@ class Faults:
             whole_pages = context // page_tokens * page_tokens
             if (prompt_tokens, cached_tokens) == (context + append, whole_pages):
                 factor *= slower
+        for contexts, appends, slower in self.slow_in:
+            inside = cached_tokens in contexts and prompt_tokens - cached_tokens in appends
+            factor *= slower if inside else 1.0
         for limit, slower in self.slow_context_above:
             factor *= slower if cached_tokens > limit else 1.0
         for limit, slower in self.slow_append_above:

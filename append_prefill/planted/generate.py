@@ -13,7 +13,7 @@ from typing import Any
 from append_prefill.planted.chat import ChatAnswer, refusal
 from append_prefill.planted.clock import SPIN_NS, sleep_until
 from append_prefill.planted.faults import Faults
-from append_prefill.planted.native import NativeAnswer, Progress, aborted_body
+from append_prefill.planted.native import NativeAnswer, Progress, aborted_body, spoilt
 from append_prefill.planted.prefix_cache import pack
 from append_prefill.planted.protocol import Generate, RequestError, Settings, error_body
 from append_prefill.planted.reading import Asked, read_chat, read_generate
@@ -23,6 +23,8 @@ from append_prefill.planted.wire import Connection, Request, event
 
 GENERATE_PATH = "/generate"
 CHAT_PATH = "/v1/chat/completions"
+# Pieces of an event that drips.
+_DRIPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,15 @@ class Answerer:
             self._refuse(error, connection, chat=http.path == CHAT_PATH)
             return
         request = asked.request
-        if request.max_new_tokens > 0 and self._scheduler.strikes(self._faults.http_500):
-            self._end_turn(asked, None, 0)
-            connection.answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
-            return
+        refusals = {
+            HTTPStatus.INTERNAL_SERVER_ERROR: self._faults.http_500,
+            HTTPStatus.UNAUTHORIZED: self._faults.http_401,
+        }
+        for status, share in refusals.items():
+            if request.max_new_tokens > 0 and self._scheduler.strikes(share):
+                self._end_turn(asked, None, 0)
+                connection.answer(status, status.phrase.encode())
+                return
         job = self._scheduler.admit(request, http.arrived_ns)
         reply: list[int] | None = None
         try:
@@ -150,6 +157,8 @@ class Answerer:
                 connection.send(answer.error("Internal error: simulated"))
             return False
         total = request.max_new_tokens
+        if total and answer.head_first and self._faults.empty_first:
+            connection.send(answer.events(self._progress(request, job, 0, 0, job.arrived_ns)))
         if total == 0:
             chunk = answer.events(self._progress(request, job, 0, 0, job.first_ns))
             self._prefill(request, job)
@@ -172,7 +181,7 @@ class Answerer:
                 sleep_until(due_ns)
             if sent == 0 and not answer.head_first:
                 connection.open_stream()
-            connection.send(chunk)
+            self._send(connection, chunk, fate)
             sent = token
             if fate == "drop":
                 connection.abort()
@@ -194,6 +203,19 @@ class Answerer:
                 sleep_until(due_ns)
         return answer.body(self._progress(request, job, 0, total, due_ns))
 
+    def _send(self, connection: Connection, chunk: bytes, fate: str | None) -> None:
+        """An event as the fault that strikes its stream leaves it."""
+        content = spoilt(fate)
+        if content is not None:
+            chunk = content
+        if not self._faults.drip_ms:
+            connection.send(chunk)
+            return
+        step = max(1, -(-len(chunk) // _DRIPS))
+        for begin in range(0, len(chunk), step):
+            connection.send(chunk[begin : begin + step])
+            time.sleep(self._faults.drip_ms / 1000)
+
     def _fate(self, request: Generate) -> str | None:
         """The fault that strikes this stream, the first that does."""
         if request.max_new_tokens == 0:
@@ -202,6 +224,9 @@ class Answerer:
             "error": self._faults.stream_error,
             "no tokens": self._faults.no_tokens,
             "drop": self._faults.drop,
+            "garbage": self._faults.garbage,
+            "wrong types": self._faults.wrong_types,
+            "no meta": self._faults.no_meta,
         }
         return next(
             (fate for fate, share in shares.items() if self._scheduler.strikes(share)), None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from append_prefill.planted.protocol import Generate, Settings, error_body
-from append_prefill.planted.wire import event
+from append_prefill.planted.wire import chunk, event
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,23 @@ def aborted_body(message: str, rid: str) -> dict[str, Any]:
         "cached_tokens": 0,
     }
     return {"text": "", "output_ids": [], "meta_info": meta}
+
+
+def spoilt(fate: str | None) -> bytes | None:
+    """What is sent in place of an event whose stream a fault strikes; None where none does."""
+    words: dict[str, object] = {
+        "prompt_tokens": "all",
+        "completion_tokens": "one",
+        "cached_tokens": [1],
+    }
+    match fate:
+        case "garbage":
+            return chunk(b'data: {"text": \n\n')
+        case "wrong types":
+            return event({"text": "", "output_ids": "none", "meta_info": words})
+        case "no meta":
+            return event({"text": "", "output_ids": None, "meta_info": None})
+    return None
 
 
 class NativeAnswer:

@@ -121,13 +121,13 @@ class Connection:
             b"transfer-encoding: chunked\r\n\r\n"
         )
 
-    def send(self, chunk: bytes) -> None:
-        """Send bytes made by `event`."""
-        self._sock.sendall(chunk)
+    def send(self, made: bytes) -> None:
+        """Send bytes made by `event`, or by `chunk`."""
+        self._sock.sendall(made)
 
     def close_stream(self) -> None:
         """Send `data: [DONE]` and the end of the body."""
-        self._sock.sendall(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        self._sock.sendall(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
     def abort(self) -> None:
         """Break the connection off, in the middle of whatever was being sent."""
@@ -136,10 +136,11 @@ class Connection:
 
 def event(content: object) -> bytes:
     """One server-sent event as one chunk of the body, ready to send."""
-    return _chunk(b"data: " + orjson.dumps(content) + b"\n\n")
+    return chunk(b"data: " + orjson.dumps(content) + b"\n\n")
 
 
-def _chunk(data: bytes) -> bytes:
+def chunk(data: bytes) -> bytes:
+    """Bytes as one chunk of the body, ready to send."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

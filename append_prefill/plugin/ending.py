@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from _pytest.junitxml import xml_key
 
+from append_prefill.analysis.confirming import answers_of
 from append_prefill.analysis.trend.lineages import Followed
 from append_prefill.errors import (
     EXIT_INCONCLUSIVE,
@@ -116,6 +117,8 @@ def _close(session: pytest.Session) -> None:
         infrastructure=INFRASTRUCTURE in config.stash,
     )
     kept = config.stash[KEPT] = close_run(run_session, run)
+    if run.confirms is not None:
+        session.exitstatus = answered_status(run, int(session.exitstatus))
     if kept.followed is not None:
         session.exitstatus = followed_status(
             run, int(session.exitstatus), kept.followed, new_only=config.getoption("--new-only")
@@ -151,6 +154,16 @@ def exit_status(run: Run, status: int, *, strict: bool, infrastructure: bool = F
     if strict and undecided:
         return EXIT_INCONCLUSIVE
     return status
+
+
+def answered_status(run: Run, status: int) -> int:
+    """The exit status of a run that measures a suspicion again: what it says of that."""
+    if status not in (pytest.ExitCode.OK, EXIT_REGRESSION, EXIT_INCONCLUSIVE):
+        return status
+    answers = set(answers_of(run).values())
+    if "confirmed" in answers:
+        return EXIT_REGRESSION
+    return int(pytest.ExitCode.OK) if answers == {"withdrawn"} else EXIT_INCONCLUSIVE
 
 
 def followed_status(run: Run, status: int, followed: Followed, *, new_only: bool) -> int:
@@ -191,6 +204,8 @@ def _history_lines(kept: Kept | None) -> list[str]:
         return []
     if kept.problem is not None:
         return [f"warning: this run is not in the history. {kept.problem}"]
+    if kept.not_joined is not None:
+        return [f"warning: the run that suspects does not know of this one. {kept.not_joined}"]
     return [] if kept.followed is None else history_lines(note_of(kept.followed))
 
 

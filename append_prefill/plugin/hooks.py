@@ -37,9 +37,10 @@ from append_prefill.plugin.state import (
 from append_prefill.plugin.xdist import told, worker_pids
 from append_prefill.records.baselines import refuse_overwrite
 from append_prefill.run import hosts
+from append_prefill.run.confirming import refuse_other
 from append_prefill.run.folders import new_folder
 from append_prefill.run.identity import identity_for
-from append_prefill.run.progress import Follower
+from append_prefill.run.progress import PROGRESS, Follower
 from append_prefill.run.references import References, gather
 from append_prefill.run.resolve import resolve
 from append_prefill.run.resume import hold, refuse_changed
@@ -71,6 +72,14 @@ def begin(config: pytest.Config) -> None:
         settings = resolve(options_of(config, seed), _root(config))
         if resumed is not None and not worker:
             refuse_changed(resumed, settings)
+        if settings.suspicion is not None:
+            refuse_other(
+                settings.suspicion,
+                identity_for(settings),
+                settings.profile,
+                settings.candidate.version,
+                option="--confirms",
+            )
         config.stash[REFERENCES] = _references(settings, report_dir, created)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -154,7 +163,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Show the progress of all workers where the terminal is."""
     config = session.config
     if FOLDER in config.stash and not hasattr(config, "workerinput"):
-        path = config.stash[FOLDER] / "progress.log"
+        path = config.stash[FOLDER] / PROGRESS
         # Of a run that is gone on with, what was shown when it was begun is not shown again.
         shown_bytes = path.stat().st_size if RESUMED in config.stash else 0
         config.stash[FOLLOWER] = Follower(path, _line_printer(config), shown_bytes)

@@ -94,6 +94,12 @@ def declare_options(add: Callable[..., object]) -> None:
         help="go on with a run that was cut off: its report folder; its options, seed and plan "
         "are kept, whole launches too",
     )
+    add(
+        "--confirms",
+        metavar="RUN",
+        help="measure what that run suspects with launches of their own; its record and report "
+        "say what came of it (`append-prefill confirm` gives the options that go with it)",
+    )
     add("--report-dir", default="reports", metavar="DIR", help="where runs are kept")
     add(
         "--new-only",
@@ -136,6 +142,7 @@ def options_of(config: pytest.Config, seed: int) -> Options:
         strict_verdicts=given("--strict-verdicts"),
         lock_clocks=given("--lock-clocks"),
         quick=given("--quick"),
+        confirms=given("--confirms"),
     )
 
 

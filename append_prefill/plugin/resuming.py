@@ -45,7 +45,7 @@ def take_over(option: argparse.Namespace, recorded: str) -> None:
 
     Raises UsageError for an option that contradicts it, and for a secret that the record masks.
     """
-    before, defaults, flags = _parsed(recorded)
+    before, defaults, flags = recorded_options(recorded)
     for name, flag in flags.items():
         if name in _FREE:
             continue
@@ -83,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def _parsed(recorded: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+def recorded_options(recorded: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """The options in a command line, and of all there are defaults and flags, by pytest's name."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     defaults: dict[str, Any] = {}

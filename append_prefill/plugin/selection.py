@@ -26,7 +26,7 @@ from append_prefill.plugin.state import (
 )
 from append_prefill.records.store import write_whole
 from append_prefill.run.options import Options
-from append_prefill.run.progress import ProgressLog
+from append_prefill.run.progress import PROGRESS, ProgressLog
 from append_prefill.run.references import References
 from append_prefill.run.resume import refuse_other_plan
 from append_prefill.run.session import Session, Worker
@@ -117,9 +117,7 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
         config.stash[CREATED],
         references=_compared(config.stash[REFERENCES], options, selected),
         worker=worker,
-        tell=ProgressLog(
-            config.stash[FOLDER] / "progress.log", received["workerid"] if received else ""
-        ),
+        tell=ProgressLog(config.stash[FOLDER] / PROGRESS, received["workerid"] if received else ""),
         resumption=None if resumed is None else resumed.resumption,
     )
 

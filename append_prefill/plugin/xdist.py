@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from append_prefill.errors import UsageError
@@ -77,11 +79,19 @@ def pytest_configure_node(node: Any) -> None:  # an xdist WorkerController
 
 
 def worker_pids(config: pytest.Config) -> list[int]:
-    """The processes of the workers that this controller has on its own host."""
-    session = config.pluginmanager.getplugin("dsession")
-    nodes = [] if session is None else [n for n in session._active_nodes if n.gateway.spec.popen]
-    # One that is not ready yet has told nothing of itself, and has begun nothing.
-    return [node.workerinfo["pid"] for node in nodes if hasattr(node, "workerinfo")]
+    """The processes of the workers that this controller has on its own host.
+
+    Its only children that are Pythons: it measures nothing itself, and to other hosts there is an
+    ssh or a socket. xdist tells no process of a worker's.
+    """
+    if not config.pluginmanager.hasplugin("dsession"):
+        return []
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if Path(child.exe()).name.startswith(("python", "pypy")):
+                found.append(child.pid)
+    return found
 
 
 def told(config: pytest.Config, key: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from append_prefill.probe.stream import read_stream
-from append_prefill.probe.timing import Timing, failed
+from append_prefill.probe.timing import Timing, failed, wrong_kind
 from append_prefill.probe.transport import Exchange
 
 Message = tuple[str, str]
@@ -57,6 +57,8 @@ def read_chat(exchange: Exchange) -> tuple[Timing, int | None]:
     if not stream.done:
         return failed("the stream ended before [DONE]"), None
     details = usage.get("prompt_tokens_details") or {}
+    if (wrong := wrong_kind(details)) is not None:
+        return failed(wrong), None
     timing = Timing(
         ttft_ms=first_ms,
         e2e_ms=last_ms,

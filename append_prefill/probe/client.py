@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from append_prefill.engines.versions import retractions_in
-from append_prefill.errors import InfrastructureError, UsageError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, UsageError
 from append_prefill.probe.chat import Message, chat_body, read_chat
 from append_prefill.probe.stream import read_stream
 from append_prefill.probe.timing import Timing, failed, shorten
@@ -194,11 +194,11 @@ class TimedClient:
 
 @contextmanager
 def explained(request: httpx.Request) -> Iterator[None]:
-    """Inside, what httpx raises of the way to the server becomes InfrastructureError."""
+    """Inside, what httpx raises of the way to the server becomes ConnectionLostError."""
     try:
         yield
     except httpx.TransportError as error:
-        raise InfrastructureError(
+        raise ConnectionLostError(
             f"{request.method} {request.url}: {type(error).__name__}: {error}"
         ) from error
 

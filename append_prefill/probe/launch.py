@@ -21,7 +21,7 @@ from append_prefill.engines.base import (
     ServerDescription,
 )
 from append_prefill.engines.describe import resolved_in
-from append_prefill.errors import InfrastructureError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe.aging import age, resident_bytes
 from append_prefill.probe.call import Crowd
 from append_prefill.probe.capacity import Room, check_capacity, left_out_of, left_out_words
@@ -131,12 +131,17 @@ class Launch:
         """Ask the server, now up, what it resolved, and connect."""
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
-        description = server.describe()
+        with self._explained():
+            description = server.describe()
         start.subject = subject_of(description) | self._build
         start.resolved = resolved_in(description.raw)
         start.prefill_graph_tokens = description.prefill_graph_tokens
         check_capacity(bench.plan, bench.profile, description)
-        self._leave_out(description)
+        start.left_out = left_out_of(bench.plan, bench.profile, description)
+        if start.left_out:
+            bench.tell(f"{self._label}: {left_out_words(start.left_out)}")
+        for one in start.left_out:
+            self._gathered.pop(Condition(DEFAULT, one.point))
         self._room = Room(description, bench.profile)
         self._description = description
         self._began_s = time.monotonic()
@@ -149,14 +154,6 @@ class Launch:
         )
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
         start.client_under_load = measure_client_load(bench.plan.units, seed)
-
-    def _leave_out(self, description: ServerDescription) -> None:
-        """Take no sample at points that the server is too small for."""
-        self.start.left_out = left_out_of(self._bench.plan, self._bench.profile, description)
-        if self.start.left_out:
-            self._bench.tell(f"{self._label}: {left_out_words(self.start.left_out)}")
-        for one in self.start.left_out:
-            self._gathered.pop(Condition(DEFAULT, one.point))
 
     def _measures(self, task: Task) -> bool:
         return not isinstance(task, Point) or Condition(DEFAULT, task) in self._gathered
@@ -171,12 +168,20 @@ class Launch:
         orders = chain([order] * HEAVY_WARMUP_ROUNDS, repeat(light or order))
 
         def one_round() -> Mapping[Condition, float]:
-            samples = [s for task in next(orders) for s in self._shoot(task)]
-            refuse_nothing_valid(samples, self._label)
-            self._shoot.client.flush_cache()
+            with self._explained():
+                samples = [s for task in next(orders) for s in self._shoot(task)]
+                refuse_nothing_valid(samples, self._label)
+                self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
+
+    def sample(self, point: Point) -> Sample:
+        """One sample outside of any block, which is in no record: of a search that looks around."""
+        time.sleep(self._bench.profile.plan.idle_ms / 1000)
+        with self._explained():
+            (sample,) = self._shoot(point)
+        return sample
 
     @property
     def done(self) -> bool:
@@ -248,9 +253,8 @@ class Launch:
         # Past the reply, the scheduler still frees what the request held.
         time.sleep(plan.idle_ms / 1000)
         if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
-            # The sample's own prime pays for the cache having been emptied.
             with self._explained():
-                self._shoot.client.flush_cache()
+                self._shoot.client.flush_cache()  # what the sample's own prime pays for
             self._room.empty(task)
         with self._explained():
             self._taken += self._shoot(task, output_tokens)
@@ -281,8 +285,8 @@ class Launch:
         """A dead server is a better explanation than a broken connection, with its log."""
         try:
             yield
-        except InfrastructureError:
-            self.server.check_alive()
+        except InfrastructureError as error:
+            self.server.check_alive(suspected=isinstance(error, ConnectionLostError))
             raise
 
     def finish(self) -> None:
@@ -294,8 +298,11 @@ class Launch:
 
     def fail(self, error: BaseException) -> None:
         """Keep what there is, and what went wrong."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        self.start.failure = INTERRUPTED if interrupted else str(error) or type(error).__name__
+        self.start.failure = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            self.start.failure = INTERRUPTED
+        elif isinstance(error, ServerDiedError):
+            self.start.failure = error.account
         write_start(self.start, self._bench.folder)
 
     def begin_close(self) -> None:

@@ -134,6 +134,10 @@ class Plan:
         """Seed of the cores that the threads of one pair are placed on."""
         return (self.seed, pair)
 
+    def with_points(self, points: Sequence[Point]) -> Plan:
+        """The same of these points, and none of any experiment."""
+        return replace(self, points=tuple(sorted(points)), drawn=(), traffic=())
+
     def narrowed(self, profile: Profile) -> Profile:
         """The profile that the plan is judged by.
 

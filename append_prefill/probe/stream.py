@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from append_prefill.probe.sse import parse_events
-from append_prefill.probe.timing import in_stream_error, shorten
+from append_prefill.probe.timing import in_stream_error, shorten, wrong_kind
 from append_prefill.probe.transport import Exchange
 
 
@@ -40,5 +40,8 @@ def read_stream(exchange: Exchange) -> Stream:
         if "error" in payload:
             error, status = in_stream_error(payload["error"])
             return Stream(payloads, error=error, status=status)
+        counts = payload.get("meta_info", payload.get("usage") or {})
+        if (wrong := wrong_kind(counts, payload.get("output_ids"))) is not None:
+            return Stream(payloads, error=wrong)
         payloads.append(((event.stamp_ns - exchange.sent_ns) / 1e6, payload))
     return Stream(payloads)

@@ -54,6 +54,25 @@ def in_stream_error(problem: Any) -> tuple[str, int]:
     return shorten(str(said.get("message", said))), stream_error_status(said)
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+
+
+def wrong_kind(counts: Any, ids: Any = None) -> str | None:
+    """What is wrong with an answer's counts and ids: another kind than SGLang's; None if nothing.
+
+    Worded without what came, so that counting by reason groups them.
+    """
+    if not isinstance(counts, dict):
+        return "an event whose token counts are no JSON object"
+    for name in _COUNTS:
+        value = counts.get(name)
+        if value is not None and (type(value) is not int or value < 0):
+            return f"{name} is no count"
+    if ids is not None and not (isinstance(ids, list) and all(type(one) is int for one in ids)):
+        return "output_ids are no list of ids"
+    return None
+
+
 def shorten(text: str | bytes) -> str:
     """A server's words, no longer than a sentence."""
     if isinstance(text, bytes):

@@ -22,6 +22,7 @@ SCHEMA: Literal["append-prefill/bisection/1"] = "append-prefill/bisection/1"
 Listed = Literal["releases", "commits", "interpreters", "defaults"]
 Ended = Literal["settled", "budget", "nothing-tells", "interrupted"]
 Seen = Literal["slower", "faster", "alike", "cannot-tell"]
+Why = Literal["no-option", "unknown-old-value", "not-asked", "gone", "left-out"]
 
 
 class Size(Record):
@@ -36,12 +37,14 @@ class ListedPosition(Record):
     """One version, commit, interpreter or set of defaults, in the order of the list.
 
     `title` says more than the name (a commit's subject). `level` is over the first one, None where
-    it was not compared. `problem` is why it cannot be measured, `log` where that can be read.
+    it was not compared; `own` is over the one before it, None where either was not. `problem` is
+    why it cannot be measured, `log` where that can be read.
     """
 
     name: str
     title: str | None = None
     level: Size | None = None
+    own: Size | None = None
     problem: str | None = None
     log: str | None = None
 
@@ -80,14 +83,17 @@ class ComparisonMade(Record):
 class Suspect(Record):
     """A difference between two neighbours that was not measured, and why not.
 
-    `old`, `new`: what either side has, as text; None where it has none.
+    `old`, `new`: what either side has, as text; None where it has none. Of what was tried and does
+    not work (`left-out`) `problem` says how, and `log` where that can be read.
     """
 
     kind: Literal["argument", "variable", "dependency"]
     name: str
     old: str | None
     new: str | None
-    reason: Literal["no-option", "unknown-old-value", "not-asked"]
+    reason: Why
+    problem: str | None = None
+    log: str | None = None
 
 
 class Bisection(Record):

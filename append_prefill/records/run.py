@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from append_prefill.records.comparison import Comparison
+from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import FindingGround, FindingVerdict, Record, RunWarning, Side
 from append_prefill.records.launch import Start, told_version
@@ -150,6 +151,9 @@ class Run(Record):
 
     `suite` has the suite's version and what it was told: the options, and what the user calls the
     sides (`label`, `against_label`), where that was said.
+
+    `confirms` is the run whose suspicion this one measures again, `confirmations` are what such
+    runs said of this one's.
     """
 
     schema_: Literal["append-prefill/run/2"] = Field(default=SCHEMA, alias="schema")
@@ -172,6 +176,8 @@ class Run(Record):
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"
     warnings: list[RunWarning | str] = []
+    confirms: Confirms | None = None
+    confirmations: list[Confirmation] = []
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
 

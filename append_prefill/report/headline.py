@@ -8,6 +8,8 @@ from append_prefill.records.comparison import Comparison, PointEffect
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import confirmed_lines, confirms_lines, verdict_words
+from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import attached, candidate_name, reference_label, sglang
 from append_prefill.report.next_step import NextStep, next_step_of
 from append_prefill.report.reasons import comparison_reason
@@ -192,6 +194,11 @@ def _facts(run: Run) -> list[Fact]:
     else:
         facts.append(_certainty_fact(comparison, run))
     facts.append(_findings_fact(run))
+    if run.confirms is not None:
+        answers = "; ".join(confirms_lines(run))
+        facts.append(Fact(f"What {fmt.shorten(run.confirms.folder, 60)} suspects", answers))
+    if run.confirmations:
+        facts.append(Fact("Measured again", "; ".join(confirmed_lines(run))))
     counted, others = tally_words(run)
     if counted:
         facts.append(Fact("Other traffic", counted, others))
@@ -205,6 +212,8 @@ def _certainty(run: Run) -> str:
     moved = run.verdict in ("regression", "improvement")
     if comparison and moved and run.verdict == comparison.verdict:
         words.append("confirmed side by side" if comparison.confirmed else "not confirmed")
+    if again := verdict_words(run):
+        words = [again]
     if attached(run):
         words.append("attached server, its launches not replicated")
     return "; ".join(words)
@@ -241,6 +250,8 @@ def _reservations(run: Run) -> list[Reservation]:
     failure = next((s.failure for s in run.starts if s.failure), None)
     if run.verdict == "infrastructure" and failure:
         reservations.append(Reservation("First failure", "As the launch recorded it:", failure))
+    if (words := invalid_words(run)) is not None:
+        reservations.append(Reservation("Invalid samples", words))
     if comparison and (note := shared_note(comparison)):
         reservations.append(Reservation("Points left out", note))
     beyond = [f for f in run.findings if f.verdict == "regime-shift"]

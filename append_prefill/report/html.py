@@ -13,6 +13,7 @@ from append_prefill.report.exports import points_csv
 from append_prefill.report.headline import headline_of
 from append_prefill.report.history import drawing
 from append_prefill.report.history.note import HistoryNote
+from append_prefill.report.invalid import void_blocks, void_reasons
 from append_prefill.report.names import candidate_name, pytest_command
 from append_prefill.report.routing import PEERS, routing_rows
 from append_prefill.report.spent import spent_words
@@ -72,8 +73,8 @@ def render_html(
         joint=tables.joint_rows(run.comparison),
         surface=surface_rows(run),
         surface_steps=[] if run.surface is None else steps_words(run.surface),
-        void_reasons=tables.void_reasons(run),
-        void_blocks=tables.void_blocks(run),
+        void_reasons=void_reasons(run),
+        void_blocks=void_blocks(run),
         starts=starts,
         launches_telling=any(tables.is_telling(row) for row in starts),
         spent=spent_words(run),

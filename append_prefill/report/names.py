@@ -134,7 +134,8 @@ def pytest_command(
     plan where this run was a quick one. `test` selects tests by name, as pytest's `-k` does.
     `program` is what begins a run.
     """
-    words = option_words(run)
+    # What it answers it has answered: again it is a run of its own.
+    words = without(option_words(run), "--confirms")
     if whole:
         words = [word for word in words if word != QUICK]
     if test is not None:

@@ -9,6 +9,7 @@ from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import Ground
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import confirming_folder, is_withdrawn
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply
 
@@ -92,6 +93,7 @@ class _Proposals:
             )
         if run.interrupted or run.verdict is None:
             return self._resumed("Go on where it was cut off:")
+        confirmed = confirming_folder(run) is not None
         match run.verdict:
             case "infrastructure" if run.state.get("unfinished"):
                 return self._resumed("Go on with it, once that is put right:")
@@ -112,7 +114,18 @@ class _Proposals:
                 return self.store("Store this run, so that the next has a reference:", kept=kept)
             case "inconclusive":
                 return self._undecided(comparison)
-            case "regression" | "improvement" if comparison and _suspected(comparison):
+            case "regression" if is_withdrawn(run):
+                return None
+            case "regression" if (
+                comparison and _suspected(comparison) and not run.simulated and not confirmed
+            ):
+                return NextStep(
+                    "A stored run only suspects. Confirm it with launches of their own:",
+                    f"{self.program.command} confirm {self._folder}",
+                )
+            case "regression" | "improvement" if (
+                comparison and _suspected(comparison) and not confirmed
+            ):
                 return NextStep(
                     "A stored run only suspects. Confirm it side by side:",
                     self._again(against=comparison.reference_version or comparison.reference),
@@ -121,6 +134,8 @@ class _Proposals:
                 comparison and not self._only() and (between := self._between(comparison))
             ):
                 return NextStep("Find the version that brought it:", between)
+            case "regression" if confirmed or run.confirms is not None:
+                return None  # other launches have shown it
             case "regression":
                 others = "other launches" if self._only() else "other launches and points"
                 return NextStep(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from append_prefill.records.comparison import Comparison, Effect, PointEffect
 from append_prefill.records.grounds import Side
-from append_prefill.records.launch import BlockState, Series, Start
+from append_prefill.records.launch import Series, Start
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import worst_first
@@ -205,34 +204,6 @@ def joint_rows(comparison: Comparison | None) -> list[JointRow]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class VoidReason:
-    """One reason, how many samples it made invalid, and at which points."""
-
-    reason: str
-    count: int
-    points: list[tuple[str, int]]
-
-
-def void_reasons(run: Run) -> list[VoidReason]:
-    """Every reason for which samples were invalid, most frequent first, both sides together."""
-    by_reason: dict[str, Counter[str]] = {}
-    for start in run.starts:
-        named = [(s.point.label, s) for s in start.series]
-        named += [(s.condition.label, s) for s in start.traffic]
-        for label, series in named:
-            for entry in series.void:
-                name = f"{start.side} {label}"
-                by_reason.setdefault(entry.reason, Counter())[name] += entry.count
-    reasons = [VoidReason(r, c.total(), c.most_common()) for r, c in by_reason.items()]
-    return sorted(reasons, key=lambda r: -r.count)
-
-
-def void_blocks(run: Run) -> list[tuple[Start, BlockState]]:
-    """Blocks that the device's state made invalid, with their launch."""
-    return [(s, b) for s in run.starts for b in s.state if b.void is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
@@ -108,6 +109,9 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
+    if run.confirms is not None:
+        lines.append(f"what {run.confirms.folder} suspects:")
+        lines += [f"  {line}" for line in confirms_lines(run)]
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)

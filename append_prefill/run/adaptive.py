@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from append_prefill.analysis.verdict.sequential import Schedule, next_step, schedule_of
 from append_prefill.engines.base import Engine
-from append_prefill.probe.plan import Plan, abba
-from append_prefill.records.comparison import Look
+from append_prefill.probe.plan import PLANE_SHARE, Plan, abba
+from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Run
 from append_prefill.report.reasons import decision_words
@@ -21,6 +21,7 @@ from append_prefill.run.judge import judged_findings
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
+from append_prefill.run.traffic import judge_traffic
 
 SUSPECT_RATE = 0.2
 """False-alarm rate at which a stored run asks for a confirmation that can be had.
@@ -95,6 +96,8 @@ class Decider:
 
     def decide(self, state: QueueState) -> QueueState:
         """The queue's next state, once all pairs given out are done."""
+        if state.confirm_at_once:
+            return state.model_copy(update={"closed": "all pairs that confirm are measured"})
         side_by_side = self._judges_sides or state.confirm_from is not None
         return self._look(state) if side_by_side else self._confirm(state)
 
@@ -107,24 +110,24 @@ class Decider:
 
     def may_plan_more(self, state: QueueState) -> bool:
         """Whether the analysis that follows the planned pairs could ask for more of the same."""
-        if not self._judges_sides and state.confirm_from is None:
+        if state.confirm_at_once or (not self._judges_sides and state.confirm_from is None):
             return False  # what confirms a suspicion has another side
         schedule = self._schedule(state.confirm_pairs or self._plan.starts)
         return len(state.looks) + 1 < len(schedule.starts)
 
     def _confirm(self, state: QueueState) -> QueueState:
-        """A stored baseline can only suspect: measure both sides now, if that can be done."""
+        """A stored baseline can only suspect: measure both sides now, if that can be done.
+
+        Interim analyses look at the points. Where those are not suspected and other traffic is, all
+        pairs are measured, and it is judged as it is in any run side by side.
+        """
         done = state.model_copy(update={"closed": "all planned launches are measured"})
-        stored = compare_references(
-            self._record(),
-            self._profile,
-            self._references,
-            replicable=self._settings.candidate.replicable,
-            rate=SUSPECT_RATE,
-        )
+        run, at_points = self._record(), bool(self._plan.all_points)
+        found = [(one, False) for one in self._suspicions(run)] if at_points else []
+        found += [(one, True) for one in self._suspicions_in_traffic(run)]
         suspicions = [
-            (suspicion, engine)
-            for suspicion in stored
+            (suspicion, in_traffic, engine)
+            for suspicion, in_traffic in found
             if suspicion.verdict == "regression"
             and suspicion.reference_version is not None
             # Beside the candidate as a control it is not judged; `--against` would do that.
@@ -133,14 +136,15 @@ class Decider:
         ]
         if not suspicions:
             return done
-        suspicion, engine = suspicions[0]
+        suspicion, at_once, engine = suspicions[0]
         pairs = min(self._plan.starts, self._pairs_left(sides=2))
         if pairs < 2:
             return state.model_copy(
                 update={"closed": "suspected, but the budget left no time to confirm"}
             )
+        where = " in other traffic" if at_once else ""
         self._tell(
-            f"the stored {suspicion.reference} ({suspicion.role}) suspects a regression: "
+            f"the stored {suspicion.reference} ({suspicion.role}) suspects a regression{where}: "
             f"measuring {engine.label} side by side, {pairs} pairs"
         )
         return state.model_copy(
@@ -148,9 +152,33 @@ class Decider:
                 "confirm_from": state.planned,
                 "confirm_with": suspicion.reference_version,
                 "confirm_pairs": pairs,
-                "planned": state.planned + self._schedule(pairs).starts[0],
+                "confirm_at_once": at_once,
+                "planned": state.planned + (pairs if at_once else self._schedule(pairs).starts[0]),
             }
         )
+
+    def _suspicions(self, run: Run) -> list[Comparison]:
+        """Of the points, against each stored run."""
+        return compare_references(
+            run,
+            self._profile,
+            self._references,
+            replicable=self._settings.candidate.replicable,
+            rate=SUSPECT_RATE,
+        )
+
+    def _suspicions_in_traffic(self, run: Run) -> list[Comparison]:
+        """Of other traffic, against each stored run."""
+        rate = SUSPECT_RATE * (PLANE_SHARE if self._plan.points else 1.0)
+        policy = self._profile.policy.model_copy(update={"false_alarm_rate": rate})
+        results = judge_traffic(
+            run,
+            self._profile.model_copy(update={"policy": policy}),
+            references=self._references,
+            replicable=self._settings.candidate.replicable,
+        )
+        made = [one.comparison for one in results if one.comparison is not None]
+        return [c for one in made for c in (one, *one.others) if c.kind == "baseline"]
 
     def _look(self, state: QueueState) -> QueueState:
         number, measured = len(state.looks), len(state.done) - (state.confirm_from or 0)

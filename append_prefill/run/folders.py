@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from append_prefill.analysis.trend.lineages import Followed
-from append_prefill.errors import UsageError, storing
+from append_prefill.errors import AppendPrefillError, UsageError, storing
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.run import Run
 from append_prefill.report.history.note import note_of
 from append_prefill.report.write import write_reports
+from append_prefill.run.confirming import join
 from append_prefill.run.history import add_run, follow_run
+from append_prefill.run.references import compared_with
 from append_prefill.run.session import Session
 
 LATEST = "latest"
@@ -38,11 +40,15 @@ def new_folder(report_dir: Path, created_at: datetime, label: str) -> Path:
 class Kept:
     """What the history has of a run that ended: its own, or the `problem` that it has not.
 
-    Both None: the run is no session of a history, since it is not whole.
+    Both None: the run is no session of a history, since it is not whole. `suspecting` is the record
+    of the run whose suspicion this one measured again, with its answer, or `not_joined` says why it
+    has none.
     """
 
     followed: Followed | None = None
     problem: str | None = None
+    suspecting: Run | None = None
+    not_joined: str | None = None
 
 
 def close_run(session: Session, run: Run) -> Kept:
@@ -64,6 +70,7 @@ def close_run(session: Session, run: Run) -> Kept:
     _point_latest(folder)
     if run.verdict == "infrastructure":
         return kept
+    kept = _join(session, run, kept)
     if session.settings.options.save_baseline and not run.interrupted:
         save_baseline(
             run,
@@ -71,6 +78,20 @@ def close_run(session: Session, run: Run) -> Kept:
             not_binding=session.settings.profile.identity_not_binding,
         )
     return kept
+
+
+def _join(session: Session, run: Run, kept: Kept) -> Kept:
+    """Write what the run says of another's suspicion into that one; it costs the run nothing."""
+    settings = session.settings
+    if settings.suspicion is None or run.interrupted:
+        return kept
+    asked = settings.suspicion
+    baseline = compared_with(asked.run, asked.comparison, settings.baselines, settings.shipped)
+    try:
+        joined = join(run, asked, session.folder, profile=settings.profile, baseline=baseline)
+    except AppendPrefillError as error:
+        return replace(kept, not_joined=str(error))
+    return replace(kept, suspecting=joined)
 
 
 def _keep(run: Run, folder: Path) -> Kept:

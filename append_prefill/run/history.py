@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from append_prefill.analysis.trend.alerts import decided
+from append_prefill.analysis.trend.alerts import decided, settled
 from append_prefill.analysis.trend.lineages import (
     Followed,
     Lineage,
@@ -135,7 +135,7 @@ def _followed(lineage: Lineage, acts: Sequence[rows.Act]) -> Followed:
     if not sessions:
         return Followed(lineage, ())
     found = alerts_of(table_of(sessions), policy_of(sessions[-1].profile), lineage.id)
-    return Followed(lineage, tuple(decided(found, acts)))
+    return Followed(lineage, tuple(decided(settled(found, sessions), acts)))
 
 
 def decide(report_dir: Path, act: rows.Act) -> None:

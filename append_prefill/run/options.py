@@ -36,6 +36,7 @@ class Options:
     strict_verdicts: bool = False
     lock_clocks: bool = False
     quick: bool = False
+    confirms: str | None = None
 
     def command(self) -> str:
         """The options of the server and of what is measured, as they could be typed again.
@@ -55,6 +56,7 @@ class Options:
             ("--budget", self.budget_minutes),
             ("--seed", self.seed),
             ("--baseline", self.baseline),
+            ("--confirms", self.confirms),
         ):
             if value is not None:
                 words += [option, str(value)]

@@ -20,6 +20,9 @@ from append_prefill.errors import storing
 from append_prefill.report.format import plural, seconds
 from append_prefill.run.queue import Resumption
 
+PROGRESS = "progress.log"
+"""That file."""
+
 FOLLOW_S = 0.3
 
 UNLIKE_SHARE = 0.15

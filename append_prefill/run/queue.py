@@ -42,7 +42,8 @@ class QueueState(BaseModel):
 
     `planned`: pairs to be measured before it is decided whether there will be more. Pairs from
     `confirm_from` on have both sides, the reference being version `confirm_with`, to confirm what a
-    stored run suspects; `confirm_pairs` are planned for that. `failed`: what ended the run instead,
+    stored run suspects; `confirm_pairs` are planned for that, `confirm_at_once` where they are
+    measured without interim analyses. `failed`: what ended the run instead,
     `judging_failed` if that was an interim analysis, which says nothing against what was measured,
     and `interrupted` if it was the user (Ctrl-C). `resumed`: once for each time that the run was
     cut off and gone on with.
@@ -52,6 +53,7 @@ class QueueState(BaseModel):
     confirm_from: int | None = None
     confirm_with: str | None = None
     confirm_pairs: int | None = None
+    confirm_at_once: bool = False
     done: list[int] = []
     looks: list[Look] = []
     closed: str | None = None

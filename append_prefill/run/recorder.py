@@ -67,6 +67,7 @@ class Recorder:
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
             warnings=warnings_of(self.settings, self.references, starts, resumed),
+            confirms=None if (s := self.settings.suspicion) is None else s.confirms,
         )
 
     @cached_property
@@ -81,4 +82,6 @@ class Recorder:
         part = not (
             {*profile.points} <= {*self.plan.points} and usual <= {e.id for e in self.plan.traffic}
         )
-        return told_purpose(os.environ, part=part or self.settings.options.quick)
+        # What is measured because something was slow is no session of a history.
+        part = part or self.settings.options.quick or self.settings.suspicion is not None
+        return told_purpose(os.environ, part=part)

@@ -15,7 +15,7 @@ from typing import Any
 from append_prefill.analysis.noise import noise_of
 from append_prefill.analysis.summary import usable
 from append_prefill.records.baselines import pinned_baseline, stored_baselines
-from append_prefill.records.comparison import Role
+from append_prefill.records.comparison import Comparison, Role
 from append_prefill.records.definition import definition_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.history.entry import Entry
@@ -175,3 +175,23 @@ def _whole(entries: Sequence[Entry], profile: Profile) -> list[Entry]:
         shared = len(points & entry.points)
         most[entry.definition] = max(most.get(entry.definition, 0), shared)
     return [e for e in entries if len(points & e.points) == most[e.definition]]
+
+
+def compared_with(run: Run, comparison: Comparison, root: Path, shipped: Path | None) -> Run | None:
+    """The stored run that `comparison` of `run` was made with; None where it is not there any more.
+
+    `root` is the folder `baselines`, `shipped` as in `gather`. One that was stored anew since is
+    another run.
+    """
+    if comparison.kind != "baseline" or comparison.role == "rolling":
+        return None
+    version = comparison.reference_version or comparison.reference
+    of_study = comparison.provenance == "study"
+    named = run.identity.get("device") and run.identity.get("model", {}).get("name")
+    known = stored_baselines(root, run.identity, shipped=shipped) if named else []
+    for stored in known:
+        if (stored.run.provenance == "study") != of_study:
+            continue
+        if (of_study or stored.version == version) and stored.run.created_at < run.created_at:
+            return stored.run
+    return None

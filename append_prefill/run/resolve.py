@@ -16,6 +16,7 @@ from append_prefill.engines.local import PlantedEngine
 from append_prefill.engines.model import resolve_model
 from append_prefill.engines.resolve import resolve_url
 from append_prefill.errors import UsageError
+from append_prefill.run.confirming import read_suspicion
 from append_prefill.run.options import Options, refuse_contradictions
 from append_prefill.run.settings import Settings, engine_of, experiment_ids
 from append_prefill.workload.loading import load_profile
@@ -75,7 +76,12 @@ def resolve(options: Options, root: Path) -> Settings:
         profile.model, model=options.model, dummy_weights=options.dummy_weights or None
     )
     locked_mhz = lockable_mhz(devices[0]) if options.lock_clocks else None
-    return Settings(options, profile, model, candidate, reference, devices, root, locked_mhz)
+    suspicion = None
+    if options.confirms is not None:
+        suspicion = read_suspicion(Path(options.confirms), option="--confirms")
+    return Settings(
+        options, profile, model, candidate, reference, devices, root, locked_mhz, suspicion
+    )
 
 
 def _control(options: Options, profile: Profile, root: Path) -> Engine:

@@ -26,6 +26,7 @@ from append_prefill.records.identity import identity_differences
 from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run, read_starts
 from append_prefill.run.identity import identity_for, profile_digest
+from append_prefill.run.progress import PROGRESS
 from append_prefill.run.queue import QUEUE_FILE, WORK, QueueState, Resumption, read_state
 from append_prefill.run.settings import Settings
 
@@ -71,7 +72,7 @@ def read_cut(path: Path) -> Resumed:
     or one that is finished.
     """
     folder = (path if path.is_dir() else path.parent).resolve()
-    if folder.is_dir() and (folder / "progress.log").is_file() and not (folder / RUN_FILE).exists():
+    if folder.is_dir() and (folder / PROGRESS).is_file() and not (folder / RUN_FILE).exists():
         raise UsageError(OPTION, path, "was cut off before it measured anything.", _AFRESH)
     run = read_run(folder if path.is_dir() else path, option=OPTION)
     try:

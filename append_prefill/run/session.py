@@ -20,6 +20,7 @@ from append_prefill.probe.launch import Bench
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
+from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.records.store import (
@@ -130,13 +131,14 @@ class Session:
             looks=[] if state is None else state.looks,
             level=level,
         )
-        made = judged.comparison
-        if state is None or state.confirm_with is None or made is None or made.kind == "baseline":
+        if state is None or state.confirm_with is None:
             return judged
-        if isinstance(made.reason, str):  # only records of old suites hold words
-            return judged
-        ground = made.reason.model_copy(update={"suspected_by": state.confirm_with})
-        return judged.model_copy(update={"comparison": made.model_copy(update={"reason": ground})})
+        traffic = [
+            one.model_copy(update={"comparison": _suspected(one.comparison, state.confirm_with)})
+            for one in judged.traffic
+        ]
+        made = _suspected(judged.comparison, state.confirm_with)
+        return judged.model_copy(update={"comparison": made, "traffic": traffic})
 
     def _interruption(self, run: Run, state: QueueState) -> RunWarning:
         """How much a run has of what was planned when the user interrupted it."""
@@ -328,3 +330,11 @@ class Session:
             limit_s=self.plan.budget_minutes * 60,
             tell=self._tell,
         )
+
+
+def _suspected(made: Comparison | None, version: str) -> Comparison | None:
+    """A comparison side by side that was measured since the stored `version` suspected."""
+    if made is None or made.kind == "baseline" or isinstance(made.reason, str):
+        return made  # only records of old suites hold words
+    ground = made.reason.model_copy(update={"suspected_by": version})
+    return made.model_copy(update={"reason": ground})

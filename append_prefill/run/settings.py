@@ -18,6 +18,7 @@ from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.identity import arguments
+from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
 from append_prefill.workload.profile import Profile
 
@@ -27,6 +28,7 @@ class Settings:
     """The options, resolved: everything a run needs, nothing that could still be wrong.
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
+    `suspicion` is what is measured again.
     """
 
     options: Options
@@ -37,6 +39,7 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+    suspicion: Suspicion | None = None
 
     @property
     def control(self) -> str | None:

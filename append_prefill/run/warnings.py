@@ -32,9 +32,9 @@ def warnings_of(
         if start.failure == INTERRUPTED:
             continue  # the run's own warning says so
         if start.failure:
-            warnings.append(
-                RunWarning(code="launch-failed", side=side, launch=launch, text=start.failure)
-            )
+            # The launch itself keeps the last lines of its log, under the one that tells most.
+            cause = start.failure.partition("\n")[0]
+            warnings.append(RunWarning(code="launch-failed", side=side, launch=launch, text=cause))
         elif start.warmup is not None and not start.warmup.stationary:
             rounds = start.warmup.rounds
             warnings.append(

@@ -61,6 +61,28 @@ def points(draw: st.DrawFn, limits: Limits, chunk_tokens: int | None = None) -> 
     return Point(context, append)
 
 
+def _spread(low: int, high: int) -> st.SearchStrategy[int]:
+    """Integers within [low, high], even on the log scale; what follows each other does so here."""
+    steps = 1000
+    return st.integers(0, steps).map(lambda k: round(low * (high / low) ** (k / steps)))
+
+
+def spread_points(limits: Limits, chunk_tokens: int | None = None) -> st.SearchStrategy[Point]:
+    """A point inside the limits: at edges as those of `points`, or even on the log scale.
+
+    TTFT's regimes are spread over decades, and what a search climbs is smooth on that scale.
+    """
+    least, total = limits.context_tokens[0], limits.total_tokens
+
+    def within(drawn: tuple[int, int]) -> Point:
+        append = min(drawn[1], total - least)
+        return Point(min(drawn[0], total - append), append)
+
+    contexts = context_tokens(limits) | _spread(*limits.context_tokens)
+    appends = append_tokens(limits, chunk_tokens) | _spread(*limits.append_tokens)
+    return st.tuples(contexts, appends).map(within)
+
+
 def drawn_points(limits: Limits, count: int, seed: int) -> list[Point]:
     """`count` distinct points for a plan, log-uniform over the rectangle, from the seed alone.
 

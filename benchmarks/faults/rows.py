@@ -6,8 +6,9 @@ many launches are kept whole and whether no server and no secret is left. `strik
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 SERVER = "floor_ms=1,new_token_us=1"
 
@@ -17,11 +18,13 @@ class Row:
     """One fault.
 
     `server`: what the simulated server is told beside its costs. `options`: the suite's. `plant`:
-    lines of a conftest, for what is no server's fault. `signal` is sent to pytest once `when`
-    stands in a line of the progress. `first` is in the line that the user sees of it, `status` the
-    exit status, `limit_s` how long it may take from then, or from the start, on a busy machine
-    (four times what it took on two quiet cores, and at least 20 s). `whole`: launches kept whole,
-    at least.
+    lines of a conftest, for what is no server's fault; `environment`: of pytest. `signal` is sent
+    to `target` once `when` stands in a line of the progress; a SIGSTOP is followed by a SIGCONT
+    `stopped_s` later. `runs` of it are made at once. `then`: a command of `append-prefill` about
+    the run, afterwards, of what is printed by which the row is told. `first` is in the line that
+    the user sees of it, `status` the exit status, `limit_s` how long it may take from then, or from
+    the start, on a busy machine (four times what it took on two quiet cores, and at least 20 s).
+    `whole`: launches kept whole, at least.
     """
 
     name: str
@@ -35,6 +38,12 @@ class Row:
     limit_s: float = 60.0
     whole: int = 0
     recorded: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    target: Literal["pytest", "server", "all"] = "pytest"
+    stopped_s: float = 2.0
+    runs: int = 1
+    then: Sequence[str] = ()
+    tests: Sequence[str] = ("perf_tests/test_exp3_append.py",)
 
 
 # A full disk, for everything that is written whole; the files themselves are sound.
@@ -89,6 +98,51 @@ def slowly(*args, **more):
 session.judge = slowly
 """
 
+BASELINE = """
+import json, pathlib
+from append_prefill.records.store import read_run, run_text
+from tests.records import builders
+data = json.loads(run_text(builders.run()))
+times = data["starts"][0]["series"][0]["ttft_ms"]
+{change}
+text = json.dumps(data)
+{cut}
+(pathlib.Path(__file__).parent / "old.json").write_text(text)
+"""
+HOSTILE = {
+    "cut short": ("", "text = text[:3000]"),
+    "that is a page": ("", "text = '<html><script>alert(1)</script></html>'"),
+    "of another program": ("data = {'schema': 'other/1'}", ""),
+    "of a newer suite": ("data['schema'] = 'append-prefill/run/99'", ""),
+    "with a NaN": ("times[0] = float('nan')", ""),
+    "with a negative time": ("times[0] = -1.0", ""),
+    "with times in ns": ("times[0] = 2e10", ""),
+    "with a point twice": (
+        "series = data['starts'][0]['series']; series.append(dict(series[0]))",
+        "",
+    ),
+    "with a launch twice": ("data['starts'] = data['starts'][:1] * 2", ""),
+}
+"""A stored run that something happened to, by what: a change of its data, or of its text."""
+
+TAKEN = """
+import http.server, threading
+from append_prefill.engines import local
+other = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+threading.Thread(target=other.serve_forever, daemon=True).start()
+local.free_port = lambda: other.server_port
+"""
+
+NAMED = """
+import pathlib
+from benchmarks.faults.strike import PROFILE
+here = pathlib.Path(__file__).parent
+text = PROFILE.read_text().replace('"planted-tiny"', {name!r})
+(here / "named.toml").write_text(text)
+"""
+HOSTILE_TEXT = "<script>alert(1)</script>\\u001b[31m\\n# h"
+SECRET = "hunter2"
+
 PHASES = {
     "start": (": starting", ""),
     "warm-up": ("warming up", ""),
@@ -96,21 +150,7 @@ PHASES = {
     "judging": ("now judging", JUDGING),
 }
 
-ROWS = (
-    Row("server dies at start", ENDED, 7, "fault=refuse-start"),
-    Row("server dies mid-run", ENDED, 7, "fault=die-after=15"),
-    Row("server answers 500", "was not ready within", 7, "fault=http-500=1"),
-    Row("server drops every connection", CUT, 7, "fault=drop=1"),
-    Row("stream without a token", NOTHING_VALID, 7, "fault=no-tokens=1"),
-    Row("error in every stream", NOTHING_VALID, 7, "fault=stream-error=1"),
-    Row("retraction of every request", NOTHING_VALID, 7, "fault=retraction=1"),
-    Row("cached_tokens lying high", NOTHING_VALID, 7, "fault=cached-inflated=5"),
-    Row("no prefix cache", NOTHING_VALID, 7, "fault=radix-off"),
-    Row("server info is HTML", "JSON", 7, "fault=info=html"),
-    Row("server info is a list", "JSON", 7, "fault=info=list"),
-    Row("version with a path in it", "version", 7, "fault=says-version=../../x"),
-    Row("server deaf to SIGTERM", "verdict: ", 0, "fault=ignore-sigterm", whole=2),
-    Row("server leaves a child behind", "verdict: ", 0, "fault=orphan=session", whole=2),
+_SIGNALLED = (
     *(
         Row(
             f"{name} while {phase}",
@@ -136,7 +176,109 @@ ROWS = (
         )
         for name in ("SIGTERM", "SIGKILL")
     ),
-    Row("SIGKILL", "block 1 ", -9, signal="SIGKILL", when="block 1 "),
+    Row(
+        "SIGKILL",
+        "The run ended before it was judged",
+        -9,
+        signal="SIGKILL",
+        when="launch 2: block 1 ",
+        whole=1,
+        then=("report", "--format=md", "--out=-"),
+    ),
+    *(
+        Row(
+            f"SIGSTOP of {what}",
+            "verdict: ",
+            0,
+            signal="SIGSTOP",
+            when="block 1 ",
+            target=target,
+            whole=2,
+        )
+        for what, target in (("pytest", "pytest"), ("the server", "server"), ("the host", "all"))
+    ),
+    Row("SIGKILL of the server", "(SIGKILL), once it was ready", 7, signal="SIGKILL",
+        when="launch 2: block 1 ", target="server", whole=1),
+)  # fmt: skip
+
+_ANSWERS = (
+    *(
+        Row(f"{what} in every answer", NOTHING_VALID, 7, f"fault={name}=1")
+        for what, name in (
+            ("JSON cut short", "garbage"),
+            ("words for numbers", "wrong-types"),
+            ("null for meta_info", "no-meta"),
+        )
+    ),
+    *(
+        Row(f"{what} in one answer of ten", "samples are invalid", 0, f"fault={name}=0.1",
+            options=("--samples=6",), whole=2)
+        for what, name in (
+            ("words for numbers", "wrong-types"),
+            ("an error", "stream-error"),
+            ("HTTP 500", "http-500"),
+        )
+    ),
+    Row("HTTP 500 in one answer of twenty, all tests", "verdict: ", 0, "fault=http-500=0.05",
+        options=("--samples=6",), whole=2, tests=()),
+    Row("credentials refused in three answers of ten", "HTTP 401", 7, "fault=http-401=0.3"),
+    Row("an empty first event", "verdict: ", 0, "fault=empty-first", whole=2),
+    Row("events that drip", "verdict: ", 0, "fault=drip-ms=1", whole=2),
+    Row("several tokens in the first event", "verdict: ", 0, "fault=coalesce=2", whole=2),
+)  # fmt: skip
+
+_HOSTILE = (
+    *(
+        Row(f"a baseline {what}", "old.json", 4, options=("--baseline=old.json",),
+            plant=BASELINE.format(change=change, cut=cut), recorded=False)
+        for what, (change, cut) in HOSTILE.items()
+    ),
+    Row("a baseline of another machine", "verdict: ", 0, options=("--baseline=old.json",),
+        plant=BASELINE.format(change="", cut=""), whole=2),
+    Row("two runs that store one baseline", "verdict: ", 0, options=("--save-baseline",),
+        runs=2, whole=4, tests=()),
+    Row("a script and escapes in a model's name", "verdict: ", 0, whole=2,
+        options=("--profile=named.toml",), plant=NAMED.format(name=f'"{HOSTILE_TEXT}"')),
+    Row("a megabyte of a model's name", "verdict: ", 0, whole=2,
+        options=("--profile=named.toml",), plant=NAMED.format(name='"' + "x" * 100 + '"')
+        .replace("x" * 100, "x' + 'x' * 1_000_000 + '")),
+    Row("a script and escapes in the server's last words", ENDED, 7,
+        "fault=refuse-start=<script>\x1b[31m"),
+    Row("a version asked for that is none", "is not a version of SGLang", 4,
+        "sglang-version=../../x", recorded=False),
+    Row("a script and escapes in a version", "version", 7, "fault=says-version=<script>\x1b[31m"),
+    Row("a megabyte of digits for a version", "version", 7, f"fault=says-version={'9' * 100_000}"),
+)  # fmt: skip
+
+_SECRETS = (
+    Row("secret in an argument", "--server-arg", 4,
+        options=(f"--server-arg=--api-key={SECRET}",), recorded=False),
+    Row("secret in a URL", "--sglang-url", 4,
+        options=(f"--sglang-url=http://me:{SECRET}@127.0.0.1:1",), recorded=False),
+    Row("secret in the environment", "verdict: ", 0, whole=2,
+        environment={"APPEND_PREFILL_API_KEY": SECRET, "HF_TOKEN": SECRET}),
+)  # fmt: skip
+
+ROWS = (
+    Row("server dies at start", "CUDA out of memory", 7, "fault=refuse-start"),
+    Row("server dies mid-run", "once it was ready", 7, "fault=die-after=15"),
+    Row("port taken by another program", ENDED, 7, plant=TAKEN),
+    Row("server answers 500", "was not ready within", 7, "fault=http-500=1"),
+    Row("server drops every connection", CUT, 7, "fault=drop=1"),
+    Row("stream without a token", NOTHING_VALID, 7, "fault=no-tokens=1"),
+    Row("error in every stream", NOTHING_VALID, 7, "fault=stream-error=1"),
+    Row("retraction of every request", NOTHING_VALID, 7, "fault=retraction=1"),
+    Row("cached_tokens lying high", NOTHING_VALID, 7, "fault=cached-inflated=5"),
+    Row("no prefix cache", NOTHING_VALID, 7, "fault=radix-off"),
+    Row("server info is HTML", "JSON", 7, "fault=info=html"),
+    Row("server info is a list", "JSON", 7, "fault=info=list"),
+    Row("version with a path in it", "version", 7, "fault=says-version=../../x"),
+    Row("server deaf to SIGTERM", "verdict: ", 0, "fault=ignore-sigterm", whole=2),
+    Row("server leaves a child behind", "verdict: ", 0, "fault=orphan=session", whole=2),
+    *_ANSWERS,
+    *_HOSTILE,
+    *_SECRETS,
+    *_SIGNALLED,
     *(
         Row(
             f"disk full at write {number}",
@@ -146,7 +288,7 @@ ROWS = (
             # The fifth is the record itself, before anything is measured.
             recorded=number > 5,
         )
-        for number in (1, 5, 9, 13, 25)
+        for number in (*range(1, 14), 25)
     ),
     Row(
         "folder that cannot be written to",
@@ -158,11 +300,4 @@ ROWS = (
     Row("a folder called latest", "so it will not point", 0, plant=FOLDER_CALLED_LATEST, whole=2),
     Row("foreign load on every block", "Nothing more is launched", 7, plant=FOREIGN),
     Row("versions that differ", "told several versions", 0, plant=VERSIONS, whole=2),
-    Row(
-        "secret in an argument",
-        "--server-arg",
-        4,
-        options=("--server-arg=--api-key=hunter2",),
-        recorded=False,
-    ),
 )

@@ -17,7 +17,8 @@ def modules() -> list[str]:
     found = [p for room in rooms for p in room.glob("*.py") if p.name != "__init__.py"]
     found += [package / "run" / f"{name}.py" for name in ("judge", "comparing", "traffic")]
     found += [
-        package / "probe" / f"{n}.py" for n in ("client", "sample", "transport", "turns", "warmup")
+        package / "probe" / f"{name}.py"
+        for name in ("client", "sample", "stream", "transport", "turns", "warmup")
     ]
     return [str(path.relative_to(REPOSITORY)) for path in found]
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from append_prefill.cli.main import main
-from append_prefill.errors import EXIT_INFRASTRUCTURE, EXIT_REGRESSION, EXIT_USAGE
+from append_prefill.errors import EXIT_REGRESSION, EXIT_USAGE
 from append_prefill.records.run import Run
 from append_prefill.records.store import write_run
 from tests.conftest import TINY
@@ -110,23 +110,3 @@ def test_only_a_confirmed_change_is_gone_on_from(run: Run, problem, tmp_path, mo
     write_run(run, tmp_path / "run.json")
     assert main(["bisect", "--from", "run.json"]) == EXIT_USAGE
     assert problem in capsys.readouterr().err
-
-
-def test_a_first_comparison_without_an_answer_is_made_again(tmp_path, monkeypatch, capsys):
-    """The ends are compared to see where it shows; a busy machine may leave nothing valid."""
-    monkeypatch.chdir(tmp_path)
-    asked = []
-
-    def measured(self, earlier, made, later, other, *, place):
-        asked.append((earlier.name, later.name))
-        folder = self.folder / place
-        write_run(compared(later.name, earlier.name, None), folder / "one" / "run.json")
-        (folder / "latest").unlink(missing_ok=True)
-        (folder / "latest").symlink_to("one")
-
-    monkeypatch.setattr("append_prefill.cli.searching.Measurer.__call__", measured)
-    arguments = ["bisect", "--among", "simulated", "simulated", f"--profile={TINY}"]
-    for times in (1, 2):
-        assert main(arguments) == EXIT_INFRASTRUCTURE
-        assert "the first comparison has no answer" in capsys.readouterr().err
-        assert len(asked) == times

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import venv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,23 @@ def installed_python(
     paths = [path for path in sys.path if path and Path(path).is_dir()]
     (packages / "suite.pth").write_text("\n".join(paths) + "\n")
     return folder / "bin" / "python"
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel of one module that says its version."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD"))
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+
+
+def unpack(wheels: Path, name: str, version: str, site: Path) -> None:
+    with zipfile.ZipFile(wheels / f"{name}-{version}-py3-none-any.whl") as archive:
+        archive.extractall(site)

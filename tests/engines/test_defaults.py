@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from append_prefill.engines.defaults import defaults_of
+from append_prefill.engines.defaults import Reckoned, defaults_of
 from append_prefill.errors import InfrastructureError
 from tests.engines.installed import installed_python
 
@@ -18,7 +18,24 @@ class Envs:
     SGLANG_LIMIT = EnvInt(3, minimum=1)
     SGLANG_UNSET = EnvStr(None)
     SGLANG_RECKONED = EnvInt(os.cpu_count())
+    SGLANG_BYTES = EnvInt(3 * 1024 - 1)
+    SGLANG_NONE_OF = EnvInt(-1)
+    SGLANG_NAMED = EnvFloat(default=2.5)
+    SGLANG_RENAMED = EnvBoolWithAlias(
+        True, deprecated_name="SGLANG_BEFORE"
+    )
     other: int = 3
+"""
+READS = """
+import os
+threads = int(os.environ.get("SGLANG_THREADS", "4"))
+debug, fast = get_bool_env_var("SGLANG_DEBUG"), get_bool_env_var("SGLANG_FAST", default="True")
+path = os.getenv(
+    "SGLANG_PATH",
+)
+# Declared otherwise, read with two defaults, and with one that is reckoned.
+limit, one, other = os.getenv("SGLANG_LIMIT", "9"), os.getenv("TWO", "1"), os.getenv("TWO", "2")
+home = os.environ.get("SGLANG_HOME", str(Path.home()))
 """
 ARGUMENTS = """
 class ServerArgs:
@@ -38,18 +55,30 @@ def python(tmp_path_factory):
     fields.mkdir(parents=True)
     (package / "srt" / "environ.py").write_text(ENVIRON)
     (package / "srt" / "server_args.py").write_text(ARGUMENTS)
+    (package / "srt" / "layers").mkdir()
+    (package / "srt" / "layers" / "moe.py").write_text(READS)
     (fields / "cache.py").write_text("class Cache:\n    radix_cache_backend: A[str, 'x'] = None\n")
     (fields / "newer.py").write_text("this is of another Python")
     return made
 
 
-def test_variables_and_their_plain_defaults(python):
+def test_variables_declared_and_read_with_their_defaults(python):
     assert defaults_of(python).variables == {
         "SGLANG_SWITCH": True,
         "SGLANG_NAME": "rust",
         "SGLANG_LIMIT": 3,
         "SGLANG_UNSET": None,
+        "SGLANG_BYTES": 3 * 1024 - 1,
+        "SGLANG_NONE_OF": -1,
+        "SGLANG_NAMED": 2.5,
+        "SGLANG_RENAMED": True,
+        "SGLANG_RECKONED": Reckoned("os.cpu_count()"),
+        "SGLANG_THREADS": "4",
+        "SGLANG_DEBUG": False,
+        "SGLANG_FAST": True,
+        "SGLANG_PATH": None,
     }
+    assert defaults_of(python).formerly == {"SGLANG_RENAMED": "SGLANG_BEFORE"}
 
 
 def test_arguments_and_which_are_switches(python):

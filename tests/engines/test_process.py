@@ -144,8 +144,18 @@ def test_a_death_while_serving_is_noticed(cpu, tmp_path, fake_server):
     (child,) = server.pids() - {server._supervisor.pid}
     os.kill(child, signal.SIGKILL)
     await_gone([child, server._supervisor.pid])
-    with pytest.raises(ServerDiedError, match="status 137"):
+    with pytest.raises(ServerDiedError, match=r"status 137 \(SIGKILL\), once it was ready"):
         server.check_alive()
+    server.stop()
+
+
+def test_a_death_that_the_supervisor_does_not_know_of_yet_is_waited_for(cpu, tmp_path, fake_server):
+    server = start(fake_server, cpu, tmp_path)
+    (child,) = server.pids() - {server._supervisor.pid}
+    server.check_alive(suspected=True)  # nothing is wrong with it
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(ServerDiedError, match="status 137"):
+        server.check_alive(suspected=True)
     server.stop()
 
 

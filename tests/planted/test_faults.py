@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import httpx
+import orjson
 import pytest
 
 from append_prefill.engines.versions import NEWEST, OLDEST
@@ -87,10 +88,13 @@ def test_error_in_stream():
     assert [list(e) for e in stream.events] == [["error"]]
 
 
-def test_http_500_spares_primes():
-    with quick_server(Faults(http_500=1)) as server, client_of(server) as client:
+@pytest.mark.parametrize(
+    ("faults", "status"), [(Faults(http_500=1), 500), (Faults(http_401=1), 401)]
+)
+def test_a_refusal_spares_primes(faults, status):
+    with quick_server(faults) as server, client_of(server) as client:
         assert client.stream_generate(L64, 0).done
-        assert client.stream_generate(NEW, 2).status == 500
+        assert client.stream_generate(NEW, 2).status == status
 
 
 def test_drop_breaks_the_stream_after_the_first_token():
@@ -104,6 +108,35 @@ def test_a_stream_without_a_token():
     stream, _ = sample(Faults(no_tokens=1))
     assert stream.done
     assert stream.events == []
+
+
+def raw(faults: Faults) -> list[bytes]:
+    """What each event of a reply of two tokens says, as it came."""
+    with quick_server(faults) as server, client_of(server) as client:
+        body = {"input_ids": NEW, "sampling_params": {"max_new_tokens": 2}, "stream": True}
+        answer = client.post("/generate", json=body)
+    return [e.removeprefix(b"data: ") for e in answer.content.split(b"\n\n") if e.strip()]
+
+
+def test_events_that_say_what_no_server_should():
+    assert raw(Faults(garbage=1)) == [b'{"text": ', b'{"text": ', b"[DONE]"]
+    (event, *_) = raw(Faults(wrong_types=1))
+    assert orjson.loads(event)["meta_info"]["completion_tokens"] == "one"
+    (event, *_) = raw(Faults(no_meta=1))
+    assert orjson.loads(event)["meta_info"] is None
+
+
+def test_an_event_without_a_token_before_the_first():
+    stream, _ = sample(Faults(empty_first=True))
+    assert [e["meta_info"]["completion_tokens"] for e in stream.events] == [0, 1, 2]
+
+
+def test_an_event_that_drips_is_the_same_event():
+    stream, _ = sample(Faults(drip_ms=1))
+    plain, _ = sample(Faults())
+    assert [len(e["output_ids"]) for e in stream.events] == [
+        len(e["output_ids"]) for e in plain.events
+    ]
 
 
 def test_coalesced_events_skip_the_first_token():

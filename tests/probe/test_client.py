@@ -364,3 +364,25 @@ def test_refused_credentials_are_no_noise(
     server.replies.append(Reply((plain(status, b"who are you"),)))
     with pytest.raises(RequestRefusedError, match=f"POST /generate: HTTP {status}: who are you"):
         client.generate([5], max_new_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"meta_info": None}, "token counts are no JSON object"),
+        ({"meta_info": [1]}, "token counts are no JSON object"),
+        ({"meta_info": {**COUNTS, "completion_tokens": "1"}}, "completion_tokens is no count"),
+        ({"meta_info": {**COUNTS, "completion_tokens": True}}, "completion_tokens is no count"),
+        ({"meta_info": {**COUNTS, "cached_tokens": 1.5}}, "cached_tokens is no count"),
+        ({"meta_info": {**COUNTS, "prompt_tokens": -1}}, "prompt_tokens is no count"),
+        ({"meta_info": {**COUNTS, "completion_tokens": 1}, "output_ids": "ids"}, "output_ids"),
+        ({"meta_info": {**COUNTS, "completion_tokens": 1}, "output_ids": [None]}, "output_ids"),
+    ],
+)
+def test_an_event_of_other_types_makes_the_sample_invalid_and_no_more(
+    server: FakeServer, client: TimedClient, content: dict[str, Any], problem: str
+) -> None:
+    server.replies.append(stream(b"data: " + orjson.dumps(content) + b"\n\n" + DONE))
+    timing = client.generate([5, 6, 7], max_new_tokens=1)
+    assert timing.error is not None
+    assert problem in timing.error

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from append_prefill.engines.base import Device, ServerDescription
-from append_prefill.errors import InfrastructureError, ServerDiedError
+from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe import launch, shooter
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
@@ -46,9 +46,10 @@ class FakeServer:
             raw={"schedule_policy": "lpm", "page_size": 16, "port": 1},
         )
 
-    def check_alive(self):
+    def check_alive(self, *, suspected=False):
+        self.suspected = suspected
         if self.died:
-            raise ServerDiedError("gone", Path("x.log"), ["last words"])
+            raise ServerDiedError("gone", "last words", "x.log")
 
     def pids(self):
         return set()
@@ -252,6 +253,25 @@ def test_a_dead_server_explains_a_failed_block(live, monkeypatch):
     monkeypatch.setattr(shooter, "take_sample", broken)
     with pytest.raises(ServerDiedError):
         one_block(live)
+
+
+@pytest.mark.parametrize(
+    ("error", "suspected"),
+    [(ConnectionLostError("reset"), True), (InfrastructureError("400"), False)],
+)
+def test_a_server_whose_connection_broke_is_given_the_time_to_end(
+    live, monkeypatch, error, suspected
+):
+    """The system tells of its end a moment after its sockets do; what it refuses, it lives to."""
+    live.launch.connect()
+
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(shooter, "take_sample", broken)
+    with pytest.raises(type(error)):
+        one_block(live)
+    assert live.server.suspected is suspected
 
 
 @pytest.mark.parametrize(("capacity", "left"), [(None, 0), (544, 0), (543, 1)])

@@ -168,6 +168,17 @@ def suspected() -> Run:
     return run.model_copy(update={"comparison": comparison, "starts": starts, "warnings": []})
 
 
+def sound(run: Run) -> Run:
+    """The run without blocks that the device made invalid, whose samples no record may hold."""
+    starts = [
+        start.model_copy(
+            update={"state": [b.model_copy(update={"void": None}) for b in start.state]}
+        )
+        for start in run.starts
+    ]
+    return run.model_copy(update={"starts": starts})
+
+
 def broken() -> Run:
     """A finding broken, nothing to compare with."""
     run = passing()

@@ -9,6 +9,7 @@ import pytest
 
 from append_prefill.cli.main import parser
 from append_prefill.plugin.options import declare_options
+from append_prefill.records.confirmation import Confirmation
 from append_prefill.records.grounds import Ground, RunWarning
 from append_prefill.records.run import Run
 from append_prefill.report.names import pytest_command, typed
@@ -20,7 +21,7 @@ from tests.report import samples
     ("name", "command"),
     [
         ("everywhere", "--seed 20261121"),
-        ("suspected", "--against 0.5.22"),
+        ("suspected", "append-prefill confirm reports/latest"),
         ("improvement", "append-prefill baselines promote reports/latest --reason"),
         ("pass", "append-prefill baselines store reports/latest"),
         ("inconclusive", "--starts 14"),
@@ -184,3 +185,32 @@ def test_between_one_version_and_itself_there_is_nothing_to_bisect() -> None:
     for version in ("0.5.23", None):
         (step,) = steps(confirmed(version))
         assert step.command.endswith("--seed 20261121")
+
+
+def answered(run: Run, answer: str) -> Run:
+    said = Confirmation(
+        run="key", folder="again", at=run.created_at, answers={"points": answer}
+    )  # fmt: skip
+    return run.model_copy(update={"confirmations": [said]})
+
+
+def test_what_was_taken_back_asks_for_nothing() -> None:
+    assert next_step_of(answered(samples.suspected(), "withdrawn")) is None
+
+
+def test_what_was_confirmed_is_bisected_like_what_was_found_side_by_side() -> None:
+    step = next_step_of(answered(samples.suspected(), "confirmed"))
+    assert step is not None
+    assert step.command == "append-prefill bisect 0.5.22..0.5.23 --from reports/latest"
+
+
+def test_what_cannot_be_told_is_asked_again() -> None:
+    step = next_step_of(answered(samples.suspected(), "undecided"))
+    assert step is not None
+    assert step.command == "append-prefill confirm reports/latest"
+
+
+def test_a_command_again_answers_for_no_other_run() -> None:
+    options = "--sglang 0.5.23 --confirms reports/then --seed 7"
+    run = samples.passing().model_copy(update={"suite": {"options": options}})
+    assert pytest_command(run) == "pytest -m append_prefill --sglang 0.5.23 --seed 7"

@@ -14,6 +14,7 @@ from append_prefill.run.comparing import compare_references
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
+from tests.report.traffic_parts import conversation, talking, with_traffic
 
 POINTS, PROFILE = study_points(), profile()
 
@@ -202,6 +203,11 @@ STORED = bare(
 )
 
 
+ENGINE = SimpleNamespace(label="0.5.22")
+TALK = conversation()
+TALKING = with_traffic(PROFILE, TALK)
+
+
 def test_a_suspect_is_confirmed_side_by_side_where_the_environment_is_at_hand():
     engine = SimpleNamespace(label="0.5.22")
     world = World(Model(floor_ms=24), chosen=STORED, confirming=engine)
@@ -271,6 +277,46 @@ def test_the_suspect_that_can_be_measured_is_confirmed():
     assert world.decide(QueueState(planned=5)).confirm_from is None
     world.decider._references = References(old, pinned=STORED)
     assert world.decide(QueueState(planned=5)).confirm_with == "0.5.22"
+
+
+def talking_world(talk_ms, *, confirming=ENGINE, minutes=600):
+    """A night whose points are the stored ones', and whose conversations take `talk_ms`."""
+    world = World(Model(), chosen=None, confirming=confirming, minutes=minutes)
+    world.plan = replace(world.plan, traffic=(TALK,))
+    world.decider._plan = world.plan
+    world.decider._profile = world.plan.narrowed(TALKING)
+    stored = talking(list(STORED.starts), TALK, Model(), sd=0.002)
+    world.decider._references = References(STORED.model_copy(update={"starts": stored}))
+
+    def record():
+        run = World.record(world)
+        starts = talking(list(run.starts), TALK, Model(floor_ms=talk_ms), seed=2, sd=0.002)
+        return run.model_copy(update={"starts": starts})
+
+    world.decider._record = record
+    return world
+
+
+def test_what_is_suspected_in_other_traffic_is_confirmed_in_the_same_session():
+    """Interim analyses look at the points: all pairs are measured, and judged at the end."""
+    world = talking_world(48)
+    state = world.decide(QueueState(planned=5))
+    assert (state.confirm_from, state.confirm_with, state.planned) == (5, "0.5.22", 10)
+    assert (state.confirm_at_once, state.closed) == (True, None)
+    assert "in other traffic" in world.told[-1]
+    assert not world.decider.may_plan_more(state)
+    assert set(world.decider.sides(5, state)) == {"candidate", "reference"}
+    world.models["reference"] = Model()
+    last = world.decide(state)
+    assert (last.looks, last.closed) == ([], "all pairs that confirm are measured")
+
+
+def test_conversations_like_the_stored_ones_confirm_nothing():
+    assert talking_world(19.4).decide(QueueState(planned=5)).confirm_from is None
+
+
+def test_of_other_traffic_too_a_suspect_without_its_environment_stays_one():
+    assert talking_world(48, confirming=None).decide(QueueState(planned=5)).confirm_from is None
 
 
 def test_a_confirmation_is_judged_early_and_as_planned_too():

@@ -33,3 +33,11 @@ def test_launches_of_one_side_that_are_of_several_servers_are_told(key, code):
     # Two sides are meant to differ, and a launch that failed before it was asked tells nothing.
     failed = builders.start(1, "candidate").model_copy(update={"subject": {}})
     assert codes([one, told(0, "reference", "0.5.23"), failed]) == []
+
+
+def test_a_launch_that_failed_is_a_line_without_its_log():
+    failure = "the server ended with status 1 (log: x): an error\nLast lines of x:\nTraceback"
+    failed = builders.start(0).model_copy(update={"failure": failure})
+    (warning,) = warnings_of(SETTINGS, References(), [failed], [])
+    assert warning.code == "launch-failed"
+    assert warning.text == "the server ended with status 1 (log: x): an error"

@@ -82,7 +82,12 @@ def told_of(path: Path, *, least: float) -> Told:
 
 def level_at(path: Path, position: int) -> Sized:
     """The level at one of the path's positions over that at the first, log."""
-    return sized(path, path.between(path.at[0], position))
+    return between(path, path.at[0], position)
+
+
+def between(path: Path, earlier: int, later: int) -> Sized:
+    """The level at one of the path's positions over that at an earlier one, log."""
+    return sized(path, path.between(earlier, later))
 
 
 def sized(path: Path, row: FloatArray, *, given: BoolArray | None = None) -> Sized:

@@ -63,6 +63,7 @@ def entry_of(run: Run, path: str) -> Entry:
         invalid_blocks=sum(block.void is not None for block in blocks),
         yardstick=None if held is None else _named(held),
         values=tuple(reversed(once.values())),
+        confirmations=tuple(run.confirmations),
     )
 
 

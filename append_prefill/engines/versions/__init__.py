@@ -6,7 +6,7 @@ GPU, `packages` what its kernels are called. Imports nothing but the standard li
 """
 
 from append_prefill.engines.versions.cpu import cpu_packages_after, cpu_packages_before, cpu_stubs
-from append_prefill.engines.versions.packages import KERNEL_PACKAGES
+from append_prefill.engines.versions.packages import KERNEL_PACKAGES, MATCHING
 from append_prefill.engines.versions.table import (
     LONE_HALF,
     MODEL_INFO_PATHS,
@@ -31,6 +31,7 @@ from append_prefill.engines.versions.table import (
 __all__ = [
     "KERNEL_PACKAGES",
     "LONE_HALF",
+    "MATCHING",
     "MODEL_INFO_PATHS",
     "NEWEST",
     "OLDEST",

@@ -7,6 +7,12 @@ from packaging.specifiers import SpecifierSet
 KERNEL_PACKAGES = ("sglang-kernel", "sgl-kernel")
 """The kernel package, newest name first: renamed in 0.5.10, and never both in one environment."""
 
+MATCHING = (
+    ("torch", *KERNEL_PACKAGES, "torchcodec", "sgl-deep-gemm"),  # compiled for one torch
+    ("flashinfer-python", "flashinfer-cubin", "flashinfer-jit-cache"),  # one refuses another
+)
+"""Packages that go with one another's version alone, and whose metadata does not say so."""
+
 KERNEL_PARTS = {
     "flash_ops": "sgl_kernel/flash_ops*",  # FlashAttention 3; then --attention-backend triton
     "flashmla_ops": "sgl_kernel/flashmla_ops*",  # attention of DeepSeek's models

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from append_prefill.records.comparison import ComparisonKind, Role
+from append_prefill.records.confirmation import Confirmation
 from append_prefill.records.definition import defined_by
 from append_prefill.records.identity import identity_of
 from append_prefill.records.run import Run, RunVerdict
@@ -17,8 +18,9 @@ from append_prefill.workload.points import Point
 
 Purpose = Literal["nightly", "partial", "try", "simulated"]
 """Why a run was made. `nightly`: scheduled, as CI or `ci/nightly.sh` said; `partial`: not all of
-its profile's experiments, a quick one, or one that was cut short; `simulated`: of no SGLang; `try`:
-whatever else. The first of simulated, partial, nightly, try that holds."""
+its profile's experiments, a quick one, one that was cut short, or one that measures a suspicion
+again; `simulated`: of no SGLang; `try`: whatever else. The first of simulated, partial, nightly,
+try that holds."""
 
 PURPOSE_KEY = "purpose"
 """In a record's `suite`: what the run was told of its purpose (`nightly`, `partial` or `try`)."""
@@ -87,6 +89,7 @@ class Entry:
     invalid_blocks: int
     yardstick: Yardstick | None = None
     values: tuple[Value, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
 
     @property
     def simulated(self) -> bool:

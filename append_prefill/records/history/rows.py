@@ -10,14 +10,18 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
+from append_prefill.records.confirmation import Confirmation
 from append_prefill.records.history.entry import Entry, Value, Yardstick
 
 _PLAIN = tuple(
     field.name
     for field in fields(Entry)
-    if field.name not in ("created_at", "identity", "whole", "yardstick", "values")
+    if field.name not in ("created_at", "identity", "whole", "yardstick", "values", "confirmations")
 )
-_COLUMNS = (*_PLAIN, "created_at", "identity", "whole", "yardstick")
+_COLUMNS = (*_PLAIN, "created_at", "identity", "whole", "yardstick", "confirmations")
+_CONFIRMATIONS = TypeAdapter(tuple[Confirmation, ...])
 _VALUE = ("line", "quantity", "value", "low", "high", "slower")
 
 
@@ -40,6 +44,7 @@ def put(connection: sqlite3.Connection, entry: Entry) -> None:
         "identity": json.dumps(entry.identity, sort_keys=True),
         "whole": int(entry.whole),
         "yardstick": None if entry.yardstick is None else json.dumps(asdict(entry.yardstick)),
+        "confirmations": _CONFIRMATIONS.dump_json(entry.confirmations).decode(),
     }
     marks = ", ".join("?" for _ in _COLUMNS)
     connection.execute(
@@ -75,6 +80,7 @@ def _entry(row: Sequence[Any], values: dict[str, list[Value]]) -> Entry:
         "whole": bool(told["whole"]),
         "yardstick": None if yardstick is None else Yardstick(**json.loads(yardstick)),
         "values": tuple(values.get(told["key"], ())),
+        "confirmations": _CONFIRMATIONS.validate_json(told["confirmations"]),
     }
     return Entry(**told)
 

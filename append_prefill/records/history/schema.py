@@ -63,6 +63,9 @@ MIGRATIONS = (
       at TEXT NOT NULL
     );
     """,
+    """
+    ALTER TABLE run ADD COLUMN confirmations TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 """What makes a file of version i one of version i + 1. None is ever changed."""
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from append_prefill.records.bisection import (
     Bisection,
@@ -15,6 +16,7 @@ from append_prefill.records.bisection import (
     Seen,
     Size,
     Suspect,
+    Why,
 )
 from append_prefill.report import format as fmt
 from append_prefill.report.next_step import NextStep
@@ -33,6 +35,7 @@ SEEN: dict[Seen, str] = {
     "cannot-tell": "cannot tell",
 }
 STEP_COLUMNS = ("before", "after", "change", "95 % interval", "certainty")
+EACH_COLUMNS = ("flipped back", "change", "95 % interval", "ms", "95 % interval")
 LEVEL_COLUMNS = ("position", "over the first", "95 % interval", "")
 
 _SENTENCE_STEPS = 4
@@ -72,7 +75,7 @@ def verdict_words(found: Bisection) -> str:
         return f"Nothing was compared between {first} and {last}."
     whole = f"{first} to {last}: {size_words(found.total)}"
     if found.listed == "defaults":
-        whole = f"All defaults of {first} flipped back: {size_words(found.total)}"
+        whole = f"{first} with all flipped back: {size_words(found.total)}"
         whole += _of_the_change(found, found.total.ratio - 1)
     if not found.steps:
         text = f"{whole}, and no step of {fmt.share(found.min_effect)} or more is certain"
@@ -182,22 +185,63 @@ def level_rows(found: Bisection) -> list[list[str]]:
     ]
 
 
+def each_rows(found: Bisection) -> list[list[str]]:
+    """Rows of `EACH_COLUMNS`: what each flip takes by itself, those before it flipped as well.
+
+    Empty for a list of anything else.
+    """
+    if found.listed != "defaults":
+        return []
+    rows = []
+    for before, one in pairwise(found.positions):
+        if one.own is None or before.level is None:
+            rows.append([one.title or one.name, *[fmt.MISSING] * 4])
+            continue
+        own = one.own
+        ms = [
+            None if found.first_ms is None else found.first_ms * before.level.ratio * (part - 1)
+            for part in (own.ratio, own.low, own.high)
+        ]
+        rows.append(
+            [
+                one.title or one.name,
+                fmt.change(own.ratio),
+                fmt.change_interval(own.low, own.high),
+                fmt.signed(ms[0]),
+                fmt.MISSING if ms[1] is None else f"{fmt.signed(ms[1])} to {fmt.signed(ms[2])}",
+            ]
+        )
+    return rows
+
+
 def note_of(problem: str | None, *, asked: bool) -> str:
     if problem is not None:
         return f"left out: {fmt.one_line(problem, 100)}"
     return "" if asked else "not compared"
 
 
-REASONS: dict[str, str] = {
+_PROBLEM_CHARACTERS = 160
+REASONS: dict[Why, str] = {
     "no-option": "no option takes it back",
     "unknown-old-value": "what it was before is not known",
     "not-asked": "listed only",
+    "gone": "the newer one does not know it",
+    "left-out": "does not work",
 }
 
 
 def suspect_words(suspect: Suspect) -> str:
     """As in "torch 2.9.1 → 2.10.0"."""
     return f"{suspect.name} {suspect.old or fmt.MISSING} → {suspect.new or fmt.MISSING}"
+
+
+def why_words(suspect: Suspect) -> str:
+    """Why it was not measured; of what was tried, how it went."""
+    if suspect.problem is not None:
+        return f"{REASONS[suspect.reason]}: {fmt.one_line(suspect.problem, _PROBLEM_CHARACTERS)}"
+    if suspect.kind == "dependency" and suspect.reason == "unknown-old-value":
+        return "the older side has none"
+    return REASONS[suspect.reason]
 
 
 def next_step_of(found: Bisection) -> NextStep | None:

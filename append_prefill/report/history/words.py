@@ -10,6 +10,7 @@ from append_prefill.analysis.trend.alerts import Alert, State
 from append_prefill.analysis.trend.changes import Change
 from append_prefill.analysis.trend.lineages import Achieved, Lineage
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import answer_words
 from append_prefill.report.names import SIMULATED
 from append_prefill.report.words import Word
 
@@ -18,7 +19,9 @@ STATES: dict[State, Word] = {
     "standing": Word("standing", "△", "unsure", "up", "opened by an earlier session, and still so"),
     "fixed": Word("fixed", "✓", "good", "disc", "a later session no longer shows it"),
     "accepted": Word("accepted", "–", "plain", "square", "known, and taken as the state of things"),
-    "invalid": Word("invalid", "✕", "plain", "cross", "one session alone ever showed it"),
+    "invalid": Word(
+        "invalid", "✕", "plain", "cross", "one session alone ever showed it, or it was taken back"
+    ),
 }
 
 _PLACES = {
@@ -75,7 +78,14 @@ def alert_words(alert: Alert) -> str:
 
 
 def life_words(alert: Alert, now: datetime) -> str:
-    """Since when, for how long, by how many sessions, and what ended it."""
+    """Since when, for how long, by how many sessions, what ended it, what confirms it."""
+    told = _life(alert, now)
+    if alert.answer is None or alert.answer == "withdrawn":
+        return told
+    return f"{told}, {answer_words(alert.answer, alert.answered_by or '')}"
+
+
+def _life(alert: Alert, now: datetime) -> str:
     days = fmt.plural(round(alert.days_open(now)), "day")
     shown = fmt.plural(alert.sightings, "session")
     since = f"since {alert.opened.at:%Y-%m-%d} ({alert.opened.version})"
@@ -88,6 +98,9 @@ def life_words(alert: Alert, now: datetime) -> str:
             return f"{since}; the reference moved to {alert.reason}, which has it"
         case "accepted":
             return f"{since}; accepted by {alert.who}: {alert.reason}"
+        case "invalid" if alert.answer == "withdrawn":
+            by = answer_words(alert.answer, alert.answered_by or "")
+            return f"{alert.opened.at:%Y-%m-%d} ({alert.opened.version}), {by}"
         case "invalid":
             return f"{alert.opened.at:%Y-%m-%d} ({alert.opened.version}), by one session alone"
     by = "" if alert.closed is None else f" by {alert.closed.version} after {days}"

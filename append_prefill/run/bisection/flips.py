@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from append_prefill.engines.defaults import Defaults, Literal
+from append_prefill.engines.defaults import Default, Defaults, Literal, Reckoned
+from append_prefill.engines.swapped import swapped_environment, swapped_folder
 from append_prefill.errors import UsageError
-from append_prefill.records.bisection import Listed, Suspect
+from append_prefill.records.bisection import Listed, Suspect, Why
 from append_prefill.records.contrast import Difference
 from append_prefill.report.format import shorten
 from append_prefill.report.names import NAME_CHARACTERS
-from append_prefill.run.bisection.lists import ENVIRONMENTS, Position
+from append_prefill.run.bisection.lists import ENVIRONMENTS, Position, log_of
 
 _CUT = "… "
 """In a recorded value that was too long to be kept whole (`engines.describe`)."""
@@ -21,24 +22,29 @@ _CUT = "… "
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One default as it was: `server_args` or `variables` of the newer version's launch."""
+    """One default as it was: `server_args` or `variables` of the newer version's launch, or
+    `packages` of its environment (None: the older one has it not).
+    """
 
     server_args: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    packages: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def name(self) -> str:
         """What it is called: as one would type it."""
-        return " ".join([*self.server_args, *(f"{k}={v}" for k, v in self.variables)])
+        words = [*self.server_args, *(f"{k}={v}" for k, v in self.variables)]
+        words += [f"{k}=={v}" if v is not None else f"(no {k})" for k, v in self.packages]
+        return " ".join(words)
 
 
 def flips_of(
     resolved: Iterable[Difference], old: Defaults, new: Defaults, *, switches: bool
 ) -> tuple[list[Flip], list[Suspect]]:
-    """What can be flipped back, and what differs and cannot.
+    """What can be flipped back, and what differs and cannot; dependencies apart (`swaps`).
 
     `resolved` are the values that the servers resolved otherwise, of which only those count that
-    are arguments of the newer one: the others follow. Of variables those that both declare, with
+    are arguments of the newer one: the others follow. Of variables those that both have, with
     another default; with `switches` also those that the older one does not have and that are on.
     """
     flips, suspects = [], []
@@ -52,21 +58,27 @@ def flips_of(
         else:
             flips.append(Flip(server_args=arguments))
     for name, now_value in new.variables.items():
-        known, was_value = name in old.variables, old.variables.get(name)
-        if known and was_value == now_value:
-            continue
-        if known and was_value is not None:
-            flips.append(Flip(variables=((name, _variable(was_value)),)))
-        elif known:
-            suspects.append(_suspect("variable", name, None, _text(now_value), "no-option"))
+        before = name if name in old.variables else new.formerly.get(name, name)
+        was_value = old.variables.get(before)
+        if before in old.variables:
+            if _alike(was_value, now_value):
+                continue
+            if was_value is not None and not isinstance(was_value, Reckoned):
+                flips.append(Flip(variables=((name, _variable(was_value)),)))
+            else:
+                reason: Why = "no-option"
+                suspects.append(
+                    _suspect("variable", name, _text(was_value), _text(now_value), reason)
+                )
         elif now_value is True and switches:
             flips.append(Flip(variables=((name, _variable(False)),)))
-        elif now_value not in (None, False, "", 0):
+        elif not _off(now_value):
             suspects.append(_suspect("variable", name, None, _text(now_value), "unknown-old-value"))
-    for name in sorted(old.packages.keys() | new.packages.keys()):
-        was, now = old.packages.get(name), new.packages.get(name)
-        if was != now and name != "sglang":
-            suspects.append(_suspect("dependency", name, was, now, "not-asked"))
+    gone = old.variables.keys() - new.variables.keys() - set(new.formerly.values())
+    suspects += [
+        _suspect("variable", name, _text(old.variables[name]), None, "gone")
+        for name in sorted(gone)
+    ]
     return flips, suspects
 
 
@@ -91,7 +103,7 @@ def given_flips(given: Sequence[str]) -> list[Flip]:
 
 def without(suspects: Sequence[Suspect], flips: Collection[Flip]) -> list[Suspect]:
     """The suspects that are not flipped by hand."""
-    flipped = {name for flip in flips for name, _ in flip.variables}
+    flipped = {name for flip in flips for name, _ in (*flip.variables, *flip.packages)}
     flipped |= {arg.partition("=")[0] for flip in flips for arg in flip.server_args}
     return [suspect for suspect in suspects if suspect.name not in flipped]
 
@@ -99,12 +111,13 @@ def without(suspects: Sequence[Suspect], flips: Collection[Flip]) -> list[Suspec
 @dataclass(frozen=True)
 class Flipped:
     """The newer version as it is, then with one default after the other flipped back, all those
-    before it as well.
+    before it as well. `newer` is what its interpreter holds.
     """
 
     version: str
     python: Path
     flips: tuple[Flip, ...]
+    newer: Defaults
     listed: Listed = "defaults"
 
     @property
@@ -121,21 +134,32 @@ class Flipped:
             listed.append(Position(name, flip.name, arguments))
         return listed
 
-    def at_hand(self, at: int) -> bool:  # noqa: ARG002
-        return True
+    def at_hand(self, at: int) -> bool:
+        swaps = self._swaps(at)
+        return not swaps or swapped_folder(self.newer, swaps).is_dir()
 
     def made(self, at: int, folder: Path) -> str:
-        """The interpreter, behind a script that sets the variables where there are any."""
+        """The interpreter, its packages swapped, behind a script that sets the variables.
+
+        Without swaps it is the version's own, and without variables there is no script. Raises
+        InfrastructureError where a package cannot be had.
+        """
+        python, swaps = self.python, self._swaps(at)
+        if swaps:
+            python = swapped_environment(self.newer, swaps, log_of(folder, f"swaps-{at}"))
         variables = [pair for flip in self.flips[:at] for pair in flip.variables]
         if not variables:
-            return str(self.python)
+            return str(python)
         script = folder / ENVIRONMENTS / f"flips-{at}" / "python"
         script.parent.mkdir(parents=True, exist_ok=True)
         lines = [f"export {name}={shlex.quote(value)}" for name, value in variables]
-        run = f'exec {shlex.quote(str(self.python))} "$@"'
+        run = f'exec {shlex.quote(str(python))} "$@"'
         script.write_text("\n".join(["#!/bin/sh", *lines, run]) + "\n", encoding="utf-8")
         script.chmod(0o755)
         return str(script)
+
+    def _swaps(self, at: int) -> dict[str, str | None]:
+        return {name: was for flip in self.flips[:at] for name, was in flip.packages}
 
 
 def _argument(one: Difference, *, switch: bool) -> tuple[str, ...] | None:
@@ -162,11 +186,31 @@ def _variable(value: Literal) -> str:
     return str(value)
 
 
-def _text(value: Literal) -> str | None:
+def _text(value: Default) -> str | None:
     return None if value is None else str(value)
 
 
-def _suspect(kind: str, name: str, old: str | None, new: str | None, reason: str) -> Suspect:
+def _off(value: Default) -> bool:
+    return value in (None, False, "", 0)
+
+
+def _alike(one: Default, other: Default) -> bool:
+    """Whether they say the same, however a file has it: `False`, "0" and "false" do."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(value: Default) -> Default:
+    if value is None or isinstance(value, Reckoned):
+        return value
+    text = _variable(value).strip().lower()
+    text = {"true": "1", "false": "0"}.get(text, text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _suspect(kind: str, name: str, old: str | None, new: str | None, reason: Why) -> Suspect:
     return Suspect.model_validate(
         {"kind": kind, "name": name, "old": old, "new": new, "reason": reason}
     )

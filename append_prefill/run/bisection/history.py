@@ -34,6 +34,8 @@ _SIDES: tuple[Side, Side] = ("candidate", "reference")
 # What a launch is blamed for that ended, in the words of its log's name.
 _LOG = re.compile(r"\b(candidate|reference)-\d+\.log\b")
 _PROBLEM_CHARACTERS = 300
+# More invalid samples than valid ones: what is left is chosen by what went wrong.
+_POOR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,21 @@ def read_back(
             if blamed is not None:
                 troubles[sides[blamed[0]]] = blamed[1]
     return History(tuple(made), tuple(together(alone)), troubles)
+
+
+def trouble_alone(run: Run, folder: str) -> Trouble | None:
+    """Why the only side of a run in `folder` cannot be measured; None where it was.
+
+    Raises InfrastructureError for one that launched nothing.
+    """
+    failed = next((start for start in run.starts if start.failure is not None), None)
+    if failed is not None:
+        log = f"{folder}/candidate-{failed.index}.log"
+        return Trouble(_one_line(str(failed.failure)), log)
+    part = _invalid(run, "candidate")
+    if part is None:
+        raise InfrastructureError(f"{folder}: nothing was launched. Its report says why.")
+    return _unproven(part) if part > _POOR else None
 
 
 def seen_in(size: Size, min_effect: float, must_catch: float) -> Seen:
@@ -209,12 +226,9 @@ def _trouble_of(
             return side, Trouble(_one_line(start.failure), f"{folder}/{blamed[0]}")
     failures = [start.failure for start in run.starts if start.failure is not None]
     if not failures:
-        poor = [side for side in sides if (part := _invalid(run, side)) is not None and part > 0.5]
-        if len(poor) != 1:
-            return None
-        return poor[0], Trouble(
-            f"{100 * (_invalid(run, poor[0]) or 0):.0f} % of its samples prove nothing"
-        )
+        parts = {side: part for side in sides if (part := _invalid(run, side)) is not None}
+        poor = [side for side, part in parts.items() if part > _POOR]
+        return (poor[0], _unproven(parts[poor[0]])) if len(poor) == 1 else None
     fresh: list[Side] = [side for side, name in sides.items() if name not in worked]
     if len(fresh) == 1:
         return fresh[0], Trouble(_one_line(failures[0]))
@@ -234,6 +248,10 @@ def _invalid(run: Run, side: Side) -> float | None:
     voids = [entry for one in series for entry in one.void if entry.reason != DEVICE_STATE]
     invalid = sum(entry.count for entry in voids)
     return invalid / (valid + invalid) if valid + invalid else None
+
+
+def _unproven(part: float) -> Trouble:
+    return Trouble(f"{100 * part:.0f} % of its samples prove nothing")
 
 
 def _one_line(text: str) -> str:

@@ -192,6 +192,12 @@ def _called(given: str, number: int) -> str:
     return str(found.sglang)[: NAME_CHARACTERS - len(" (999)")]
 
 
+def made_log(folder: Path, name: str) -> str | None:
+    """That log as seen from `folder`; None where nothing was printed."""
+    log = log_of(folder, name)
+    return str(log.relative_to(folder)) if log.is_file() else None
+
+
 def log_of(folder: Path, name: str) -> Path:
     """Where what is printed while a position is made goes."""
     path = folder / ENVIRONMENTS / f"{name}.log"

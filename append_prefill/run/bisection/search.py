@@ -22,7 +22,7 @@ from append_prefill.analysis.bisection.choice import (
     settled,
 )
 from append_prefill.analysis.bisection.path import Path as LevelPath
-from append_prefill.analysis.bisection.steps import Sized, Step, Told, level_at, told_of
+from append_prefill.analysis.bisection.steps import Sized, Step, Told, between, level_at, told_of
 from append_prefill.engines.commits import tail_of
 from append_prefill.errors import AppendPrefillError, InfrastructureError
 from append_prefill.records.bisection import (
@@ -35,9 +35,11 @@ from append_prefill.records.bisection import (
     Suspect,
 )
 from append_prefill.records.run import Run
-from append_prefill.run.bisection.history import LOG, History, Trouble, read_back
-from append_prefill.run.bisection.lists import ENVIRONMENTS, Position, Positions
+from append_prefill.run.bisection.history import LOG, RUNS, History, Trouble, read_back
+from append_prefill.run.bisection.lists import Position, Positions, made_log
 from append_prefill.run.bisection.where import traffic_of
+from append_prefill.run.folders import LATEST
+from append_prefill.run.progress import PROGRESS
 from append_prefill.workload.profile import Profile
 
 FIRST_MINUTES = 2.0
@@ -93,7 +95,7 @@ class Search:
     _troubles: dict[str, Trouble] = field(default_factory=dict)
     _making_s: list[float] = field(default_factory=list)
     _unanswered: list[str] = field(default_factory=list)
-    _empty: list[str] = field(default_factory=list)
+    _nothing: list[str] = field(default_factory=list)
     _known: list[int] = field(default_factory=lambda: [0])
 
     @property
@@ -123,6 +125,7 @@ class Search:
             if len(after.made) <= len(history.made):
                 self._launched_nothing(earlier, later)
                 continue
+            self._nothing.clear()
             self.tell(self.told(len(after.made), after.made[-1]))
             self._give_up(after)
 
@@ -140,6 +143,16 @@ class Search:
                 self._skip(name, trouble)
         return history
 
+    def _launched_nothing(self, earlier: Position, later: Position) -> None:
+        """Raise InfrastructureError where that has gone on: a device that is taken comes free."""
+        latest = self.folder / RUNS / LATEST / PROGRESS
+        why = tail_of(latest, 1) or tail_of(self.folder / LOG)
+        said = f"the comparison of {later.name} with {earlier.name} launched nothing: {why}"
+        self._nothing.append(said)
+        if len(self._nothing) >= UNANSWERED:
+            raise InfrastructureError(f"{said} The same call goes on.")
+        self.tell(said)
+
     def _give_up(self, history: History) -> None:
         """Raise InfrastructureError where one comparison after the other has no answer, and no
         version is to blame: the machine is.
@@ -147,27 +160,12 @@ class Search:
         known = len(self._troubles)
         answered = history.made[-1].size is not None or known > self._known[-1]
         self._known.append(known)
-        self._empty.clear()
         self._unanswered[:] = [] if answered else [*self._unanswered, history.made[-1].folder]
         if len(self._unanswered) >= UNANSWERED:
             raise InfrastructureError(
                 f"{len(self._unanswered)} comparisons in a row have no answer, the last one is in "
                 f"{self.folder / self._unanswered[-1]}. Its report says why; the same call goes on."
             )
-
-    def _launched_nothing(self, earlier: Position, later: Position) -> None:
-        """Say so, and raise InfrastructureError where it is so again and again.
-
-        Another run may have held the device for as long as one waits for it.
-        """
-        what = f"the comparison of {later.name} with {earlier.name} launched nothing"
-        self._empty.append(what)
-        if len(self._empty) >= UNANSWERED:
-            raise InfrastructureError(
-                f"{what}, {len(self._empty)} times in a row. {self.folder / LOG} ends with: "
-                f"{tail_of(self.folder / LOG)}"
-            )
-        self.tell(f"{what}, as {self.folder / LOG} tells; once more")
 
     def _skip(self, name: str, trouble: Trouble) -> None:
         self._troubles[name] = trouble
@@ -191,9 +189,8 @@ class Search:
         try:
             made = self.positions.made(at, self.folder)
         except AppendPrefillError as error:
-            log = f"{ENVIRONMENTS}/{position.name}.log"
-            known = log if (self.folder / log).is_file() else None
-            self._skip(position.name, Trouble(" ".join(str(error).split()), known))
+            log = made_log(self.folder, position.name)
+            self._skip(position.name, Trouble(" ".join(str(error).split()), log))
             return None
         if not there:
             self._making_s.append(time.monotonic() - began_s)
@@ -293,6 +290,7 @@ class Search:
             name=position.name,
             title=position.title,
             level=_size(level_at(path, at)) if at in asked else None,
+            own=_size(between(path, at - 1, at)) if {at - 1, at} <= asked else None,
             problem=None if trouble is None else trouble.problem,
             log=None if trouble is None else trouble.log,
         )

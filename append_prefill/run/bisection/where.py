@@ -12,12 +12,6 @@ from append_prefill.records.run import Run
 from append_prefill.workload.profile import Profile
 
 
-def compared_something(run: Run) -> bool:
-    """Whether the run tells of any point, in whichever traffic, how its sides differ."""
-    told = [run.comparison, *(one.comparison for one in run.traffic)]
-    return any(one is not None and any(p.ratio is not None for p in one.points) for one in told)
-
-
 def experiment_of(run: Run, profile: Profile) -> str:
     """Id of the experiment whose mean change is largest beside its points' intervals, in whichever
     traffic.

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from append_prefill.records.confirmation import Confirmation
 from append_prefill.records.history import rows, schema
 from append_prefill.records.history.entry import Value
 from append_prefill.records.history.rows import Act
@@ -21,6 +22,11 @@ def test_an_entry_comes_back_as_it_was(tmp_path):
         minutes=None,
         yardstick=None,
         verdict=None,
+        confirmations=(
+            Confirmation(
+                run="again", folder="later", at=entries.CREATED, answers={"points": "withdrawn"}
+            ),
+        ),
     )
     with schema.opened(tmp_path) as connection:
         rows.put(connection, whole)

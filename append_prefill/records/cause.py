@@ -1,0 +1,163 @@
+"""What two sides' profiles differ by, `append-prefill/cause/1`: `cause.json` of its folder.
+
+Times are milliseconds per request. A value that is missing is None, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from append_prefill.errors import UsageError, first_problem
+from append_prefill.records.grounds import Record, Side
+from append_prefill.records.store import write_whole
+from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import ContextKind, Form, State, Traffic
+
+FILE = "cause.json"
+SCHEMA: Literal["append-prefill/cause/1"] = "append-prefill/cause/1"
+
+
+class Spent(Record):
+    """Time per request on both sides, None where a side never showed any, and candidate minus
+    reference with a 95 % interval over pairs of launches, None where there is one pair alone.
+    """
+
+    reference_ms: float | None
+    candidate_ms: float | None
+    delta_ms: float
+    low_ms: float | None
+    high_ms: float | None
+
+
+class FunctionSpent(Record):
+    """One function of one process. `name` is `module:function`; `own` is the time in itself and
+    in what it calls in C, None where it was never seen to run itself, `whole` also that in what it
+    calls.
+
+    `idle`: an idle server of a side shows it, too, and not the other one's.
+    """
+
+    process: str
+    name: str
+    own: Spent | None
+    whole: Spent
+    idle: bool
+
+
+class KernelSpent(Record):
+    """One kernel of the GPU."""
+
+    name: str
+    own: Spent
+
+
+class StackSpent(Record):
+    """One stack of a process, as indices of `Cause.names` from the outermost frame on."""
+
+    process: str
+    frames: list[int]
+    reference_ms: float
+    candidate_ms: float
+
+
+class LaunchProfiled(Record):
+    """One launch: TTFT medians of as many requests without the profiler and with it.
+
+    `requests` were profiled, `invalid` of them prove nothing; `recorded_s` is how long they were
+    recorded, `idle_s` how long the idle server was. `unread` samples could not be read. `kernels`:
+    as many requests, again, under torch's profiler, None without a GPU.
+    """
+
+    side: Side
+    pair: int
+    requests: int
+    invalid: int
+    plain_ms: float
+    profiled_ms: float
+    recorded_s: float
+    idle_s: float
+    unread: int
+    kernels_ms: float | None = None
+
+
+class Cause(Record):
+    """The whole. Never part of a verdict: it says where the time goes that a run has found.
+
+    `run` names that run; `reference_ms` and `candidate_ms` are what it measured at the condition
+    (None where it tells none), `ratio` with its interval what it compared. `functions` are in the
+    order of their rank by `own`, those without one behind, by `whole`; `functions_seen` is of how
+    many. `kernels` are in the order of their rank. `own_total` is the sum over all functions.
+    """
+
+    schema_: Literal["append-prefill/cause/1"] = Field(default=SCHEMA, alias="schema")
+    created_at: datetime
+    run: str
+    command: str
+    profile: str
+    candidate: str
+    reference: str
+    experiment: str | None
+    context: ContextKind
+    form: Form
+    company: str
+    state: State
+    context_tokens: int
+    append_tokens: int
+    ratio: float
+    low: float
+    high: float
+    reference_ms: float | None
+    candidate_ms: float | None
+    rate_hz: int
+    profiler: str
+    launches: list[LaunchProfiled]
+    own_total: Spent
+    functions_seen: int
+    functions: list[FunctionSpent]
+    kernels: list[KernelSpent] | None
+    names: list[str]
+    stacks: list[StackSpent]
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    @property
+    def point(self) -> Point:
+        return Point(self.context_tokens, self.append_tokens)
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(self.context, self.form, self.company, self.state)
+
+    @property
+    def slower(self) -> bool:
+        """Whether the run found the candidate slower there."""
+        return self.ratio > 1
+
+
+def write_cause(cause: Cause, folder: Path) -> Path:
+    """Write it into `folder`, replacing what was there as a whole."""
+    text = json.dumps(cause.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+    return write_whole(folder / FILE, text + "\n")
+
+
+def read_cause(folder: Path) -> Cause:
+    """That of a folder. Raises UsageError for none, and for one that is damaged."""
+    path = folder / FILE
+    try:
+        return Cause.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(
+            "cause", path, "no such file.", "Make it with `append-prefill cause RUN`."
+        ) from error
+    except ValidationError as error:
+        raise UsageError(
+            "cause",
+            path,
+            f"does not validate: {first_problem(error, 'cause')}.",
+            "Measure it again with `append-prefill cause RUN`.",
+        ) from error

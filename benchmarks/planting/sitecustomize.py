@@ -1,0 +1,75 @@
+"""Imported by a server's interpreter at its start: makes functions of SGLang's slow, by switch.
+
+`$APPEND_PREFILL_PLANT` names them, `module:Class.function` with commas between. The n-th spends
+`$APPEND_PREFILL_PLANT_MS` of CPU time in its own first lines while the first byte of the file
+`$APPEND_PREFILL_PLANT_SWITCH` is n (from 1). SGLang's files are not touched: the source of a module
+is changed as it is compiled, so that the time is spent by the function itself, as it would be by
+one that somebody made slow, and not by something wrapped around it.
+"""
+
+import ast
+import importlib.abc
+import importlib.machinery
+import mmap
+import os
+import sys
+import time
+from pathlib import Path
+
+_SPIN = """
+if __planted_switch__[0] == {number}:
+    __planted_until__ = __planted_clock__() + {ns}
+    while __planted_clock__() < __planted_until__:
+        pass
+"""
+
+
+def _planted(tree, path, number, ns):
+    """`tree` with the spin in front of the body of `Class.function`."""
+    *classes, function = path.split(".")
+    scope = tree
+    for name in classes:
+        scope = next(n for n in scope.body if isinstance(n, ast.ClassDef) and n.name == name)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = next(n for n in scope.body if isinstance(n, kinds) and n.name == function)
+    found.body[:0] = ast.parse(_SPIN.format(number=number, ns=ns)).body
+    return ast.fix_missing_locations(tree)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name, path, wanted):
+        super().__init__(name, path)
+        self._wanted = wanted
+
+    def get_code(self, fullname):
+        tree = ast.parse(self.get_source(fullname))
+        ns = int(float(os.environ["APPEND_PREFILL_PLANT_MS"]) * 1e6)
+        for number, path in self._wanted:
+            tree = _planted(tree, path, number, ns)
+        return compile(tree, self.path, "exec", dont_inherit=True)
+
+    def exec_module(self, module):
+        with Path(os.environ["APPEND_PREFILL_PLANT_SWITCH"]).open("r+b") as file:
+            module.__planted_switch__ = mmap.mmap(file.fileno(), 1)
+        module.__planted_clock__ = time.thread_time_ns
+        super().exec_module(module)
+        print(f"append-prefill benchmark: planted in {self.name}", file=sys.stderr, flush=True)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, wanted):
+        self._wanted = {}
+        for number, one in enumerate(wanted.split(","), 1):
+            module, _, path = one.partition(":")
+            self._wanted.setdefault(module, []).append((number, path))
+
+    def find_spec(self, name, path, target=None):  # noqa: ARG002 - as the import system calls it
+        if name not in self._wanted:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec.loader = _Loader(name, spec.origin, self._wanted[name])
+        return spec
+
+
+if os.environ.get("APPEND_PREFILL_PLANT"):
+    sys.meta_path.insert(0, _Finder(os.environ["APPEND_PREFILL_PLANT"]))

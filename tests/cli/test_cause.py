@@ -1,0 +1,100 @@
+"""`append-prefill cause`: both sides launched again, profiled, and told apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from append_prefill.cli.main import main
+from append_prefill.engines.profiler import PROGRAM
+from append_prefill.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE
+from append_prefill.records.bisection import write_bisection
+from append_prefill.records.cause import read_cause
+from append_prefill.records.store import RUN_FILE, write_run
+from tests.engines.spies import spy
+from tests.report.bisection.findings import found
+from tests.run.bisection.runs import compared
+from tests.run.cause.test_where import effect, told
+
+STACKS = "loop (/e/site-packages/sglang/s.py);batch (/e/site-packages/sglang/s.py) 40\n"
+FEW = ("--starts=2", "--requests=12", "--rate=50")
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch):
+    """A confirmed change between two simulated servers; py-spy is a program that says it saw."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("append_prefill.run.cause.measuring.IDLE_S", 0.05)
+    (tmp_path / "bin").mkdir()
+    program = spy(tmp_path / "bin", STACKS)
+    monkeypatch.setattr("append_prefill.cli.cause.find_program", lambda: program)
+    comparison = told("regression", effect(64, 32, 1.2)).model_copy(update={"reference": "0.5.19"})
+    made = compared("0.5.23", "0.5.19", 1.2, comparison=comparison)
+    options = "--sglang simulated:floor-ms=4 --against simulated --profile cpu-nano --seed 3"
+    suite = made.suite | {"options": options}
+    made = made.model_copy(update={"verdict": "regression", "suite": suite})
+    write_run(made, tmp_path / "run" / RUN_FILE)
+    return tmp_path / "run"
+
+
+def test_both_sides_are_profiled_at_what_moved_most(run_folder, capsys):
+    folder = Path("reports")
+    write_bisection(found(), folder / "bisect-0.5.19..0.5.23")
+    assert main(["cause", str(run_folder), *FEW]) == 0
+    out = capsys.readouterr().out
+    assert "pair 2 of 2: simulated and simulated" in out
+    assert "sglang.s:batch" not in out  # an idle server shows it, too: no cost
+    made = read_cause(folder / "cause-0.5.19..0.5.23")
+    assert (made.context_tokens, made.append_tokens, made.experiment) == (64, 32, None)
+    assert [(one.side, one.pair) for one in made.launches] == [
+        ("candidate", 0),
+        ("reference", 0),
+        ("candidate", 1),
+        ("reference", 1),
+    ]
+    for one in made.launches:
+        assert (one.requests, one.invalid) == (12, 0)
+        assert one.plain_ms > 0
+        assert one.profiled_ms > 0
+    assert made.kernels is None
+    page = (folder / "cause-0.5.19..0.5.23" / "cause.html").read_text(encoding="utf-8")
+    assert "Steps between the versions" in page
+    assert "Defaults that differ" not in page
+
+
+def test_json_is_the_record(run_folder, capsys):
+    assert main(["cause", str(run_folder), "--json", *FEW]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["schema"] == "append-prefill/cause/1"
+    assert len(printed["launches"]) == 4
+
+
+def test_a_server_that_cannot_be_profiled_ends_it(run_folder, tmp_path, monkeypatch, capsys):
+    program = spy(tmp_path / "bin", "", refuses="Permission denied")
+    monkeypatch.setattr("append_prefill.cli.cause.find_program", lambda: program)
+    assert main(["cause", str(run_folder), *FEW]) == EXIT_INFRASTRUCTURE
+    assert "Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--starts=0", "--requests=9", "--rate=1"])
+def test_too_little_is_refused(run_folder, option, capsys):
+    assert main(["cause", str(run_folder), option]) == EXIT_USAGE
+    assert f"{option.partition('=')[0]} {option.partition('=')[2]}" in capsys.readouterr().err
+
+
+def test_a_run_without_a_change_is_refused(run_folder, capsys):
+    made = compared("b", "a", 1.0, verdict="pass")
+    write_run(made, run_folder / RUN_FILE)
+    assert main(["cause", str(run_folder)]) == EXIT_USAGE
+    assert "found no change to explain" in capsys.readouterr().err
+
+
+def test_without_py_spy_nothing_is_launched(run_folder, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.chdir(run_folder.parent)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert main(["cause", str(run_folder)]) == EXIT_USAGE
+    assert f"{PROGRAM} (not found)" in capsys.readouterr().err
+    assert not Path("reports").exists()

@@ -1,0 +1,147 @@
+"""The page of a cause, its sentence and its flame graphs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from append_prefill.report.cause import flames, sentence
+from append_prefill.report.cause.flames import ROW, WIDTH, graphs_of
+from append_prefill.report.cause.page import render_page, write_page
+from tests.report import samples
+from tests.report.bisection.findings import ablated, found
+from tests.run.cause.profiled import LOOP, cause, launch, pairs
+
+
+def run():
+    return samples.SAMPLES["regression"]()[0]
+
+
+def plain(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_sentence_names_what_is_certain_and_large():
+    said = sentence.cause_words(cause())
+    assert said.startswith("On a core, a request takes 2.5 ms more than on 0.5.19. Of it, per")
+    assert "sglang.cache:match (scheduler) +2.0 ms (" in said
+    assert "new:fresh (scheduler) +1.0 ms (" in said
+    assert "tokenize" not in said
+
+
+def test_where_no_function_is_certain_it_says_so():
+    made = [(launch("candidate", 0, {LOOP: 2.0}), launch("reference", 0, {LOOP: 1.0}))]
+    said = sentence.cause_words(cause(made=made))
+    assert "of no function alone is it certain after 1 pair of launches that it takes more" in said
+
+
+def test_a_faster_candidate_is_told_as_faster():
+    made = [(old, new) for new, old in pairs()]
+    for new, old in made:
+        object.__setattr__(new, "record", new.record.model_copy(update={"side": "candidate"}))
+        object.__setattr__(old, "record", old.record.model_copy(update={"side": "reference"}))
+    said = sentence.cause_words(cause(ratio=0.8, made=made))
+    assert "2.5 ms less than on 0.5.19" in said
+    assert "sglang.cache:match (scheduler) \N{MINUS SIGN}2.0 ms" in said
+
+
+def test_rows_tell_what_only_one_side_has():
+    rows = {row.name: row for row in sentence.own_rows(cause())}
+    assert rows["new:fresh"].note == "only 0.5.23"
+    assert rows["new:fresh"].reference == "–"
+    assert rows["sglang.s:gone"].note == "only 0.5.19"
+    assert rows["sglang.cache:match"].sure
+    assert not rows["sglang.t:tokenize"].sure
+
+
+def test_whole_times_have_a_ranking_of_their_own():
+    first = sentence.whole_rows(cause())[0]
+    assert first.name in ("<string>:main", "sglang.s:loop")
+    assert sentence.own_rows(cause())[0].name == "sglang.cache:match"
+
+
+def test_the_other_end_is_told_too():
+    assert [row.name for row in sentence.other_rows(cause())] == [
+        "sglang.s:gone",
+        "sglang.s:batch",
+    ]
+
+
+def test_the_cost_of_the_profiler_is_beside():
+    old, new = sentence.costs(cause(kernels=True))
+    assert (old.name, old.plain_ms, old.profiled_ms, old.kernels_ms) == ("0.5.19", 10, 10.5, 11)
+    assert new.name == "0.5.23"
+    assert sentence.costs(cause())[0].kernels_ms is None
+
+
+def test_flame_graphs_are_to_scale_and_inside():
+    graphs = graphs_of(cause())
+    assert [graph.process for graph in graphs] == ["scheduler", "http"]
+    new, old = graphs[0].sides
+    assert (new.name, old.name) == ("0.5.23", "0.5.19")
+    assert (new.total_ms, old.total_ms) == pytest.approx((6.5, 4.0))
+    for flame in (new, old):
+        for box in flame.boxes:
+            assert 0 <= box.x <= box.x + box.width <= WIDTH + 0.1
+            assert 0 <= box.y <= flame.height - ROW
+    widths = {box.tip.partition(":")[0]: box.width for box in new.boxes}
+    loop = next(box for box in new.boxes if box.tip.startswith("sglang.s:loop"))
+    assert loop.width == pytest.approx(WIDTH, abs=0.1)
+    assert widths
+
+
+def test_what_all_stacks_begin_with_is_left_out():
+    graph = graphs_of(cause())[0]
+    assert graph.trunk == "<string>:main › sglang.s:loop"
+    assert min(box.y for box in graph.sides[0].boxes) == 0
+
+
+def test_a_function_is_coloured_alike_whatever_stands_around_it():
+    batch, wrapper = (*LOOP, "sglang.s:batch"), (*LOOP, "sglang.s:wrapper", "sglang.s:batch")
+    made = [
+        (launch("candidate", n, {wrapper: 3.0, LOOP: 1.0}),
+         launch("reference", n, {batch: 3.0, LOOP: 1.0}))
+        for n in range(2)
+    ]  # fmt: skip
+    for flame in graphs_of(cause(made=made))[0].sides:
+        (box,) = [one for one in flame.boxes if one.tip.startswith("sglang.s:batch")]
+        assert box.strength == 0
+
+
+def test_names_fit_their_boxes():
+    for graph in graphs_of(cause()):
+        for flame in graph.sides:
+            for box in flame.boxes:
+                assert len(box.text) * 6 <= box.width
+    assert flames._fitting("m:function", 500) == "function"
+    assert flames._fitting("m:function", 20) == ""
+
+
+def test_the_page_stands_alone():
+    page = render_page(cause(kernels=True), run(), steps=found(), defaults=ablated())
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    assert page.count("<h1>") == 1
+    assert "sglang.cache:match" in page
+    assert "gemm" in page
+    assert "0.5.16 +4.0 % (2.8 to 5.2)" in plain(page)
+    assert "torch 2.9 → 2.10" in page
+
+
+def test_sections_of_what_there_is_not_are_not_there(tmp_path):
+    page = render_page(cause(), run())
+    for section in ("kernels", "steps", "defaults"):
+        assert f'id="{section}"' not in page
+        assert f'href="#{section}"' not in page
+    path = write_page(cause(), run(), tmp_path, steps=None, defaults=None)
+    assert path.read_text(encoding="utf-8") == page
+
+
+def test_a_name_is_no_markup():
+    made = [
+        (launch("candidate", n, {(*LOOP, "<lambda>:<script>"): 1.0}), launch("reference", n, {}))
+        for n in range(2)
+    ]
+    page = render_page(cause(made=made), run())
+    assert "&lt;lambda&gt;" in page
+    assert "<lambda>" not in page

@@ -1,0 +1,109 @@
+"""From profiled launches to the record."""
+
+from __future__ import annotations
+
+import pytest
+
+from append_prefill.errors import UsageError
+from append_prefill.records.cause import FILE, read_cause, write_cause
+from append_prefill.run.cause import record
+from tests.run.cause.profiled import LOOP, cause, launch
+
+
+def test_functions_are_ranked_by_what_the_candidate_takes_more():
+    found = cause()
+    assert [one.name for one in found.functions[:2]] == ["sglang.cache:match", "new:fresh"]
+    first, second = found.functions[:2]
+    assert (first.process, first.idle) == ("scheduler", False)
+    assert first.own.delta_ms == pytest.approx(2.0)
+    assert 0 < first.own.low_ms < 2.0 < first.own.high_ms
+    assert second.own.reference_ms is None
+    last = [one for one in found.functions if one.own][-1]
+    assert last.name == "sglang.s:gone"
+    assert last.own.candidate_ms is None
+
+
+def test_a_caller_has_its_callees_time_in_whole():
+    (loop,) = [one for one in cause().functions if one.name == "sglang.s:batch"]
+    assert loop.own.delta_ms == pytest.approx(-0.2)
+    assert loop.whole.delta_ms == pytest.approx(0.8)
+
+
+def test_what_never_runs_itself_has_no_time_of_its_own():
+    behind = [one for one in cause().functions if one.own is None]
+    assert {one.name for one in behind} >= {"sglang.s:loop", "uvicorn:run"}
+    assert cause().functions[-len(behind) :] == behind
+    (loop,) = [one for one in behind if one.name == "sglang.s:loop"]
+    assert loop.whole.delta_ms == pytest.approx(2.5)
+
+
+def test_polling_is_in_nothing_that_is_kept():
+    found = cause()
+    assert "zmq:poll" not in {one.name for one in found.functions}
+    assert "zmq:poll" not in found.names
+    assert found.own_total.candidate_ms == pytest.approx(7.5)
+    assert found.own_total.reference_ms == pytest.approx(5.0)
+
+
+def test_a_faster_candidate_is_ranked_the_other_way():
+    assert cause(ratio=0.8).functions[0].name == "sglang.s:gone"
+    assert not cause(ratio=0.8).slower
+
+
+def test_a_loop_of_one_side_alone_is_marked():
+    made = [(launch("candidate", n, {}), launch("reference", n, {})) for n in range(2)]
+    other = (*LOOP, "sglang.s:spins")
+    for new, _ in made:
+        new.stacks.busy_ms[other] = 500.0
+        new.stacks.idle_ms[other] = 1000.0
+    first = cause(made=made).functions[0]
+    assert (first.name, first.idle) == ("sglang.s:spins", True)
+
+
+def test_stacks_hold_all_of_the_time_and_small_ones_are_their_callers(monkeypatch):
+    found = cause()
+    for side in ("candidate_ms", "reference_ms"):
+        total = sum(getattr(stack, side) for stack in found.stacks)
+        assert total == pytest.approx(getattr(found.own_total, side))
+    monkeypatch.setattr(record, "STACK_LEAST_MS", 0.5)
+    pruned = cause()
+    assert "sglang.s:gone" not in pruned.names
+    assert sum(s.reference_ms for s in pruned.stacks) == pytest.approx(5.0)
+    monkeypatch.setattr(record, "STACK_LEAST_MS", 100.0)
+    assert {tuple(cause().names[i] for i in s.frames) for s in cause().stacks} == {
+        ("<string>:main",),
+        ("uvicorn:run",),
+    }
+
+
+def test_of_many_functions_both_ends_are_kept(monkeypatch):
+    monkeypatch.setattr(record, "FUNCTIONS_KEPT", 1)
+    found = cause()
+    own = [one.name for one in found.functions if one.own]
+    assert own == ["sglang.cache:match", "sglang.s:gone"]
+    assert found.functions_seen > 2
+
+
+def test_kernels_are_ranked_where_every_launch_has_them():
+    found = cause(kernels=True)
+    assert [(one.name, round(one.own.delta_ms, 3)) for one in found.kernels] == [
+        ("gemm", 0.1),
+        ("copy", 0.1),
+    ]
+    assert found.kernels[1].own.reference_ms is None
+    assert cause().kernels is None
+
+
+def test_it_is_read_as_it_was_written(tmp_path):
+    found = cause(kernels=True)
+    write_cause(found, tmp_path)
+    assert read_cause(tmp_path) == found
+    assert '"schema": "append-prefill/cause/1"' in (tmp_path / FILE).read_text()
+
+
+def test_none_and_a_damaged_one_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        read_cause(tmp_path)
+    (tmp_path / FILE).write_text('{"schema": "append-prefill/cause/2"}')
+    with pytest.raises(UsageError, match="does not validate"):
+        read_cause(tmp_path)
