@@ -192,7 +192,8 @@ def moved_at(point: Point) -> Moved:
 def told(folders: Sequence[Path]) -> int:
     """Print the rank of every slow function; the number of those that are not found."""
     print(
-        f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    first in the ranking"
+        f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    "
+        "first in the ranking"
     )
     hits = tries = 0
     for folder in folders:
