@@ -30,7 +30,9 @@ from append_prefill.records.comparison import PointEffect
 from append_prefill.run.cause.measuring import Bench, Measured, profiled, up
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved
-from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
+from append_prefill.run.settings import Settings
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import DEFAULT
 
@@ -191,10 +193,7 @@ def moved_at(point: Point) -> Moved:
 
 def told(folders: Sequence[Path]) -> int:
     """Print the rank of every slow function; the number of those that are not found."""
-    print(
-        f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    "
-        "first in the ranking"
-    )
+    print(f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    first")
     hits = tries = 0
     for folder in folders:
         if not folder.is_dir():
