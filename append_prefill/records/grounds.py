@@ -51,10 +51,12 @@ class NoiseSource(Record):
     """Where the noise that a comparison assumed comes from.
 
     `profile`: an assumption. `stored`: A/A launches; `starts` and `nights` say how many, and
-    `night_assumed` that how sessions differ is the profile's assumption all the same.
+    `night_assumed` that how sessions differ is the profile's assumption all the same. `family`: the
+    `experiments` in other traffic of the run, each as far from what was expected as all are.
     """
 
-    kind: Literal["profile", "stored"]
+    kind: Literal["profile", "stored", "family"]
+    experiments: int | None = None
     starts: int | None = None
     nights: int | None = None
     night_assumed: bool = False
@@ -118,6 +120,10 @@ class Ground(Record):
     suspected_by: str | None = None
 
 
+JUDGED = ("rejected", "nothing-hides", "undecided")
+"""The codes of comparisons of which the joint test said something."""
+
+
 class Region(Record):
     """A part of the (L, m) plane that moved, and by how much (relative effects: 0.03 is +3 %).
 
@@ -148,6 +154,8 @@ class FindingGround(Record):
     `reply-lost` and `reply-kept`: in the mean, `turn`, the worst, found `cached_tokens` of the
     `planned_cached_tokens` that its version keeps. `held-up` (broken): requests that decode
     wait longer than the bound allows. `left-out`: the server is too small for the point `text`.
+    `no-pair`: no prefill and decode server ran together, for the reasons in `text`; `pair-costs`
+    (broken): what they add is beyond the bound.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.
     """
@@ -170,6 +178,8 @@ class FindingGround(Record):
         "reply-kept",
         "held-up",
         "left-out",
+        "no-pair",
+        "pair-costs",
     ]
     text: str | None = None
     near_ratio: float | None = None

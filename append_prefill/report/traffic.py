@@ -43,7 +43,12 @@ def traffic_words(traffic: Traffic) -> str:
             "rate": f"{size} a second",
             "beside": f"beside {size} decodes",
         }[traffic.company_kind],
-        {"fresh": "", "aged": "aged server"}[traffic.state],
+        {
+            "fresh": "",
+            "aged": "aged server",
+            "overloaded": "after an overload",
+            "soaked": "after steady traffic",
+        }[traffic.state],
     ]
     return ", ".join(word for word in words if word)
 
@@ -62,7 +67,12 @@ def traffic_place(traffic: Traffic) -> str:
             "rate": f"at {size} a second",
             "beside": f"beside {size} decodes",
         }[traffic.company_kind],
-        {"fresh": "", "aged": "on an aged server"}[traffic.state],
+        {
+            "fresh": "",
+            "aged": "on an aged server",
+            "overloaded": "after an overload",
+            "soaked": "after steady traffic",
+        }[traffic.state],
     ]
     return " ".join(word for word in words if word)
 
