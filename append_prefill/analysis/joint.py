@@ -115,7 +115,7 @@ def _residual_variance(tables: Sequence[FloatArray]) -> tuple[FloatArray, float]
 class _Estimator:
     """Both sides' log statistics, shape (..., launches, points), and what is known of their noise.
 
-    `residual` and `residual_df` by point; `within` as in `estimate`.
+    `residual` and `residual_df` by point; `within` as in `estimate`; `of_rounds_too` as in `Prior`.
     """
 
     a: FloatArray
@@ -124,6 +124,7 @@ class _Estimator:
     residual: FloatArray
     residual_df: FloatArray
     within: FloatArray | None
+    of_rounds_too: bool = False
 
     @property
     def per_start(self) -> float:
@@ -156,7 +157,9 @@ class _Estimator:
         values_a, values_b = self.values(row)
         spread = self.own(values_a, values_b)
         if known_sd is not None and known_df >= 1:
-            known = (known_sd**2 * self.per_start + self.inside(row))[..., None]
+            inside = 0.0 if self.of_rounds_too else self.inside(row)
+            known = np.broadcast_to(known_sd**2 * self.per_start + inside, spread.df.shape[:-1])
+            known = known[..., None]
             spread = moderate(spread, Spread(known, np.full(spread.df.shape, known_df)))
         return Part(values_a.mean(axis=-2) - values_b.mean(axis=-2), spread)
 
@@ -221,7 +224,7 @@ def estimate(
         tables = [a[..., group] - b[..., group]] if paired else [a[..., group], b[..., group]]
         variance, df = _residual_variance(tables)
         residual[..., group], residual_df[group] = variance[..., None], df
-    of = _Estimator(a, b, paired, residual, residual_df, within)
+    of = _Estimator(a, b, paired, residual, residual_df, within, prior.of_rounds_too)
 
     known = prior.level_sd(paired=paired), prior.level_df(paired=paired)
     level = of.mean(design.weights, *known)

@@ -25,9 +25,10 @@ from append_prefill.analysis.rounds import pair_figures, rounds_of
 from append_prefill.analysis.summary import FloatArray, log_matrix, usable
 from append_prefill.analysis.verdict.sides import complete
 from append_prefill.records.launch import Start
-from append_prefill.records.noise import NoisePoint, NoiseRecord
+from append_prefill.records.noise import NoisePoint, NoiseRecord, TrafficNoise
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Plane
+from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,35 @@ def noise_of(nights: Sequence[Sequence[Start]], plane: Plane = ALIKE) -> NoiseRe
         ratio_night_sd=_ratio_night_sd(nights, points),
         points=rows,
     )
+
+
+def traffic_noise(
+    nights: Sequence[Sequence[Start]], experiments: Sequence[TrafficExperiment]
+) -> list[TrafficNoise]:
+    """What the pairs of each experiment in other traffic scatter by, of those with two or more.
+
+    `nights` as in `noise_of`; the pairs are of one version.
+    """
+    found = []
+    for experiment in experiments:
+        conditions = frozenset(experiment.conditions)
+        own = [(a.within(conditions), b.within(conditions)) for a, b in pairs_of(nights)]
+        measured = {s.point for pair in own for start in pair for s in start.series if s.ttft_ms}
+        pairs, points = whole(own, sorted(measured))
+        of_pairs = components_of(pairs, points, np.ones(len(points), dtype=np.bool_))
+        if of_pairs.pair_sd is None:
+            continue
+        found.append(
+            TrafficNoise(
+                experiment=experiment.id,
+                traffic=experiment.traffic.label,
+                points=[(p.context_tokens, p.append_tokens) for p in points],
+                pairs=len(pairs),
+                rounds=float(np.mean([len(rounds_of(*pair)) for pair in pairs])),
+                components=of_pairs,
+            )
+        )
+    return found
 
 
 def level_error(tables: Sequence[FloatArray]) -> float:

@@ -37,7 +37,8 @@ class Prior:
     """What is known of the noise beforehand, relative standard deviations; None: nothing.
 
     `pair_sd` is what a pair's ratio scatters by beyond what its rounds explain; `strata` the same
-    over the points of one stratum, on as many degrees of freedom.
+    over the points of one stratum, on as many degrees of freedom. `of_rounds_too`: what the rounds
+    leave open is in `pair_sd` already.
 
     `night_error` is the variance that the launches of a stored session give to that session's mean.
     It was taken off to get `night_sd`^2, so the latter is as uncertain as the two together.
@@ -58,6 +59,7 @@ class Prior:
     ratio_night_df: float = 0.0
     ratio_night_error: float = 0.0
     of_ratios: bool = False
+    of_rounds_too: bool = False
 
     def through_control(self) -> Prior:
         """What is known where both sides are ratios to a control, each in its own session.
@@ -101,8 +103,10 @@ class Prior:
         return self.pair_df if paired else self.start_df
 
 
-def prior_of(noise: Noise | NoiseRecord) -> Prior:
+def prior_of(noise: Noise | NoiseRecord | Prior) -> Prior:
     """A profile's assumption or a stored A/A record, with the degrees of freedom it is worth."""
+    if isinstance(noise, Prior):
+        return noise
     if isinstance(noise, Noise):
         return Prior(
             noise.start_sd,

@@ -82,23 +82,25 @@ def launch_figures(start: Start, points: Sequence[Point]) -> Figures:
     return _figures(table, lambda some: _columns(some, _faster))
 
 
-def pair_figures(candidate: Start, reference: Start, points: Sequence[Point]) -> Figures:
+def pair_figures(
+    candidate: Start, reference: Start, points: Sequence[Point], *, fewest: int = ROUNDS_MIN
+) -> Figures:
     """The log ratio of a pair that was up together, candidate over reference.
 
     The middle half of the differences of like samples, or the difference of both sides' faster
-    halves where there are none.
+    halves where there are none. `fewest`: rounds of which a covariance is told, two at least.
     """
     rounds = rounds_of(candidate, reference)
     a, b = (by_round(start, points, rounds) for start in (candidate, reference))
     if alike(candidate, reference):
-        return _figures(a - b, lambda some: _columns(some, middle_half))
+        return _figures(a - b, lambda some: _columns(some, middle_half), fewest)
     count = len(points)
 
     def of_levels(some: FloatArray) -> FloatArray:
         levels = _columns(some, _faster)
         return np.asarray(levels[:count] - levels[count:])
 
-    return _figures(np.concatenate([a, b], axis=1), of_levels)
+    return _figures(np.concatenate([a, b], axis=1), of_levels, fewest)
 
 
 def _faster(samples: FloatArray) -> float:
@@ -110,11 +112,13 @@ def _columns(table: FloatArray, figure: Callable[[FloatArray], float]) -> FloatA
     return np.array([figure(column[~np.isnan(column)]) for column in table.T])
 
 
-def _figures(table: FloatArray, figure: Callable[[FloatArray], FloatArray]) -> Figures:
+def _figures(
+    table: FloatArray, figure: Callable[[FloatArray], FloatArray], fewest: int = ROUNDS_MIN
+) -> Figures:
     """`figure` of all rounds, and the covariance by leaving out one round at a time."""
     values = figure(table)
     rounds = len(table)
-    if rounds < ROUNDS_MIN:
+    if rounds < fewest:
         return Figures(values, None)
     without = np.array([figure(np.delete(table, left, axis=0)) for left in range(rounds)])
     # A point with one sample has none without its round: nothing is known of its error.

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from append_prefill.cli.bisect import RANGE
 from append_prefill.cli.measuring import Asked, Measurer, add_measuring, asked_of
-from append_prefill.cli.output import Commands, print_table
+from append_prefill.cli.output import Commands, print_table, say
 from append_prefill.cli.searching import compared_once, searched, slug, teller
 from append_prefill.engines.defaults import defaults_of
 from append_prefill.engines.resolve import interpreter_of, is_simulated
@@ -136,12 +136,15 @@ def _run(args: argparse.Namespace) -> int:
     flips, left_out = working(flips, trials)
     suspects = [*suspects_of(left_out, new), *suspects]
     if not flips:
+        shown, more = sentence.suspects_by_weight(suspects)
         print_table(
             "What differs and was not measured",
             ["kind", "difference", "why not"],
-            [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in suspects],
+            [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in shown],
             left=["kind", "difference", "why not"],
         )
+        if more:
+            say(f"and the variables {', '.join(s.name for s in more)}")
         return 0
     first_ms, change_ms = _times(total, asked, experiments)
     origin = Origin(total, f"{_TOTAL}/{LATEST}", suspects, first_ms, change_ms)

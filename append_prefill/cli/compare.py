@@ -19,6 +19,7 @@ from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name
 from append_prefill.report.reasons import (
     comparison_reason,
+    detectable_words,
     method_words,
 )
 from append_prefill.report.sentence import comparison_sentence, sentence
@@ -105,7 +106,7 @@ def compare_traffic(
         _judged_by(candidate, profile, not_binding),
         references=References(chosen=reference),
         replicable=candidate.replicated,
-    )
+    ).results
 
 
 def _judged_by(candidate: Run, profile: Profile, not_binding: tuple[str, ...]) -> Profile:
@@ -232,13 +233,13 @@ def print_comparison(comparison: Comparison, candidate: Run) -> None:
     say(f"{word.sign} {comparison.verdict.upper()}: {word.meaning}.")
     say(comparison_sentence(candidate, comparison).plain)
     say(comparison_reason(comparison))
-    if comparison.mde is not None:
+    if comparison.detects != "unknown":
         needed = (
             ""
             if comparison.starts_needed is None
             else f" Launches per side to settle it: {comparison.starts_needed}."
         )
-        say(f"Minimum detectable effect: {fmt.share(comparison.mde)}.{needed}")
+        say(f"Minimum detectable effect: {detectable_words(comparison)}.{needed}")
     say(f"Method: {method_words(comparison.method)}.")
 
 

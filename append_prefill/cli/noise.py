@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from append_prefill.analysis.noise import noise_of
+from append_prefill.analysis.noise import noise_of, traffic_noise
 from append_prefill.analysis.summary import usable
 from append_prefill.cli.output import add_baselines, add_json, print_json, print_table, say
 from append_prefill.errors import UsageError
@@ -50,8 +50,8 @@ def register(commands: Any) -> None:
         "the end. Or "
         f"takes, with --runs, those that were measured already ({_AA_RUN}). "
         "Stores what a request, a block, a launch, a round of both sides, a pair and a session "
-        "scatter by, over all points and over each stratum, in the version's baseline, where "
-        "verdicts and `plan` take them from. "
+        "scatter by, over all points and over each stratum, and each experiment in other "
+        "traffic, in the version's baseline, where verdicts and `plan` take them from. "
         "Sessions of one day cannot show how sessions differ: that part is then left to the "
         "profile.",
     )
@@ -250,7 +250,9 @@ def _store(nights: Sequence[Run], baselines: Path, profile: Profile) -> tuple[No
     """
     last = max(nights, key=lambda run: run.created_at)
     path = baseline_path(baselines, identity_of(last), last.version)
-    noise = noise_of([run.starts for run in nights], profile.plane)
+    starts = [run.starts for run in nights]
+    noise = noise_of(starts, profile.plane)
+    noise = noise.model_copy(update={"traffic": traffic_noise(starts, profile.traffic)})
     if len({run.created_at.date() for run in nights}) == 1:
         # Runs of one day cannot show how sessions differ; taken for sessions they would promise far
         # too much. Verdicts then take the profile's assumption.
@@ -284,6 +286,23 @@ def _print(noise: NoiseRecord, nights: Sequence[Run], path: Path, profile: Profi
         left=["component", "of"],
     )
     say(f"From {rests_on(noise)}.")
+    if noise.traffic:
+        print_table(
+            "What other traffic scatters by (relative standard deviations)",
+            ["experiment", "traffic", "pair", "round", "pairs", "rounds"],
+            [
+                [
+                    one.experiment,
+                    one.traffic,
+                    fmt.share(one.components.pair_sd),
+                    fmt.share(one.components.round_sd),
+                    fmt.count(one.pairs),
+                    fmt.number(one.rounds, 2),
+                ]
+                for one in noise.traffic
+            ],
+            left=["experiment", "traffic"],
+        )
     if (words := pair_words(noise)) is not None:
         say(words)
         plan = f"append-prefill plan --profile {profile.name} --against"

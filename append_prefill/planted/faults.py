@@ -46,7 +46,10 @@ def _slow_at(text: str) -> SlowAt:
 def _range(text: str) -> range:
     """`0..256`, both ends included."""
     first, _, last = text.partition("..")
-    return range(_count(first), _count(last) + 1)
+    found = range(_count(first), _count(last) + 1)
+    if not found:
+        raise ValueError("a range ends no earlier than it begins")
+    return found
 
 
 def _slow_in(text: str) -> SlowIn:

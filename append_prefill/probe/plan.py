@@ -8,9 +8,12 @@ from typing import get_args
 
 import numpy as np
 
+from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
+from append_prefill.records.cliffs import Cliff
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PlanRecord, Run
-from append_prefill.workload.pd_pair import EXPERIMENT, PdPair
+from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
+from append_prefill.workload.pd_pair import PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
@@ -51,6 +54,9 @@ class Plan:
     measured of a prefill and a decode server, None for nothing.
 
     `control`: the version of the reference side where that is a control.
+
+    `cliffs`: those kept for the profile. No definition is made of them, so that what was measured
+    before they were found stays comparable.
     """
 
     points: tuple[Point, ...]
@@ -62,11 +68,17 @@ class Plan:
     budget_minutes: float
     control: str | None = None
     traffic: tuple[TrafficExperiment, ...] = ()
+    cliffs: tuple[Cliff, ...] = ()
     pd_pair: PdPair | None = None
 
     @property
     def all_points(self) -> tuple[Point, ...]:
-        return tuple(sorted({*self.points, *self.drawn}))
+        return tuple(sorted({*self.points, *self.drawn, *self.cliff_points}))
+
+    @property
+    def cliff_points(self) -> tuple[Point, ...]:
+        """Both points of each kept cliff."""
+        return tuple(dict.fromkeys(point for cliff in self.cliffs for point in cliff.points))
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -122,6 +134,11 @@ class Plan:
         """What the KV cache must hold at once: of one request, or of all in company."""
         held = [unit.held_tokens(output_tokens) for unit in self.units]
         return max([self.least_tokens(output_tokens), *held])
+
+    def experiments_of(self, point: Point, profile: Profile) -> list[str]:
+        """Ids of the experiments a point belongs to; empty for a drawn one."""
+        kept = [CLIFFS] if point in self.cliff_points else []
+        return [*profile.experiments_of(point), *kept]
 
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
@@ -182,12 +199,13 @@ class Plan:
             drawn=[(p.context_tokens, p.append_tokens) for p in self.drawn],
             traffic=[
                 *(experiment.id for experiment in self.traffic),
-                *([EXPERIMENT] if self.pd_pair else []),
+                *([PD_PAIR] if self.pd_pair else []),
             ],
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
             control=self.control,
+            cliffs=list(self.cliffs),
         )
 
 
@@ -201,23 +219,26 @@ def make_plan(
     samples: int | None = None,
     budget_minutes: float | None = None,
     control: str | None = None,
+    cliffs: Sequence[Cliff] = (),
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
-    `experiments` selects by id (None = all that are not heavy). The points of other traffic are
-    measured in the default one as well: what company, or age, costs is a ratio to that. So are
-    those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone. Raises
-    KeyError for an id the profile lacks.
+    `experiments` selects by id (None = all that are not heavy). The kept `cliffs` are measured
+    where all of the profile's points are, or where `cliffs` is among the ids. The points of other
+    traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
+    So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
+    Raises KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
         chosen = profile.experiments
         heard = tuple(e for e in profile.traffic if not e.heavy)
     else:
-        known = {*traffic, *([EXPERIMENT] if profile.pd_pair else [])}
+        known = {*traffic, CLIFFS, *([PD_PAIR] if profile.pd_pair else [])}
         chosen = tuple(profile.experiment(name) for name in experiments if name not in known)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
-    pair = profile.pd_pair if EXPERIMENT in (experiments or ()) else None
+    with_cliffs = chosen == profile.experiments or CLIFFS in (experiments or ())
+    pair = profile.pd_pair if PD_PAIR in (experiments or ()) else None
     own = {point for e in chosen for point in e.as_points}
     paired = () if pair is None else pair.as_points
     points = tuple(sorted(own.union(paired, *(e.as_points for e in heard))))
@@ -232,6 +253,7 @@ def make_plan(
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
         traffic=heard,
+        cliffs=tuple(cliffs) if with_cliffs else (),
         pd_pair=pair,
     )
 
@@ -249,5 +271,6 @@ def plan_of(run: Run, profile: Profile) -> Plan:
         budget_minutes=record.budget_minutes,
         control=record.control,
         traffic=tuple(e for e in profile.traffic if e.id in record.traffic),
-        pd_pair=profile.pd_pair if EXPERIMENT in record.traffic else None,
+        cliffs=tuple(record.cliffs),
+        pd_pair=profile.pd_pair if PD_PAIR in record.traffic else None,
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from append_prefill.records.grounds import (
+    JUDGED,
     ComparisonVerdict,
     Decision,
     Ground,
@@ -22,6 +23,22 @@ ComparisonKind = Literal["baseline", "side-by-side"]
 
 
 Role = Literal["chosen", "pinned", "rolling"]
+
+Detects = Literal["effect", "no-doubling", "unknown"]
+
+DOUBLING = 1.0
+"""A minimum detectable effect beyond it says that the comparison can tell nothing: so few pairs
+know their own scatter by one or two degrees of freedom, and its figure would be that of chance."""
+
+
+def detects(mde: float | None, reason: Ground | str) -> Detects:
+    """`effect`: up to a doubling. `no-doubling`: more than that; so it is where a comparison was
+    judged and none up to a hundredfold was found. `unknown`: nothing was judged.
+    """
+    if mde is not None:
+        return "effect" if mde <= DOUBLING else "no-doubling"
+    judged = isinstance(reason, Ground) and reason.code in JUDGED
+    return "no-doubling" if judged else "unknown"
 
 
 _OLD_NAMES: dict[str, Quantity] = {
@@ -231,6 +248,11 @@ class Comparison(Record):
     only_candidate: list[tuple[int, int]] = []
     only_reference: list[tuple[int, int]] = []
     others: list[Comparison] = []
+
+    @property
+    def detects(self) -> Detects:
+        """Whether `mde` is an effect that says something, or why it is none."""
+        return detects(self.mde, self.reason)
 
     @property
     def level(self) -> Effect | None:

@@ -51,10 +51,12 @@ class NoiseSource(Record):
     """Where the noise that a comparison assumed comes from.
 
     `profile`: an assumption. `stored`: A/A launches; `starts` and `nights` say how many, and
-    `night_assumed` that how sessions differ is the profile's assumption all the same.
+    `night_assumed` that how sessions differ is the profile's assumption all the same. `family`: the
+    `experiments` in other traffic of the run, each as far from what was expected as all are.
     """
 
-    kind: Literal["profile", "stored"]
+    kind: Literal["profile", "stored", "family"]
+    experiments: int | None = None
     starts: int | None = None
     nights: int | None = None
     night_assumed: bool = False
@@ -116,6 +118,10 @@ class Ground(Record):
     least_effect: float | None = None
     taken_alone: ComparisonVerdict | None = None
     suspected_by: str | None = None
+
+
+JUDGED = ("rejected", "nothing-hides", "undecided")
+"""The codes of comparisons of which the joint test said something."""
 
 
 class Region(Record):

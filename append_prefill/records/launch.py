@@ -207,6 +207,17 @@ class Start(Record):
     failure: str | None = None
 
     @model_validator(mode="after")
+    def _measured_each_once(self) -> Start:
+        """A point that is told twice has two times, of which a comparison would take either."""
+        seen: set[Point | Condition] = set()
+        points: list[Point | Condition] = [series.point for series in self.series]
+        for one in [*points, *(series.condition for series in self.traffic)]:
+            if one in seen:
+                raise ValueError(f"{one.label} is there twice")
+            seen.add(one)
+        return self
+
+    @model_validator(mode="after")
     def _counts_no_invalid_block(self) -> Start:
         """What is in `series` counts: whoever writes a launch has left invalid blocks out."""
         invalid = {s.block for s in self.state if s.void is not None and s.side == self.side}
@@ -231,6 +242,11 @@ class Start(Record):
     def version(self) -> str | None:
         """The SGLang version that this launch's server told; None where it did not."""
         return told_version(self.subject)
+
+    def without(self, points: Collection[Point]) -> Start:
+        """The same launch without the series of these points."""
+        kept = [series for series in self.series if series.point not in points]
+        return self.model_copy(update={"series": kept})
 
     def within(self, conditions: Collection[Condition]) -> Start:
         """The same launch with the series of these conditions of one traffic, and no others.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from append_prefill.records.figures import RelativeSd, Tokens
 from append_prefill.records.grounds import Record
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Stratum
+from append_prefill.workload.traffic import Condition
 
 
 class NoisePoint(Record):
@@ -43,6 +46,21 @@ class PairComponents(Record):
     pair_sd: RelativeSd | None
 
 
+class TrafficNoise(Record):
+    """A/A scatter of one experiment in other traffic, over all its `points` (L, m) together.
+
+    `traffic` is its label, `pairs` and `rounds` as in `NoiseRecord`. Where its pairs have too few
+    rounds to tell theirs apart, `components.pair_sd` has the part of so many rounds in it.
+    """
+
+    experiment: str
+    traffic: str
+    points: list[tuple[int, int]]
+    pairs: int = Field(ge=0)
+    rounds: float | None = Field(gt=0)
+    components: PairComponents
+
+
 class NoiseRecord(Record):
     """The stored A/A noise. `starts` and `nights` say what the numbers rest on.
 
@@ -53,7 +71,8 @@ class NoiseRecord(Record):
     by over all points, and over those of one stratum. In records of suites before 0.2 `pair_sd` has
     the rounds' part in it, and there is none of the others. `night_assumed`: `night_sd` is not
     measured but a profile's assumption. `ratio_night_sd`: how a session's mean ratio to a control
-    scatters beyond its pairs.
+    scatters beyond its pairs. `traffic`: of the experiments in other traffic, empty in records of
+    suites before 0.2 and where none was measured.
     """
 
     starts: int = Field(ge=0)
@@ -69,3 +88,11 @@ class NoiseRecord(Record):
     strata: dict[Stratum, PairComponents] = {}
     ratio_night_sd: RelativeSd | None = None
     points: list[NoisePoint]
+    traffic: list[TrafficNoise] = []
+
+    def of_traffic(self, conditions: Sequence[Condition]) -> TrafficNoise | None:
+        """The noise of these conditions of one traffic; None where other ones were measured."""
+        points = {(c.point.context_tokens, c.point.append_tokens) for c in conditions}
+        labels = {c.traffic.label for c in conditions}
+        same = (t for t in self.traffic if {t.traffic} == labels and {*t.points} == points)
+        return next(same, None)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from append_prefill.records.cliffs import Cliff, KeptCliff
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
@@ -18,7 +19,7 @@ from append_prefill.records.grounds import FindingGround, FindingVerdict, Record
 from append_prefill.records.launch import Start, told_version
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.pd_pair import PairBackend
-from append_prefill.records.traffic import TrafficResult
+from append_prefill.records.traffic import TrafficMean, TrafficResult
 from append_prefill.workload.points import Point
 
 SCHEMA: Literal["append-prefill/run/2"] = "append-prefill/run/2"
@@ -132,8 +133,9 @@ class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed.
 
     `traffic`: ids of the profile's experiments in other traffic than the default, and `pd_pair`
-    where a prefill and a decode server are. `control`: the
-    version of the reference side where that is a control, never judged itself.
+    where a prefill and a decode server are. `control`: the version of the reference side where that
+    is a control, never judged itself. `cliffs`: those kept for the profile, whose points are
+    measured as well.
     """
 
     sides: list[Side]
@@ -146,6 +148,7 @@ class PlanRecord(Record):
     budget_minutes: float
     link_gb_per_s: float
     control: str | None = None
+    cliffs: list[Cliff] = []
 
 
 class Run(Record):
@@ -175,7 +178,9 @@ class Run(Record):
     surface: Surface | None = None
     comparison: Comparison | None = None
     traffic: list[TrafficResult] = []
+    cliffs: list[KeptCliff] = []
     pd_pair: list[PairBackend] = []
+    traffic_mean: TrafficMean | None = None
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None
     provenance: Literal["suite", "study"] = "suite"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from append_prefill.records.comparison import Comparison
+from append_prefill.records.comparison import Comparison, Detects, detects
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
-from append_prefill.records.grounds import Record
+from append_prefill.records.grounds import ComparisonVerdict, Ground, Record
 from append_prefill.records.states import Growth
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import ContextKind, Form, State, Traffic
@@ -69,7 +69,8 @@ class TrafficResult(Record):
     `over_ids` is null for ids, and where the points were not measured as ids; `growth` for a fresh
     server, and where no launch tells it. `comparison` is null where nothing was compared; its
     false-alarm rate is this experiment's part of the run's. `reason` says why the experiment was
-    not measured, null where it was.
+    not measured, null where it was. `heavy`: it is measured only where it is asked for
+    (`-m "append_prefill and load"`); false in records of suites before 0.2.
     """
 
     experiment: str
@@ -83,7 +84,34 @@ class TrafficResult(Record):
     growth: Growth | None = None
     comparison: Comparison | None = None
     reason: str | None = None
+    heavy: bool = False
 
     @property
     def traffic(self) -> Traffic:
         return Traffic(self.context, self.form, self.company, self.state)
+
+
+class TrafficMean(Record):
+    """The mean change over `experiments` in other traffic, measured side by side.
+
+    Each is weighed by one over what its pairs scatter by; `weights` sum to 1. `ratio` is candidate
+    over reference on the log scale, with a 95 % interval; `p` is two-sided, `alpha` the one-sided
+    false-alarm rate that the mean has. `mde`: the least change of all of them that it finds 95
+    times in 100, null where none below a hundredfold. `verdict`: `regression`, `improvement` or
+    `inconclusive`; what passes is said of each experiment alone.
+    """
+
+    experiments: list[str]
+    weights: list[float]
+    ratio: float
+    low: float
+    high: float
+    p: float
+    alpha: float
+    mde: float | None
+    verdict: ComparisonVerdict
+
+    @property
+    def detects(self) -> Detects:
+        """As `Comparison.detects`."""
+        return detects(self.mde, Ground(code="undecided"))

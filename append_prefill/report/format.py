@@ -151,6 +151,11 @@ def share(value: float | None) -> str:
     return MISSING if value is None else f"{number(value * 100, 2)}{_NBSP}%"
 
 
+def detectable(value: float | None) -> str:
+    """A minimum detectable effect: "1.9 %", and "> 100 %" for what is no figure any more."""
+    return f"> {share(1.0)}" if value is not None and value > 1 else share(value)
+
+
 def interval(low: float | None, high: float | None) -> str:
     """`low` to `high` in three significant digits."""
     if low is None or high is None:
@@ -257,6 +262,7 @@ FORMATTERS: dict[str, Formatter] = {
     "ratio": ratio,
     "change": change,
     "share": share,
+    "detectable": detectable,
     "signed": signed,
     "seconds": seconds,
     "moment": moment,

@@ -12,7 +12,7 @@ from append_prefill.report.confirmation import confirmed_lines, confirms_lines, 
 from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import attached, candidate_name, reference_label, sglang
 from append_prefill.report.next_step import NextStep, next_step_of
-from append_prefill.report.reasons import comparison_reason
+from append_prefill.report.reasons import comparison_reason, detectable_words
 from append_prefill.report.sentence import (
     Sentence,
     begun,
@@ -29,7 +29,7 @@ from append_prefill.report.traffic import (
     speaking,
     tally_words,
 )
-from append_prefill.report.traffic_sentence import also_words, traffic_sentence
+from append_prefill.report.traffic_sentence import also_words, mean_sentence, traffic_sentence
 from append_prefill.report.words import Word, exit_meaning, shared_note, word_of
 
 
@@ -102,6 +102,8 @@ def _sentence(run: Run) -> Sentence:
         return Sentence((*said.pieces, *also.pieces))
     if run.verdict in _TOLD and (alone := alone_speaking(run)):
         return sentence(traffic_sentence(run, alone) + _nor(unclear) + _broken_too(run))
+    if together := mean_sentence(run):
+        return sentence(together + _broken_too(run))
     match run.verdict:
         case "improvement":
             text = f"{name} has a lower floor than the study's bounds were made for: faster."
@@ -223,9 +225,11 @@ def _certainty_fact(comparison: Comparison, run: Run) -> Fact:
     points = f"over {fmt.plural(len(comparison.points), 'point')}"
     if comparison is not run.comparison:
         points += " of other traffic"
-    if comparison.mde is None:
-        return Fact("Can tell", "no change for certain", points)
-    return Fact("Can tell", f"changes from {fmt.share(comparison.mde)}", points)
+    if comparison.detects == "effect":
+        return Fact("Can tell", f"changes from {detectable_words(comparison)}", points)
+    far = comparison.detects == "no-doubling"
+    told = detectable_words(comparison) if far else "no change for certain"
+    return Fact("Can tell", told, points)
 
 
 def _findings_fact(run: Run) -> Fact:

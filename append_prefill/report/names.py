@@ -126,13 +126,15 @@ def pytest_command(
     seed: int | None = None,
     whole: bool = False,
     test: str | None = None,
+    marked: str | None = None,
     program: Sequence[str] = PYTEST,
 ) -> str:
     """The command of this run again, same seed unless another is given.
 
     `against` adds a reference side by side, `starts` launches per side; `whole` takes the whole
-    plan where this run was a quick one. `test` selects tests by name, as pytest's `-k` does.
-    `program` is what begins a run.
+    plan where this run was a quick one. `test` selects tests by name, as pytest's `-k` does, and
+    `marked` by their markers, as `-m` does, where that is not what a run takes by itself. `program`
+    is what begins a run.
     """
     # What it answers it has answered: again it is a run of its own.
     words = without(option_words(run), "--confirms")
@@ -140,6 +142,10 @@ def pytest_command(
         words = [word for word in words if word != QUICK]
     if test is not None:
         words = [*words, "-k", test]
+    if marked is not None and tuple(program) == PYTEST:
+        program = [*PYTEST[:-1], marked]
+    elif marked is not None:
+        words = [*words, "-m", marked]
     return typed(program, words, against=against, starts=starts, seed=seed)
 
 

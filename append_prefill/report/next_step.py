@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import Ground
 from append_prefill.records.run import Run
+from append_prefill.records.traffic import TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.confirmation import confirming_folder, is_withdrawn
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
@@ -58,6 +60,8 @@ def next_steps_of(
     judged = run.verdict not in (None, "infrastructure") and not run.interrupted
     if judged and not attached(run) and (comparison is None or _refused(comparison)):
         steps += [proposals.store(_FIRST) if kept else None, proposals.beside()]
+    if run.verdict == "regression" and comparison and comparison.confirmed:
+        steps.append(proposals.cause())
     return list(dict.fromkeys(step for step in steps if step is not None))
 
 
@@ -75,6 +79,17 @@ def _suspected(comparison: Comparison) -> bool:
 TRAFFIC_TEST = "test_traffic_has_not_regressed"
 REPLIES_TEST = "test_what_is_found_in_traffic_holds[reply_cached]"
 """Of `perf_tests/test_traffic.py`, by which other traffic than the points' is selected alone."""
+
+
+def _marked(results: Sequence[TrafficResult], *, alone: bool) -> str | None:
+    """The marker expression that takes these experiments; None where a run takes them by itself.
+
+    Heavy traffic is measured only where its marker is named. `alone`: nothing else is to be taken.
+    """
+    heavy = [result.heavy for result in results]
+    if not any(heavy):
+        return None
+    return "append_prefill and load" if alone and all(heavy) else "append_prefill or load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +180,13 @@ class _Proposals:
             self._again(against=self.program.other or "VERSION"),
         )
 
+    def cause(self) -> NextStep | None:
+        """Which functions it is in; None where there are none to look into."""
+        if self.run.simulated or attached(self.run):
+            return None
+        command = f"{self.program.command} cause {self._folder}"
+        return NextStep("See which functions it is in:", command)
+
     def _between(self, comparison: Comparison) -> str | None:
         """The command that looks between the sides' versions; None where they are no two."""
         ends = (comparison.reference_version, self.run.version)
@@ -185,23 +207,29 @@ class _Proposals:
         test: str | None = None,
     ) -> str:
         """The run again; of other traffic that alone made the verdict, only its tests."""
+        only = self._only()
+        if test is None:
+            of = only or self.run.traffic
+            test = " or ".join(f"{TRAFFIC_TEST}[{result.experiment}]" for result in only) or None
+        else:
+            of = []
         return pytest_command(
             self.run,
             against=against,
             starts=starts,
             seed=seed,
-            test=test or self._only(),
+            test=test,
+            marked=_marked(of, alone=bool(only) or not self.run.plan.points),
             program=self.program.run,
         )
 
-    def _only(self) -> str | None:
-        """The tests of the experiments that made the verdict; None for all tests."""
+    def _only(self) -> list[TrafficResult]:
+        """The experiments whose tests are enough, since they made the verdict; empty for all."""
         run = self.run
         if run.verdict not in ("regression", "improvement", "inconclusive") or run.interrupted:
-            return None
+            return []
         open_ = any(f.verdict in ("broken", "inconclusive") for f in run.findings)
-        alone = [] if open_ and run.verdict == "inconclusive" else alone_speaking(run)
-        return " or ".join(f"{TRAFFIC_TEST}[{result.experiment}]" for result in alone) or None
+        return [] if open_ and run.verdict == "inconclusive" else alone_speaking(run)
 
     def _reseeded(self) -> str:
         """The same run with other draws."""

@@ -14,6 +14,7 @@ from append_prefill.records.grounds import (
     NoiseSource,
 )
 from append_prefill.records.run import Finding
+from append_prefill.records.traffic import TrafficMean
 from append_prefill.report import format as fmt
 
 _QUANTITIES = {
@@ -70,6 +71,8 @@ def noise_words(source: NoiseSource) -> str:
     """What noise a comparison or a plan assumes."""
     if source.kind == "profile":
         return "the profile's noise"
+    if source.kind == "family":
+        return f"what {source.experiments} experiments in other traffic scatter by"
     parts = [f"{source.starts} launches", f"{source.nights} sessions"]
     if source.night_assumed:
         parts.append("how sessions differ is assumed")
@@ -159,11 +162,33 @@ def _catch(comparison: Comparison) -> str:
     return f"{100 * method.must_catch:g} %" if isinstance(method, Method) else "the size to catch"
 
 
+def detectable_words(comparison: Comparison | TrafficMean) -> str:
+    """The least change that would be told 95 times in 100: "1.9 %", "nothing below a doubling"."""
+    match comparison.detects:
+        case "effect":
+            return fmt.share(comparison.mde)
+        case "no-doubling":
+            return "nothing below a doubling"
+        case "unknown":
+            return "unknown"
+
+
+def told_words(comparison: Comparison) -> str:
+    """The same as a clause: "changes from 1.9 % can be told"; "" where it is unknown."""
+    match comparison.detects:
+        case "effect":
+            return f"changes from {fmt.share(comparison.mde)} can be told"
+        case "no-doubling":
+            return "cannot tell below a doubling"
+        case "unknown":
+            return ""
+
+
 def _undecided(comparison: Comparison) -> str:
     catch, level = _catch(comparison), comparison.level
     needed = comparison.starts_needed
     effort = "more launches than a run holds" if needed is None else f"{needed} launches per side"
-    mde = "unknown" if comparison.mde is None else f"{100 * comparison.mde:.1f} %"
+    mde = detectable_words(comparison).replace("\u00a0", " ")
     shown = fmt.plain_change(level.ratio if level else None)
     return (
         f"Neither a regression nor a slow-down below {catch} is shown (level {shown}); detectable "

@@ -27,6 +27,7 @@ from append_prefill.report.places import (
     spoken_parts,
     where_words,
 )
+from append_prefill.report.reasons import told_words
 
 ADDITIVE = ("everywhere", "floor", "compute", "point")
 PER_TOKEN = {"append": "new", "context": "cached"}
@@ -235,8 +236,7 @@ def _moved(run: Run, comparison: Comparison, name: str, other: str) -> str:
 
 def _undecided(run: Run, comparison: Comparison, name: str, other: str) -> str:
     level = comparison.level
-    mde = comparison.mde
-    told = "" if mde is None else f"; changes from {fmt.share(mde)} can be told"
+    told = f"; {words}" if (words := told_words(comparison)) else ""
     sure = level is not None and level.low is not None and level.high is not None
     if sure and level is not None and (is_above(level) or is_below(level)):
         way = "slower" if is_above(level) else "faster"

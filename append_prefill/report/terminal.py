@@ -9,13 +9,16 @@ from typing import Any
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
+from append_prefill.report.cliffs import kept_line
 from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
+from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
+from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import TrafficRow, traffic_rows
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import shared_note
@@ -67,7 +70,7 @@ def header_lines(
                 "nothing is compared"
             )
         return lines
-    effect = "cannot tell" if detects is None else f"+{fmt.share(detects)} and more"
+    effect = "cannot tell" if detects is None else f"+{fmt.detectable(detects)} and more"
     lines.append(
         f"append-prefill: detectable effect on the overall level: {effect} "
         f"({outlook['noise_from']})"
@@ -109,12 +112,15 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
+    lines += [kept_line(kept) for kept in run.cliffs]
     if run.confirms is not None:
         lines.append(f"what {run.confirms.folder} suspects:")
         lines += [f"  {line}" for line in confirms_lines(run)]
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
+    if (words := invalid_words(run)) is not None:
+        lines.append(f"warning: {words}")
     lines += [
         f"warning: {warning_words(w)}"
         for w in run.warnings
@@ -162,7 +168,11 @@ def _comparison_lines(comparison: Comparison, run: Run) -> list[str]:
 def traffic_lines(run: Run) -> list[str]:
     """A line an experiment in other traffic, behind one that says what follows; [] without any."""
     rows = traffic_rows(run)
-    return ["other traffic:", *(f"  {_traffic_line(row)}" for row in rows)] if rows else []
+    if not rows:
+        return []
+    mean = run.traffic_mean
+    together = "" if mean is None else f" {mean_words(mean)}".replace("\u00a0", " ")
+    return [f"other traffic:{together}", *(f"  {_traffic_line(row)}" for row in rows)]
 
 
 def _traffic_line(row: TrafficRow) -> str:

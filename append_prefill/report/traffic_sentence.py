@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Run
-from append_prefill.records.traffic import TrafficResult
+from append_prefill.records.traffic import TrafficMean, TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
 from append_prefill.report.places import named_points, spoken_parts
+from append_prefill.report.reasons import detectable_words, told_words
 from append_prefill.report.sentence import (
     begun,
     caught_words,
@@ -57,6 +58,37 @@ def traffic_sentence(run: Run, results: Sequence[TrafficResult]) -> str:
     else:
         text = f"{name} {_BUT.get((of_points, str(run.verdict)), 'is ')}{_moved(results, other)}"
     return begun(f"{text}, {how}.")
+
+
+def mean_words(mean: TrafficMean) -> str:
+    """What all experiments in other traffic come to together, as a sentence."""
+    span = fmt.brief_interval(mean.low, mean.high, mean.ratio)
+    moved = {"regression": ": slower", "improvement": ": faster"}.get(mean.verdict, "")
+    told = "" if moved else f"; detectable is {detectable_words(mean)}"
+    return (
+        f"All {len(mean.experiments)} together, each by its own scatter: "
+        f"{fmt.brief(mean.ratio)} ({span}){moved}{told}."
+    )
+
+
+def mean_sentence(run: Run) -> str:
+    """The headline of a run whose verdict all other traffic together made, and nothing else.
+
+    Empty for any other; strong words as `sentence` takes them.
+    """
+    mean, first = run.traffic_mean, run.compared
+    if mean is None or first is None or mean.verdict != run.verdict:
+        return ""
+    if mean.verdict not in ("regression", "improvement"):
+        return ""
+    way = f"{fmt.brief_size(mean.ratio)} {'slower' if mean.ratio > 1 else 'faster'}"
+    span = fmt.size_interval(mean.low, mean.high, mean.ratio)
+    other = fmt.shorten(reference_name(first, run), 48)
+    return begun(
+        f"{sglang(candidate_name(run))} is {strong(way)} than {other} in other traffic as a whole "
+        f"({span}, over {len(mean.experiments)} experiments, none proven alone), "
+        f"{how_measured(run, first)}."
+    )
 
 
 def also_words(results: Sequence[TrafficResult]) -> str:
@@ -113,9 +145,8 @@ def _said(result: TrafficResult, comparison: Comparison) -> _Said:
 def _undecided(
     result: TrafficResult, comparison: Comparison, name: str, other: str, of_points: str
 ) -> str:
-    level, mde = comparison.level, comparison.mde
-    told = "" if mde is None else f"changes from {fmt.share(mde)} can be told"
-    sizes = "; ".join(size for size in (level_words(level), told) if size)
+    level = comparison.level
+    sizes = "; ".join(size for size in (level_words(level), told_words(comparison)) if size)
     place = f"{traffic_place(result.traffic)} ({result.experiment}{': ' if sizes else ''}{sizes})"
     sure = level is not None and (is_above(level) or is_below(level))
     if level is not None and sure:

@@ -176,7 +176,7 @@ class Decider:
             self._profile.model_copy(update={"policy": policy}),
             references=self._references,
             replicable=self._settings.candidate.replicable,
-        )
+        ).results
         made = [one.comparison for one in results if one.comparison is not None]
         return [c for one in made for c in (one, *one.others) if c.kind == "baseline"]
 

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from append_prefill.analysis.prior import prior_of, with_nights
+from append_prefill.analysis.prior import Prior, prior_of, with_nights
 from append_prefill.analysis.summary import (
     CONFIDENCE,
     as_candidate,
@@ -37,10 +37,14 @@ FEWEST_CONTROL_PAIRS = 2
 
 
 class Level(NamedTuple):
-    """Of an interim analysis: its one-sided false-alarm rate, and the confidence of a pass."""
+    """Of an interim analysis: its one-sided false-alarm rate, and the confidence of a pass.
+
+    `alpha_faster`: the rate at which it calls something faster, None where it is the same.
+    """
 
     alpha: float
     pass_confidence: float
+    alpha_faster: float | None = None
 
 
 def paired(starts: Sequence[Start], side: Side) -> list[Start]:
@@ -58,11 +62,13 @@ def compare_all(
     replicable: bool,
     looks: Sequence[Look] = (),
     level: Level | None = None,
+    known: Prior | None = None,
 ) -> Comparison | None:
     """The comparison that counts, with the others in `others`; None without any.
 
-    `level` as in `judge`. Side by side counts before what is stored of the same version. Of the
-    stored ones the chosen baseline counts, unless it sees no regression and another one does.
+    `level` as in `judge`; `known` as in `compare_sides`. Side by side counts before what is stored
+    of the same version. Of the stored ones the chosen baseline counts, unless it sees no regression
+    and another one does.
     """
     stored = compare_references(run, profile, references, replicable=replicable)
     if level is None and looks:
@@ -73,7 +79,9 @@ def compare_all(
         profile,
         references,
         alpha=level.alpha if level else None,
+        alpha_faster=level.alpha_faster if level else None,
         pass_confidence=level.pass_confidence if level else CONFIDENCE,
+        known=known,
     )
     if beside is not None:
         beside = beside.model_copy(update={"looks": list(looks)})
@@ -131,13 +139,16 @@ def compare_sides(
     references: References,
     *,
     alpha: float | None = None,
+    alpha_faster: float | None = None,
     pass_confidence: float = CONFIDENCE,
     hold_rate: float = 0.0,
+    known: Prior | None = None,
 ) -> Comparison | None:
     """Both sides of this run against each other; None if only one was measured, or with a control.
 
-    `references` may know the noise; `alpha` is the false-alarm rate of this interim analysis, by
-    default the policy's whole, `pass_confidence` and `hold_rate` as in `compare`.
+    `references` may know the noise, unless it is `known`; `alpha` is the false-alarm rate of this
+    interim analysis, by default the policy's whole, `alpha_faster`, `pass_confidence` and
+    `hold_rate` as in `compare`.
     """
     shown = run.beside("candidate"), run.beside("reference")
     both = [*shown[0], *shown[1]]
@@ -149,13 +160,14 @@ def compare_sides(
         reference,
         shown=shown,
         policy=profile.policy,
-        noise=noise_for(run, profile, references.chosen, references.noise),
+        noise=known or noise_for(run, profile, references.chosen, references.noise),
         plane=profile.plane,
         kind="side-by-side",
         reference_label=run.against_label or reference[0].version or "reference",
         reference_version=reference[0].version,
         provenance="suite",
         alpha=alpha,
+        alpha_faster=alpha_faster,
         pass_confidence=pass_confidence,
         hold_rate=hold_rate,
     )

@@ -95,7 +95,7 @@ def outlook_of(
             {
                 "context_tokens": point.context_tokens,
                 "append_tokens": point.append_tokens,
-                "experiment": profile.experiments_of(point),
+                "experiment": plan.experiments_of(point, profile),
             }
             for point in plan.all_points
         ],

@@ -133,11 +133,13 @@ threading.Thread(target=other.serve_forever, daemon=True).start()
 local.free_port = lambda: other.server_port
 """
 
-NAMED = """
+NAMED = r"""
 import pathlib
 from benchmarks.faults.strike import PROFILE
 here = pathlib.Path(__file__).parent
-text = PROFILE.read_text().replace('"planted-tiny"', {name!r})
+before, mark, after = PROFILE.read_text().partition("[model]\n")
+name = {name}
+text = before + mark + "name = " + name + "\n" + after.partition("\n")[2]
 (here / "named.toml").write_text(text)
 """
 HOSTILE_TEXT = "<script>alert(1)</script>\\u001b[31m\\n# h"
@@ -235,13 +237,16 @@ _HOSTILE = (
     ),
     Row("a baseline of another machine", "verdict: ", 0, options=("--baseline=old.json",),
         plant=BASELINE.format(change="", cut=""), whole=2),
-    Row("two runs that store one baseline", "verdict: ", 0, options=("--save-baseline",),
-        runs=2, whole=4, tests=()),
-    Row("a script and escapes in a model's name", "verdict: ", 0, whole=2,
-        options=("--profile=named.toml",), plant=NAMED.format(name=f'"{HOSTILE_TEXT}"')),
-    Row("a megabyte of a model's name", "verdict: ", 0, whole=2,
-        options=("--profile=named.toml",), plant=NAMED.format(name='"' + "x" * 100 + '"')
-        .replace("x" * 100, "x' + 'x' * 1_000_000 + '")),
+    Row("two runs that store one baseline", "verdict: ", 0, "sglang-version=0.5.23",
+        options=("--save-baseline",), runs=2, whole=4, tests=()),
+    *(
+        Row(f"{what} in a model's name", "verdict: ", 0, options=("--profile=named.toml",),
+            plant=NAMED.format(name=name), whole=2)
+        for what, name in (
+            ("a script and escapes", repr(f'"{HOSTILE_TEXT}"')),
+            ("a megabyte", """'"' + "x" * 1_000_000 + '"'"""),
+        )
+    ),
     Row("a script and escapes in the server's last words", ENDED, 7,
         "fault=refuse-start=<script>\x1b[31m"),
     Row("a version asked for that is none", "is not a version of SGLang", 4,

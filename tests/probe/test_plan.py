@@ -3,6 +3,7 @@ import pytest
 from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
+from tests.analysis.cliffs.test_jump import cliff
 from tests.records import builders
 
 PROFILE = load_profile("cpu-nano")
@@ -66,6 +67,18 @@ def test_selected_experiments_only():
     assert {p.context_tokens for p in chosen.points} == {256}
     with pytest.raises(KeyError):
         plan(experiments=["nope"])
+
+
+def test_kept_cliffs_are_measured_with_all_of_the_profile_or_where_they_are_named():
+    kept = cliff()
+    whole = plan(cliffs=[kept])
+    assert set(kept.points) <= set(whole.all_points)
+    assert whole.points == plan().points
+    assert whole.experiments_of(kept.points[1], PROFILE) == ["cliffs"]
+    assert plan(cliffs=[kept], experiments=["append"]).cliffs == ()
+    alone = plan(cliffs=[kept], experiments=["cliffs"])
+    assert alone.all_points == tuple(sorted(kept.points))
+    assert plan_of(builders.run(plan=whole.record(25), seed=1), PROFILE) == whole
 
 
 def test_the_record_can_be_planned_again():

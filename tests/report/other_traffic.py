@@ -71,11 +71,14 @@ def with_traffic(
     of = profile().model_copy(update={"traffic": tuple(experiments)})
     plan = run.plan.model_copy(update={"traffic": [e.id for e in experiments]})
     run = run.model_copy(update={"starts": starts, "plan": plan})
-    traffic = judge_traffic(run, of, references=References(), replicable=True)
+    traffic, mean = judge_traffic(
+        run, of, references=References(), replicable=True, points=run.comparison
+    )
     replies = reply_cached(usable(starts, "candidate"), of.traffic)
     findings = [*run.findings, *([] if replies is None else [replies])]
-    verdict = run_verdict(findings, run.comparison, traffic)
-    return run.model_copy(update={"traffic": traffic, "findings": findings, "verdict": verdict})
+    verdict = run_verdict(findings, run.comparison, traffic, mean)
+    judged = {"traffic": traffic, "traffic_mean": mean, "findings": findings, "verdict": verdict}
+    return run.model_copy(update=judged)
 
 
 def _measured(

@@ -15,6 +15,7 @@ from append_prefill.records.run import Run
 from append_prefill.report.names import pytest_command, typed
 from append_prefill.report.next_step import NextStep, Program, next_step_of, next_steps_of
 from tests.report import samples
+from tests.report.other_traffic import TOGETHER, TURNS, with_traffic
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,18 @@ def test_what_failed_amid_its_launches_is_to_be_measured_again() -> None:
     assert step.command == ".tox/append_prefill/bin/append-prefill doctor"
 
 
+def test_of_a_confirmed_regression_the_functions_are_asked_for_last() -> None:
+    run, _ = samples.SAMPLES["everywhere"]()
+    assert run.compared is not None
+    assert run.compared.confirmed
+    last = steps(run, Program(folder=FOLDER))[-1]
+    assert last.text == "See which functions it is in:"
+    assert last.command == f"append-prefill cause {FOLDER}"
+    suspected, _ = samples.SAMPLES["suspected"]()
+    for other in (suspected, samples.SAMPLES["improvement"]()[0], alone()):
+        assert not any(" cause " in step.command for step in steps(other))
+
+
 @pytest.mark.parametrize("name", samples.SAMPLES)
 def test_the_first_step_is_the_reports(name: str) -> None:
     run, _ = samples.SAMPLES[name]()
@@ -173,7 +186,7 @@ def confirmed(reference_version: str | None) -> Run:
 
 def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
     run = confirmed("0.5.22")
-    (step,) = steps(run)
+    step, _ = steps(run)
     assert step.command == (
         f".tox/append_prefill/bin/append-prefill bisect 0.5.22..0.5.23 --from {FOLDER}"
     )
@@ -183,7 +196,7 @@ def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
 def test_between_one_version_and_itself_there_is_nothing_to_bisect() -> None:
     """Its arguments differ, or its commits: whether it stands is seen on other draws."""
     for version in ("0.5.23", None):
-        (step,) = steps(confirmed(version))
+        step, _ = steps(confirmed(version))
         assert step.command.endswith("--seed 20261121")
 
 
@@ -199,7 +212,10 @@ def test_what_was_taken_back_asks_for_nothing() -> None:
 
 
 def test_what_was_confirmed_is_bisected_like_what_was_found_side_by_side() -> None:
-    step = next_step_of(answered(samples.suspected(), "confirmed"))
+    run = answered(samples.suspected(), "confirmed")
+    assert run.comparison is not None
+    run.comparison.reference_version = "0.5.22"
+    step = next_step_of(run)
     assert step is not None
     assert step.command == "append-prefill bisect 0.5.22..0.5.23 --from reports/latest"
 
@@ -214,3 +230,27 @@ def test_a_command_again_answers_for_no_other_run() -> None:
     options = "--sglang 0.5.23 --confirms reports/then --seed 7"
     run = samples.passing().model_copy(update={"suite": {"options": options}})
     assert pytest_command(run) == "pytest -m append_prefill --sglang 0.5.23 --seed 7"
+
+
+@pytest.mark.parametrize(
+    ("heavy", "marker"),
+    [
+        ((False, False), "-m append_prefill "),
+        ((True, True), "-m 'append_prefill and load' "),
+        ((True, False), "-m 'append_prefill or load' "),
+    ],
+)
+def test_heavy_traffic_is_asked_for_by_its_marker(heavy: tuple[bool, bool], marker: str) -> None:
+    """Else its tests are left out, and a command that selects only them would measure nothing."""
+    run = with_traffic(samples.passing()[0], lambda _, __: 1.3, experiments=(TURNS, TOGETHER))
+    traffic = [
+        result.model_copy(update={"heavy": one})
+        for result, one in zip(run.traffic, heavy, strict=True)
+    ]
+    run = run.model_copy(update={"traffic": traffic})
+    assert run.verdict == "regression"
+    step = next_step_of(run)
+    assert step is not None
+    assert step.command.startswith(f"pytest {marker}")
+    installed = next_steps_of(run, Program(run=("append-prefill", "run")))[0].command
+    assert ("load" in installed) == any(heavy)

@@ -1,13 +1,20 @@
 """Other traffic: its own comparison, its own part of the rates, its own verdict."""
 
+import gzip
 import random
+from pathlib import Path
 
 import pytest
 
-from append_prefill.probe.plan import PLANE_SHARE, make_plan
+from append_prefill.analysis.family import MEAN_SHARE
+from append_prefill.analysis.noise import noise_of, traffic_noise
+from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
 from append_prefill.records.launch import Void
+from append_prefill.records.run import Run
 from append_prefill.run.judge import judge, too_few_valid
 from append_prefill.run.references import References
+from append_prefill.run.traffic import _rates
+from append_prefill.workload.loading import load_profile
 from tests.report.parts import Model, bare, profile, starts_of, study_points
 from tests.report.traffic_parts import conversation, talking, with_traffic
 
@@ -69,16 +76,120 @@ def test_the_points_are_judged_as_if_nothing_else_had_been_measured():
 
 
 def test_the_false_alarm_rate_is_shared():
-    """The points have half of the policy's, the experiments the other half equally."""
+    """The points have most of the policy's; the experiments the rest, equally."""
     whole = profile().policy.false_alarm_rate
     for experiments in ((TALK,), (TALK, OTHER)):
         other = with_traffic(profile(), *experiments)
         run = judged(run_of(Model(), Model(), experiments=experiments), other)
         assert run.comparison.method.alpha == pytest.approx(whole * PLANE_SHARE)
+        rest, count = whole * (1 - PLANE_SHARE), len(experiments)
         shares = [result.comparison.method.alpha for result in run.traffic]
-        assert shares == pytest.approx(
-            [whole * (1 - PLANE_SHARE) / len(experiments)] * len(experiments)
-        )
+        assert shares == pytest.approx([rest / count] * count)
+        assert run.traffic_mean is None  # of launches that followed each other
+
+
+def test_half_of_it_is_their_means_where_pairs_were_up_together():
+    run = several([SAME.floor_ms] * 6)
+    rest = profile().policy.false_alarm_rate * (1 - PLANE_SHARE)
+    assert run.traffic_mean.alpha == pytest.approx(rest * MEAN_SHARE)
+    shares = [result.comparison.method.alpha for result in run.traffic]
+    assert shares == pytest.approx([rest * (1 - MEAN_SHARE) / 6] * 6)
+
+
+SEVERAL = tuple(
+    conversation(
+        f"talk_{n}",
+        conversation={**conversation().conversation.model_dump(), "append_tokens": 21 + n},
+    )
+    for n in range(6)
+)
+
+
+def several(floors_ms, *, pairs=3, sd=0.03, seed=4):
+    """Six conversations whose launches scatter by `sd`, the candidate's at those floors."""
+    rng, starts = random.Random(seed), []
+    for side in ("candidate", "reference"):
+        own = starts_of(POINTS, side, Model(), rng, sd=0.002)[:pairs]
+        for number, experiment in enumerate(SEVERAL):
+            floor_ms = floors_ms[number] if side == "candidate" else SAME.floor_ms
+            of = seed + number + (100 if side == "candidate" else 0)
+            own = talking(own, experiment, Model(floor_ms=floor_ms), seed=of, sd=sd)
+        starts += [start.model_copy(update={"interleaved": True}) for start in own]
+    return judged(bare(POINTS, PROFILE, starts), with_traffic(profile(), *SEVERAL))
+
+
+def test_what_is_slower_everywhere_is_called_by_the_mean_where_none_is_alone():
+    run = several([1.08 * SAME.floor_ms] * 6)
+    assert {t.comparison.verdict for t in run.traffic} == {"inconclusive"}
+    assert (run.comparison.verdict, run.traffic_mean.verdict) == ("pass", "regression")
+    assert run.verdict == "regression"
+    assert run.traffic_mean.low < 1.07 < run.traffic_mean.high
+    assert sum(run.traffic_mean.weights) == pytest.approx(1)
+    # Its part of the rate has passed to them.
+    rest = profile().policy.false_alarm_rate * (1 - PLANE_SHARE)
+    assert run.traffic[0].comparison.method.alpha == pytest.approx(rest / 6)
+
+
+def test_one_that_is_much_slower_is_called_alone_and_leaves_the_others_its_rate():
+    run = several([1.8 * SAME.floor_ms, *[SAME.floor_ms] * 5], pairs=5, sd=0.02)
+    verdicts = [t.comparison.verdict for t in run.traffic]
+    assert (verdicts[0], verdicts.count("regression")) == ("regression", 1)
+    rest = profile().policy.false_alarm_rate * (1 - PLANE_SHARE)
+    parts = {round(t.comparison.method.alpha / rest, 6) for t in run.traffic[1:]}
+    assert parts in ({0.1}, {0.2})  # with the mean's half or without
+    assert run.traffic[1].comparison.method.noise.kind == "family"
+
+
+def test_alike_everywhere_is_called_nothing():
+    run = several([SAME.floor_ms] * 6)
+    assert run.traffic_mean.verdict == "inconclusive"
+    assert {t.comparison.verdict for t in run.traffic} <= {"inconclusive", "pass"}
+
+
+def test_what_the_points_have_passes_on_where_they_are_rejected():
+    rates = _rates(0.008, run_of(), judged(run_of(Model(floor_ms=24), Model())).comparison)
+    assert rates == pytest.approx({1: 0.002, -1: 0.002})  # the points pass there
+    slower = rates_beside("regression")
+    assert slower == pytest.approx({1: 0.01, -1: 0.002})
+    assert rates_beside("improvement") == pytest.approx({1: 0.002, -1: 0.01})
+    assert rates_beside("regression", kind="baseline") == pytest.approx({1: 0.002, -1: 0.002})
+
+
+def rates_beside(verdict, kind="side-by-side"):
+    made = judged(run_of(Model(), Model())).comparison
+    return _rates(0.008, run_of(), made.model_copy(update={"verdict": verdict, "kind": kind}))
+
+
+def test_stored_noise_of_traffic_is_what_it_is_judged_by():
+    run = run_of(Model(), Model())
+    starts = [s.model_copy(update={"interleaved": True}) for s in run.starts]
+    run = run.model_copy(update={"starts": starts})
+    found = traffic_noise([starts], [TALK])
+    assert [(one.experiment, one.pairs) for one in found] == [("turns", 5)]
+    known = noise_of([starts]).model_copy(update={"traffic": found})
+    assert known.of_traffic(TALK.conditions) == found[0]
+    assert known.of_traffic(OTHER.conditions) is None
+    source = judged(run, noise=known).traffic[0].comparison.method.noise
+    assert (source.kind, source.starts) == ("stored", 10)
+    assert judged(run).traffic[0].comparison.method.noise.kind == "family"
+
+
+@pytest.mark.parametrize("name", ["versions", "alike"])
+def test_the_kept_runs_come_out_as_the_documentation_says(name):
+    file = Path("benchmarks/data/traffic-2026-11") / f"{name}.run.json.gz"
+    run = Run.model_validate_json(gzip.decompress(file.read_bytes()))
+    again = judge(
+        run,
+        plan_of(run, load_profile(run.profile)).narrowed(load_profile(run.profile)),
+        references=References(),
+        kv_bytes_per_token=None,
+        replicable=True,
+        looks=run.comparison.looks,
+    )
+    moved = {t.experiment: t.comparison.verdict for t in again.traffic}
+    called = {name for name, verdict in moved.items() if verdict in ("regression", "improvement")}
+    assert again.traffic_mean.verdict == "inconclusive"
+    assert called == ({"aged"} if name == "versions" else set())
 
 
 def test_a_stored_run_is_compared_where_it_has_the_same_conditions():

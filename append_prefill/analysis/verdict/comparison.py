@@ -51,13 +51,14 @@ def compare(
     reference: Sequence[Start],
     *,
     policy: Policy,
-    noise: Noise | NoiseRecord,
+    noise: Noise | NoiseRecord | Prior,
     plane: Plane = ALIKE,
     kind: ComparisonKind,
     reference_label: str,
     provenance: str,
     reference_version: str | None = None,
     alpha: float | None = None,
+    alpha_faster: float | None = None,
     pass_confidence: float = CONFIDENCE,
     hold_rate: float = 0.0,
     shown: tuple[Sequence[Start], Sequence[Start]] | None = None,
@@ -75,8 +76,8 @@ def compare(
     `policy.false_alarm_rate`, `pass_confidence` that of the intervals a pass rests on, `hold_rate`
     that at which a single point holds a pass back; an adaptive run hands over what
     `sequential.schedule_of` gives the interim analysis. `improvement` is symmetric, with a
-    false-alarm rate of its own. Launches that were measured together are compared within their
-    pairs.
+    false-alarm rate of its own, `alpha_faster` where that is another. Launches that were measured
+    together are compared within their pairs.
 
     Verdicts: `regression` if the joint test rejects; `pass` if not and the upper ends of the
     intervals of the level, of the strata and of the far halves of m and L are below `must_catch`,
@@ -142,6 +143,7 @@ def compare(
         times_ms=times_ms,
         pass_confidence=pass_confidence,
         hold_rate=hold_rate,
+        alpha_faster=alpha_faster,
     )
     apart = median_level(sides, policy)
     if judged.verdict == "pass" and apart is not None and apart >= 1 + policy.must_catch:

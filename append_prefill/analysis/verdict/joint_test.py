@@ -51,10 +51,12 @@ def joint_test(
     times_ms: FloatArray,
     pass_confidence: float = CONFIDENCE,
     hold_rate: float = 0.0,
+    alpha_faster: float | None = None,
 ) -> Judged:
     """The joint test of both sides in both directions; `times_ms` is the reference's TTFT by point.
 
-    `pass_confidence`: of the two-sided intervals that a pass rests on.
+    `pass_confidence`: of the two-sided intervals that a pass rests on; `alpha_faster`: the rate at
+    which it is called faster, by default `alpha`.
     """
     design = design_of(sides.points, plane)
     joint = estimate(
@@ -69,7 +71,7 @@ def joint_test(
     )
     least = policy.min_effect
     slower = alarm(joint, design, alpha=alpha, min_effect=least, sign=1)
-    faster = alarm(joint, design, alpha=alpha, min_effect=least, sign=-1)
+    faster = alarm(joint, design, alpha=alpha_faster or alpha, min_effect=least, sign=-1)
     verdict: ComparisonVerdict
     if bool(slower.any):
         verdict = "regression"

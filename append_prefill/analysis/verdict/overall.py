@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, RunVerdict
-from append_prefill.records.traffic import TrafficResult
+from append_prefill.records.traffic import TrafficMean, TrafficResult
 
 ORDER: tuple[RunVerdict, ...] = (
     "infrastructure",
@@ -35,6 +35,7 @@ def run_verdict(
     findings: Sequence[Finding],
     comparison: Comparison | None,
     traffic: Sequence[TrafficResult] = (),
+    mean: TrafficMean | None = None,
 ) -> RunVerdict:
     """Worst of all that was judged; findings that do not apply are left out.
 
@@ -55,4 +56,6 @@ def run_verdict(
     if comparison is not None and (comparison.provenance != "study" or not verdicts):
         verdicts.append(comparison.verdict)
     verdicts += [t.comparison.verdict for t in traffic if t.comparison is not None]
+    if mean is not None and mean.verdict in ("regression", "improvement"):
+        verdicts.append(mean.verdict)
     return worst(verdicts)

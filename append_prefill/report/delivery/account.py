@@ -11,6 +11,7 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.differs import DifferingRow, differences_of
 from append_prefill.report.headline import headline_of
+from append_prefill.report.reasons import detectable_words
 from append_prefill.report.traffic import tally_words
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import Word, exit_meaning, word_of
@@ -79,8 +80,10 @@ def _numbers(run: Run) -> list[tuple[str, str]]:
     points = [] if comparison is None else [p for p in comparison.points if p.ratio is not None]
     if points:
         rows.append(("points", fmt.count(len(points))))
-    if comparison is not None and comparison.mde is not None:
-        rows.append(("can tell", f"{fmt.share(comparison.mde)} and more"))
+    if comparison is not None and comparison.detects == "effect":
+        rows.append(("can tell", f"{detectable_words(comparison)} and more"))
+    elif comparison is not None and comparison.detects == "no-doubling":
+        rows.append(("can tell", detectable_words(comparison)))
     gated = [f for f in run.findings if f.verdict != "not-applicable"]
     if gated:
         held = sum(f.verdict == "holds" for f in gated)

@@ -97,8 +97,8 @@ SHAPES: dict[ShapeName, Shape] = {
         wait_s=Lognormal.through(5.2, 0.99, 81.4),
     ),
     # People. Turns and waits: ServeGen (arXiv 2505.09999), 3.5 turns and 100 s on average in
-    # multi-turn conversations, of two turns or more here. Lengths: LMSYS-Chat-1M (arXiv
-    # 2309.11998), 69.5 tokens a prompt and 214.5 a reply on average; exponential as above.
+    # multi-turn conversations, of two turns or more here. Lengths: chosen here, 69.5 tokens a
+    # message and 214.5 a reply on average; exponential as above.
     "chat": Shape(
         turns=Exponential(3.5, least=2),
         opening_tokens=Exponential(69.5),
