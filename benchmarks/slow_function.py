@@ -30,7 +30,9 @@ from append_prefill.records.comparison import PointEffect
 from append_prefill.run.cause.measuring import Bench, Measured, profiled, up
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved
-from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
+from append_prefill.run.settings import Settings
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import DEFAULT
 
@@ -203,17 +205,19 @@ def told(folders: Sequence[Path]) -> int:
         tries += 1
         own = None if rank is None else cause.functions[rank - 1].own
         first = cause.functions[0]
-        said = (
-            "" if own is None else f"{own.delta_ms:10.2f}  {own.low_ms:5.2f} to {own.high_ms:5.2f}"
-        )
-        print(f"{place:>10} {repeat:>6} {rank or '-':>4} {said}    {first.process} {first.name}")
+        said = "" if own is None else f"{own.delta_ms:.2f}"
+        ends = ""
+        if own is not None and own.low_ms is not None:
+            ends = f"{own.low_ms:.2f} to {own.high_ms:.2f}"
+        row = f"{place:>10} {repeat:>6} {rank or '-':>4} {said:>10}  {ends:<16}"
+        print(f"{row} {first.process} {first.name}")
     print(f"among the first {WITHIN}: {hits} of {tries}")
     return tries - hits
 
 
 def rank_of(cause: Cause, name: str) -> int | None:
     """From 1; None where the function is not among those kept."""
-    names = [one.name for one in cause.functions]
+    names = [one.name for one in cause.functions if one.own is not None]
     return names.index(name) + 1 if name in names else None
 
 

@@ -1,6 +1,7 @@
 """How often other traffic is called slower: each experiment alone, and the rule that joins them.
 
     python -m benchmarks.traffic_rule
+    python -m benchmarks.traffic_rule --kept
 
 Simulated are the log ratios of pairs in every experiment of a profile, round by round: what a
 pair's launches have in common, what a pair of one experiment has beyond that, and its rounds, whose
@@ -43,6 +44,9 @@ from append_prefill.analysis.prior import ASSUMED_DF
 from append_prefill.analysis.rounds import ROUNDS_MIN, rounds_of
 from append_prefill.probe.plan import PLANE_SHARE, plan_of
 from append_prefill.records.run import Run
+from append_prefill.report.terminal import traffic_lines
+from append_prefill.run.judge import judge
+from append_prefill.run.references import References
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic_experiment import TrafficExperiment
@@ -234,12 +238,34 @@ def rates_of(setting: Setting, pairs: int, runs: int, rng: np.random.Generator) 
     return cells
 
 
+def say_kept(run: Run) -> None:
+    """What the rule says of one kept run, at the analyses that it had."""
+    profile = load_profile(run.profile)
+    looks = [] if run.comparison is None else run.comparison.looks
+    again = judge(
+        run,
+        plan_of(run, profile).narrowed(profile),
+        references=References(),
+        kv_bytes_per_token=run.kv_bytes_per_token,
+        replicable=True,
+        looks=looks,
+    )
+    other = next(start.version for start in run.starts if start.side == "reference")
+    print(f"{run.version} against {other}: {again.verdict}")
+    print("\n".join(traffic_lines(again)), end="\n\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.traffic_rule", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--runs", type=int, default=8_000, help="simulated runs per row")
+    parser.add_argument("--kept", action="store_true", help="judge the two kept runs, and no more")
     options = parser.parse_args()
+    if options.kept:
+        for run in kept_runs():
+            say_kept(run)
+        return
     began = time.perf_counter()
     runs = kept_runs()
     settings = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -179,17 +180,22 @@ class Trials:
         name = "\n".join(flip.name for flip in flips)
         place = f"{_TRIED}/{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
         latest = folder / place / LATEST
-        if not latest.exists():
-            self.tell(f"trying {plural(at, 'flip')}, the last {listed.positions[at].name} …")
-            self.measure.experiments = tuple(self.experiments)
-            try:
-                environment = listed.made(at, folder)
-                whole = self.measure.alone(listed.positions[at], environment, place=place)
-            except InfrastructureError as error:
-                log = made_log(folder, f"swaps-{at}")
-                return self._told(Trouble(" ".join(str(error).split()), log))
-            if not whole:
-                raise InfrastructureError("interrupted before all flips were tried")
+        if latest.exists():
+            with suppress(InfrastructureError):  # without an answer it is tried again
+                return self._answer(latest, place)
+        self.tell(f"trying {plural(at, 'flip')}, the last {listed.positions[at].name} …")
+        self.measure.experiments = tuple(self.experiments)
+        try:
+            environment = listed.made(at, folder)
+            whole = self.measure.alone(listed.positions[at], environment, place=place)
+        except InfrastructureError as error:
+            log = made_log(folder, f"swaps-{at}")
+            return self._told(Trouble(" ".join(str(error).split()), log))
+        if not whole:
+            raise InfrastructureError("interrupted before all flips were tried")
+        return self._answer(latest, place)
+
+    def _answer(self, latest: Path, place: str) -> Trouble | None:
         run = read_run(latest, option="--report-dir")
         return self._told(trouble_alone(run, f"{place}/{latest.resolve().name}"))
 

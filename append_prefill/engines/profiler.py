@@ -32,7 +32,7 @@ slower clock lacks in samples, more requests make up for, and they disturb nobod
 (Poisson)."""
 
 _BEGUN = "Press Control-C"
-_ATTACH_LIMIT_S = 30.0  # of a second: it reads the symbols of every library that is loaded
+_ATTACH_LIMIT_S = 60.0  # of a second: it reads the symbols of every library that is loaded
 _STOP_LIMIT_S = 30.0
 _POLL_S = 0.01
 # `function (path)`; with --nolineno there is no line in it. A function of C++, or of a lambda,
@@ -93,7 +93,11 @@ def recorded(
         for process in running.values():
             process.send_signal(signal.SIGINT)
         for role, process in running.items():
-            if process.wait(_STOP_LIMIT_S) != 0:
+            try:
+                status = process.wait(_STOP_LIMIT_S)
+            except subprocess.TimeoutExpired as error:
+                raise _failed(role, folder) from error
+            if status != 0:
                 raise _failed(role, folder)
     finally:
         for process in running.values():

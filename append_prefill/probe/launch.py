@@ -136,7 +136,11 @@ class Launch:
         start.resolved = resolved_in(description.raw)
         start.prefill_graph_tokens = description.prefill_graph_tokens
         check_capacity(bench.plan, bench.profile, description)
-        self._leave_out(description)
+        start.left_out = left_out_of(bench.plan, bench.profile, description)
+        if start.left_out:
+            bench.tell(f"{self.label}: {left_out_words(start.left_out)}")
+        for one in start.left_out:
+            self._gathered.pop(Condition(DEFAULT, one.point))
         self._room = Room(description, bench.profile)
         self.description = description
         self._began_s = time.monotonic()
@@ -149,14 +153,6 @@ class Launch:
         )
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
         start.client_under_load = measure_client_load(bench.plan.units, seed)
-
-    def _leave_out(self, description: ServerDescription) -> None:
-        """Take no sample at points that the server is too small for."""
-        self.start.left_out = left_out_of(self._bench.plan, self._bench.profile, description)
-        if self.start.left_out:
-            self._bench.tell(f"{self.label}: {left_out_words(self.start.left_out)}")
-        for one in self.start.left_out:
-            self._gathered.pop(Condition(DEFAULT, one.point))
 
     def _measures(self, task: Task) -> bool:
         return not isinstance(task, Point) or Condition(DEFAULT, task) in self._gathered
@@ -239,17 +235,16 @@ class Launch:
         """A sample of the open block, or all of a unit."""
         if not self._measures(task):
             return
-        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
-            # The sample's own prime pays for the cache having been emptied.
-            with self.explained():
-                self._shoot.client.flush_cache()
-            self._room.empty(task)
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
         output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
         # Past the reply, the scheduler still frees what the request held.
         time.sleep(plan.idle_ms / 1000)
+        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
+            with self.explained():
+                self._shoot.client.flush_cache()  # what the sample's own prime pays for
+            self._room.empty(task)
         with self.explained():
             self._taken += self._shoot(task, output_tokens)
 

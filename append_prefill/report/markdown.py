@@ -210,7 +210,7 @@ def _routing(run: Run) -> str:
         ]
         for row in rows
     ]
-    computing = computing_words(rows[0].route, run.surface.form)
+    computing = computing_words(run)
     share, append = fmt.share(rows[0].route.share), rows[0].route.append_tokens
     limit = f"L from which moving the KV costs more than {share} of TTFT (m = {append})"
     links = table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)

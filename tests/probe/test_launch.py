@@ -19,6 +19,7 @@ from append_prefill.records.launch import Warmup
 from append_prefill.records.states import Aged
 from append_prefill.records.store import read_starts
 from append_prefill.workload.loading import load_profile
+from append_prefill.workload.points import Point
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
@@ -30,7 +31,7 @@ TIMES = {"idle_ms": 3.0, "output_tokens": 2, "share_output_tokens": 32, "warmup_
 class FakeServer:
     base_url, api_key, ready_s, held_s = "http://127.0.0.1:1", None, 1.0, None
     server_args: tuple[str, ...] = ("--seed", "1")
-    capacity_tokens: int | None = 1000
+    capacity_tokens: int | None = 10_000
     died = False
 
     def describe(self):
@@ -286,16 +287,37 @@ def test_a_server_whose_connection_broke_is_given_the_time_to_end(
     assert live.server.suspected is suspected
 
 
-@pytest.mark.parametrize(("capacity", "fits"), [(None, True), (544, True), (543, False)])
-def test_the_longest_request_has_to_fit(live, capacity, fits):
-    """256 + 256 tokens of the longest point, 32 of the answer."""
-    assert max(p.total_tokens for p in live.plan.all_points) == 512
+@pytest.mark.parametrize(("capacity", "left"), [(None, 0), (544, 0), (543, 1)])
+def test_a_point_that_does_not_fit_is_left_out_and_said(live, capacity, left):
+    """Points of 256 + 256 tokens with 32 of output are the longest."""
     live.server.capacity_tokens = capacity
-    if fits:
+    blocks(live, 1)
+    start = live.launch.start
+    longest = Point(256, 256)
+    assert [one.point for one in start.left_out] == [longest] * left
+    assert (longest in {s.point for s in start.series}) is not bool(left)
+    assert ((longest, 32) in live.told) is not bool(left)
+    assert sum("L256-m256" in line for line in live.said) == left
+    assert len(start.series) == len(live.plan.all_points) - left
+
+
+def test_a_server_too_small_for_any_point_is_refused(live):
+    live.server.capacity_tokens = 40
+    with pytest.raises(InfrastructureError, match="KV pool holds 40"):
         live.launch.connect()
-    else:
-        with pytest.raises(InfrastructureError, match="takes 544 tokens, .* holds 543"):
-            live.launch.connect()
+
+
+def test_the_cache_is_emptied_before_a_point_that_would_not_fit_beside_the_others(live):
+    live.server.capacity_tokens = 1000
+    _, second = blocks(live, 2)
+    order = live.plan.order(0, 1)
+    steps, cached = [], order[-1].total_tokens + 32
+    for point in order:
+        need = point.total_tokens + 32
+        steps += ["sleep 0.003", *(["flush"] if cached + need > 1000 else []), (point, 2)]
+        cached = need if cached + need > 1000 else cached + need
+    assert "flush" in steps
+    assert second == ["flush", (order[-1], 2), "watch", *steps, "watched"]
 
 
 def kinds(steps):

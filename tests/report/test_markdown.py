@@ -86,7 +86,7 @@ def test_hostile_text_cannot_format_link_mention_or_break_a_table() -> None:
 def test_suspicion_carries_its_command() -> None:
     text = render_markdown(samples.suspected())
     assert text.splitlines()[0].endswith("regression – not confirmed")
-    assert "--against 0.5.22" in text
+    assert "append-prefill confirm reports/latest" in text
 
 
 @pytest.mark.parametrize(
