@@ -301,4 +301,6 @@ def _effects(split: Split, *, strata: bool) -> Sequence[float | None]:
 
 
 def _effect_words(effect: float | None) -> str:
-    return "cannot be told" if effect is None else f"+{fmt.detectable(effect)}"
+    if effect is None:
+        return "cannot be told"
+    return "nothing below a doubling" if effect > 1 else f"+{fmt.share(effect)}"

@@ -156,6 +156,13 @@ def detectable(value: float | None) -> str:
     return f"> {share(1.0)}" if value is not None and value > 1 else share(value)
 
 
+def detected(value: float | None) -> str:
+    """The same in a plan: "+1.9 % and more"."""
+    if value is None:
+        return "cannot tell"
+    return "cannot tell below a doubling" if value > 1 else f"+{share(value)} and more"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """`low` to `high` in three significant digits."""
     if low is None or high is None:
