@@ -22,16 +22,18 @@ from multiprocessing import Pool
 import numpy as np
 
 from append_prefill.analysis.cliffs.expected import BOUND
+from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray, faster_half
-from append_prefill.planted.cost import Cost, Draws
+from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws
 from append_prefill.planted.faults import Faults, parse_faults
 from append_prefill.run.cliffs.prober import Take
 from append_prefill.run.cliffs.search import Search
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Limits, load_profile
+from append_prefill.workload.profile import Limits
 
 PROFILE = "cpu-nano"
-REQUESTS = {"quiet": 6000, "stairs": 6000, "noisy": 20_000}
+REQUESTS = {"quiet": 4000, "stairs": 4000, "noisy": 20_000}
 RATE = 0.01
 SEEDS = 200
 
@@ -64,8 +66,9 @@ class Simulated:
     placement_sd: float = 0.01
     launches: int = field(default=0)
 
-    def explore(self, _: Sequence[Point], then: Callable[[Take, int | None], None]) -> None:
-        then(self._launch(), None)
+    def explore(self, _: Sequence[Point], then: Callable[[Take, Sizes], None]) -> None:
+        graph = self.cost.prefill_graph
+        then(self._launch(), Sizes(bucket_tokens=GRAPH_BUCKETS if graph else ()))
 
     def fresh(self, points: Sequence[Point], samples: int, launches: int) -> FloatArray:
         rows = []
@@ -107,7 +110,7 @@ def limits() -> Limits:
     return load_profile(PROFILE).limits
 
 
-def searched(plane: str, planted: Sequence[str], seed: int) -> Search:
+def searched(plane: str, planted: Sequence[str], seed: int, requests: int | None = None) -> Search:
     """One search, whole."""
     faults = parse_faults([f"slow-in={one}" for one in planted])
     search = Search(
@@ -115,7 +118,7 @@ def searched(plane: str, planted: Sequence[str], seed: int) -> Search:
         limits=limits(),
         seed=seed,
         rate=RATE,
-        spent=lambda sent: sent >= REQUESTS[plane],
+        spent=lambda sent: sent >= (requests or REQUESTS[plane]),
         tell=lambda _: None,
     )
     search.run()
@@ -123,7 +126,7 @@ def searched(plane: str, planted: Sequence[str], seed: int) -> Search:
 
 
 def found_by(search: Search, planted: Sequence[str]) -> tuple[list[int | None], int]:
-    """Per planted cliff the requests until it was visited (None: not confirmed); false alarms.
+    """Per cliff the requests until it was visited (None: not confirmed); false alarms.
 
     An edge counts for a cliff where the slow point is inside it and the fast one is not. A false
     alarm is one that was confirmed where the noiseless plane does not jump by more than the bound.
@@ -160,12 +163,13 @@ def _one(asked: tuple[str, tuple[str, ...], int]) -> tuple[list[int | None], int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--planes", nargs="+", choices=list(PLANES), default=list(PLANES))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    print(f"{args.seeds} searches each, of {REQUESTS} requests, at a false-alarm rate of {RATE:g}")
-    print("plane   cliffs  all found  each found            requests p50, p95   others  suspects")
+    print(f"{args.seeds} searches each, at a false-alarm rate of {RATE:g}")
+    print("plane   requests  cliffs  all found  each found  requests p50, p95  false  suspects")
     with Pool(args.workers) as pool:
-        for plane in PLANES:
+        for plane in args.planes:
             for planted in (PLANTED, ()):
                 asked = [(plane, planted, seed) for seed in range(args.seeds)]
                 rows = pool.map(_one, asked, chunksize=5)
@@ -179,7 +183,7 @@ def main() -> None:
                 wrong = sum(others > 0 for _, others, _ in rows)
                 tried = np.mean([tried for _, _, tried in rows])
                 print(
-                    f"{plane:7} {len(planted):6}  {whole}  {each:20}  {spent:18} "
+                    f"{plane:7} {REQUESTS[plane]:8} {len(planted):6}  {whole}  {each}  {spent} "
                     f"{wrong:3} of {len(rows)}  {tried:6.1f}",
                     flush=True,
                 )

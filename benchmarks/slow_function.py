@@ -1,13 +1,13 @@
-"""Is a slow function found? One is planted in SGLang itself, and looked for by `cause`.
+"""Is a slow function found? One is put into SGLang itself, and searched for by `cause`.
 
     python -m benchmarks.slow_function --sglang 0.5.23 --repeats 4 --out FOLDER
 
 Real SGLang, both sides the same version; the candidate's interpreter is a script around it that
-puts `benchmarks/planting` on its path, so that SGLang's own files stay as they are. Three places,
-one in each part of a request's way: the scheduler, the tokenizer manager (the HTTP server's
+puts `benchmarks/slowed_functions` on its path, so that SGLang's own files stay as they are. Three
+places, one in each part of a request's way: the scheduler, the tokenizer manager (the HTTP server's
 process) and the radix cache. A repeat is a pass of `--pairs` pairs of launches, in which each
 launch of the candidate is profiled three times, another place being slow each time; the reference,
-once, is what all three are held against. Printed is the rank of the planted function for each place
+once, is what all three are held against. Printed is the rank of the slow function for each place
 and repeat, and how many are among the first three. `python -m benchmarks.slow_function --read
 FOLDER` prints the same of what is kept.
 """
@@ -30,7 +30,9 @@ from append_prefill.records.comparison import PointEffect
 from append_prefill.run.cause.measuring import Bench, Measured, profiled, up
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved
-from append_prefill.run.settings import Options, Settings, resolve
+from append_prefill.run.options import Options
+from append_prefill.run.resolve import resolve
+from append_prefill.run.settings import Settings
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import DEFAULT
 
@@ -44,7 +46,7 @@ PLACES = {
 WITHIN = 3
 KEPT = 30
 SWITCH = "switch"
-_HOOK = Path(__file__).parent / "planting"
+_HOOK = Path(__file__).parent / "slowed_functions"
 
 
 def main() -> int:
@@ -54,7 +56,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--first", type=int, default=0, help="number of the first repeat")
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--rate", type=int, default=RATE_HZ)
     parser.add_argument("--slow-ms", type=float, default=2.5)
     parser.add_argument("--point", type=int, nargs=2, default=(448, 64))
@@ -77,7 +79,7 @@ def main() -> int:
                 sglang=str(script),
                 against=args.sglang,
                 profile=args.profile,
-                label="planted",
+                label="slowed",
                 against_label="as it is",
             ),
             root,
@@ -93,9 +95,9 @@ def script_around(plain: Settings, folder: Path, switch: Path, slow_ms: float) -
     script = folder / "python"
     python = plain.candidate.interpreter.path  # type: ignore[attr-defined]
     given = {
-        "APPEND_PREFILL_PLANT": ",".join(PLACES.values()),
-        "APPEND_PREFILL_PLANT_MS": f"{slow_ms:g}",
-        "APPEND_PREFILL_PLANT_SWITCH": str(switch),
+        "APPEND_PREFILL_SLOWED": ",".join(PLACES.values()),
+        "APPEND_PREFILL_SLOWED_MS": f"{slow_ms:g}",
+        "APPEND_PREFILL_SLOWED_SWITCH": str(switch),
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in given.items()]
     lines.append(f'export PYTHONPATH={shlex.quote(str(_HOOK))}"${{PYTHONPATH:+:$PYTHONPATH}}"')
@@ -149,10 +151,10 @@ def measured(
         cause = cause_of(
             moved_at(point),
             made,
-            run="none: a slow function was planted",
+            run="none: a function was made slow",
             command=f"python -m benchmarks.slow_function --first {repeat}",
             profile=settings.profile.name,
-            names=("planted", "as it is"),
+            names=("slowed", "as it is"),
             rate_hz=args.rate,
             profiler="py-spy",
         )
@@ -160,7 +162,7 @@ def measured(
 
 
 def shortened(cause: Cause, name: str) -> Cause:
-    """The first of the ranking, and the planted one wherever it stands; no stacks."""
+    """The first of the ranking, and the slow one wherever it stands; no stacks."""
     rank = rank_of(cause, name) or 0
     kept = max(KEPT, rank)
     return cause.model_copy(update={"functions": cause.functions[:kept], "names": [], "stacks": []})
@@ -190,7 +192,7 @@ def moved_at(point: Point) -> Moved:
 
 
 def told(folders: Sequence[Path]) -> int:
-    """Print the rank of every planted function; the number of those that are not found."""
+    """Print the rank of every slow function; the number of those that are not found."""
     print(f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    first")
     hits = tries = 0
     for folder in folders:
@@ -203,17 +205,19 @@ def told(folders: Sequence[Path]) -> int:
         tries += 1
         own = None if rank is None else cause.functions[rank - 1].own
         first = cause.functions[0]
-        said = (
-            "" if own is None else f"{own.delta_ms:10.2f}  {own.low_ms:5.2f} to {own.high_ms:5.2f}"
-        )
-        print(f"{place:>10} {repeat:>6} {rank or '-':>4} {said}    {first.process} {first.name}")
+        said = "" if own is None else f"{own.delta_ms:.2f}"
+        ends = ""
+        if own is not None and own.low_ms is not None:
+            ends = f"{own.low_ms:.2f} to {own.high_ms:.2f}"
+        row = f"{place:>10} {repeat:>6} {rank or '-':>4} {said:>10}  {ends:<16}"
+        print(f"{row} {first.process} {first.name}")
     print(f"among the first {WITHIN}: {hits} of {tries}")
     return tries - hits
 
 
 def rank_of(cause: Cause, name: str) -> int | None:
     """From 1; None where the function is not among those kept."""
-    names = [one.name for one in cause.functions]
+    names = [one.name for one in cause.functions if one.own is not None]
     return names.index(name) + 1 if name in names else None
 
 

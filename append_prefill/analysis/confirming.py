@@ -3,8 +3,8 @@
 Fresh launches decide alone, by the rule and at the rate of any run. Those that raised the suspicion
 were looked at because they were slow: pooled with fresh ones they would count twice, and a test
 that allowed for it would have to know what they were chosen from (points, parts, experiments, a
-month of nights). Fresh ones owe the choice nothing. So of suspicions without any change 1 in 100 is
-confirmed at most, whatever was chosen, and of runs without any change 1 in 100 suspects: 1 in
+month of sessions). Fresh ones owe the choice nothing. So of suspicions without any change 1 in 100
+is confirmed at most, whatever was chosen, and of runs without any change 1 in 100 suspects: 1 in
 10,000 is suspected and confirmed. What is given up is power, which more launches buy back.
 
 The first answer that decides is the last: who measured on until the answer pleases would spend the

@@ -67,8 +67,13 @@ class Judged:
     worst_ms: float
 
 
-def choices_of(run: Run, link_gb_per_s: float, stall_share: float = WHOLE_STALL) -> list[Choice]:
-    """Every measured point beside each of `DECODES`; empty where the KV's size is not known."""
+def choices_of(
+    run: Run, link_gb_per_s: float, stall_share: float = WHOLE_STALL, fixed_ms: float = 0.0
+) -> list[Choice]:
+    """Every measured point beside each of `DECODES`; empty where the KV's size is not known.
+
+    `fixed_ms`: what a transfer takes however little is moved, where a pair has shown it.
+    """
     size = run.kv_bytes_per_token
     if size is None:
         return []
@@ -78,6 +83,7 @@ def choices_of(run: Run, link_gb_per_s: float, stall_share: float = WHOLE_STALL)
             decodes,
             summary.median_ms * (1 + decodes * stall_share),
             summary.median_ms
+            + fixed_ms
             + transfer_ms(size * summary.point.total_tokens + run.kv_fixed_bytes, link_gb_per_s),
         )
         for summary in run.points

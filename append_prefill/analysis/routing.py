@@ -48,7 +48,8 @@ def transfer_limit_tokens(
     """L at which (fixed + L * bytes) / speed = share * TTFT(L, m); None if it never gets there.
 
     Solved in closed form, TTFT being linear in L: (share * T(0, m) - fixed) / (transfer - share *
-    b) with all costs as times; 0 where the fixed bytes alone take that share. Raises
+    b) with all costs as times, attention among them; 0 where the fixed bytes alone take that share.
+    The turn is taken to be one chunk. Raises
     ValueError if the surface has no values or share is not in (0, 1].
     """
     floor, new, cached = (
@@ -61,11 +62,21 @@ def transfer_limit_tokens(
     if not 0 < share <= 1:
         raise ValueError("share is a part of TTFT, between 0 and 1")
     work_ms = new / 1e3 * append_tokens
-    base_ms = floor + work_ms if surface.form == "sum" else max(floor, work_ms)
+    # A pair of the new tokens' own is a part of what they cost; one with a cached token is that
+    # token's. Where every chunk attends for all tokens (no GPU), nobody ships a KV cache.
+    pair = surface.attention_ns if "attention" in fitted_terms(surface) else None
+    pair_ms = 0.0 if pair is None or pair.value is None else pair.value / 1e6
+    own_ms = pair_ms * append_tokens * (append_tokens + 1) / 2
+    base_ms = own_ms + (floor + work_ms if surface.form == "sum" else max(floor, work_ms))
     per_token_ms = transfer_ms(kv_bytes_per_token, link_gb_per_s)
-    excess_ms = per_token_ms - share * cached / 1e3
+    excess_ms = per_token_ms - share * (cached / 1e3 + pair_ms * append_tokens)
     left_ms = share * base_ms - transfer_ms(kv_fixed_bytes, link_gb_per_s)
     return max(0.0, left_ms / excess_ms) if excess_ms > 0 else None
+
+
+def fitted_terms(surface: Surface) -> set[str]:
+    """The terms that were added to the surface."""
+    return {term for term, step in surface.steps.items() if step.code == "fitted"}
 
 
 def route(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from append_prefill.cli.bisect import RANGE
 from append_prefill.cli.measuring import Asked, Measurer, add_measuring, asked_of
-from append_prefill.cli.output import Commands, print_table
+from append_prefill.cli.output import Commands, print_table, say
 from append_prefill.cli.searching import compared_once, searched, slug, teller
 from append_prefill.engines.defaults import defaults_of
 from append_prefill.engines.resolve import interpreter_of, is_simulated
@@ -136,12 +137,15 @@ def _run(args: argparse.Namespace) -> int:
     flips, left_out = working(flips, trials)
     suspects = [*suspects_of(left_out, new), *suspects]
     if not flips:
+        shown, more = sentence.suspects_by_weight(suspects)
         print_table(
             "What differs and was not measured",
             ["kind", "difference", "why not"],
-            [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in suspects],
+            [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in shown],
             left=["kind", "difference", "why not"],
         )
+        if more:
+            say(f"and the variables {', '.join(s.name for s in more)}")
         return 0
     first_ms, change_ms = _times(total, asked, experiments)
     origin = Origin(total, f"{_TOTAL}/{LATEST}", suspects, first_ms, change_ms)
@@ -176,17 +180,22 @@ class Trials:
         name = "\n".join(flip.name for flip in flips)
         place = f"{_TRIED}/{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
         latest = folder / place / LATEST
-        if not latest.exists():
-            self.tell(f"trying {plural(at, 'flip')}, the last {listed.positions[at].name} …")
-            self.measure.experiments = tuple(self.experiments)
-            try:
-                environment = listed.made(at, folder)
-                whole = self.measure.alone(listed.positions[at], environment, place=place)
-            except InfrastructureError as error:
-                log = made_log(folder, f"swaps-{at}")
-                return self._told(Trouble(" ".join(str(error).split()), log))
-            if not whole:
-                raise InfrastructureError("interrupted before all flips were tried")
+        if latest.exists():
+            with suppress(InfrastructureError):  # without an answer it is tried again
+                return self._answer(latest, place)
+        self.tell(f"trying {plural(at, 'flip')}, the last {listed.positions[at].name} …")
+        self.measure.experiments = tuple(self.experiments)
+        try:
+            environment = listed.made(at, folder)
+            whole = self.measure.alone(listed.positions[at], environment, place=place)
+        except InfrastructureError as error:
+            log = made_log(folder, f"swaps-{at}")
+            return self._told(Trouble(" ".join(str(error).split()), log))
+        if not whole:
+            raise InfrastructureError("interrupted before all flips were tried")
+        return self._answer(latest, place)
+
+    def _answer(self, latest: Path, place: str) -> Trouble | None:
         run = read_run(latest, option="--report-dir")
         return self._told(trouble_alone(run, f"{place}/{latest.resolve().name}"))
 

@@ -98,7 +98,8 @@ def options_for(suspicion: Suspicion, given: dict[str, Any], here: Path) -> list
     root = checkout_of(here) or here
     chosen |= _reference(suspicion, chosen, recorded, root)
     chosen.setdefault("starts", MORE_LAUNCHES * max(run.plan.starts, 2))
-    chosen.setdefault("budget", run.plan.budget_minutes * MORE_LAUNCHES)
+    budget = max(MORE_LAUNCHES * run.plan.budget_minutes, profile.plan.budget_minutes)
+    chosen.setdefault("budget", budget)
     chosen.setdefault("report_dir", suspicion.folder.parent)
     chosen["experiment"] = experiments_of(suspicion, profile)
     chosen["confirms"] = suspicion.folder

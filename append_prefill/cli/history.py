@@ -18,6 +18,7 @@ from append_prefill.errors import EXIT_USAGE, UsageError
 from append_prefill.records.history.entry import Entry
 from append_prefill.records.store import write_whole
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import entry_words
 from append_prefill.report.history.note import history_lines, note_of
 from append_prefill.report.history.page import render_history
 from append_prefill.report.history.words import machine_words
@@ -134,7 +135,7 @@ def _row(entry: Entry, step: float | None) -> list[str]:
         fmt.moment(entry.created_at),
         _named(entry.label or entry.version, entry),
         _named(entry.reference, entry),
-        f"{word.sign} {word.word}",
+        ", ".join(filter(None, [f"{word.sign} {word.word}", entry_words(entry)])),
         entry.purpose,
         fmt.number(None if level is None else level.value),
         fmt.change(step),

@@ -42,6 +42,8 @@ _BECOME_PYTEST = ("run", "confirm")
 
 # What a shell reports of a program that SIGPIPE ended: no status of ours may stand for it.
 EXIT_BROKEN_PIPE = 141
+# The same of SIGINT.
+EXIT_INTERRUPTED = 130
 
 _STATUS = (
     "Exit status: 0 done · 1 a regression · 4 an option cannot be honoured · 7 infrastructure "
@@ -83,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # interpreter would complain of that as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("append-prefill: interrupted. What was written is kept.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except AppendPrefillError as error:
         print(f"append-prefill: {error}", file=sys.stderr)
         return error.exit_status

@@ -20,9 +20,11 @@ from append_prefill.cli.output import (
     shipped_beside,
 )
 from append_prefill.errors import UsageError
+from append_prefill.places import CLIFFS, checkout_of
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.grounds import Side
+from append_prefill.records.kept import read_kept
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
@@ -83,7 +85,7 @@ def _run(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile or default_profile())
     if args.quick:
         profile = profile.quickened(both=args.against)
-    asked = _asked(args, profile)
+    asked, here = _asked(args, profile), Path.cwd()
     sides: tuple[Side, ...] = ("candidate", "reference") if args.against else ("candidate",)
     plan = make_plan(
         profile,
@@ -93,6 +95,7 @@ def _run(args: argparse.Namespace) -> int:
         starts=args.starts,
         samples=args.samples,
         budget_minutes=args.budget,
+        cliffs=read_kept((checkout_of(here) or here) / CLIFFS, profile.name),
     )
     like = read_run(args.like, option="--like") if args.like else _newest(args, profile)
     around: tuple[Split, ...] = ()
@@ -199,7 +202,7 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
                 fmt.count(point.append_tokens),
                 fmt.count(point.total_tokens),
                 f"{point.cache_rate:.2f}",
-                ", ".join(profile.experiments_of(point)) or f"drawn from seed {plan.seed}",
+                ", ".join(plan.experiments_of(point, profile)) or f"drawn from seed {plan.seed}",
             ]
             for point in plan.all_points
         ],
@@ -301,6 +304,4 @@ def _effects(split: Split, *, strata: bool) -> Sequence[float | None]:
 
 
 def _effect_words(effect: float | None) -> str:
-    if effect is None:
-        return "cannot be told"
-    return "nothing below a doubling" if effect > 1 else f"+{fmt.share(effect)}"
+    return "cannot be told" if effect is None else fmt.slowdown(effect)

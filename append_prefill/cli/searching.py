@@ -13,6 +13,7 @@ from append_prefill.cli.measuring import Asked, Measurer
 from append_prefill.cli.output import print_json, print_table, say
 from append_prefill.errors import (
     EXIT_INCONCLUSIVE,
+    EXIT_INFRASTRUCTURE,
     EXIT_REGRESSION,
     InfrastructureError,
     UsageError,
@@ -108,6 +109,8 @@ def status_of(found: Bisection) -> int:
 
     Of defaults none is: that they are flipped back is nobody's regression.
     """
+    if found.ended == "stopped":
+        return EXIT_INFRASTRUCTURE
     if found.listed != "defaults" and any(step.size.ratio > 1 for step in found.steps):
         return EXIT_REGRESSION
     return 0 if found.ended == "settled" else EXIT_INCONCLUSIVE

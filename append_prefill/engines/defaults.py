@@ -30,7 +30,7 @@ Literal = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Reckoned:
-    """A default that is reckoned when a server starts; `text` is how it is written."""
+    """A default that is reckoned when a server is launched; `text` is how it is written."""
 
     text: str
 

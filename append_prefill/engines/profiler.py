@@ -25,14 +25,14 @@ from append_prefill.errors import InfrastructureError, UsageError
 PROGRAM = "py-spy"
 
 RATE_HZ = 100
-"""A look at a process with the threads of torch takes py-spy the better part of a millisecond of
-CPU time, and at 500 Hz three of them took a core and a half from a server that had two. What a
-slower clock lacks in samples, more requests make up for, and they disturb nobody: 400 requests of
-10 ms are 400 samples of a process that works all the time, and 2 ms in each 80, known to a ninth
-(Poisson). `docs/cause.md` has what it costs."""
+"""Of each process. At 500 Hz three py-spys took so much of two cores that others used as well that
+TTFT rose from 23 to 49 ms (`append-prefill cause RUN --rate 500`, 0.5.23 under cpu-nano). What a
+slower clock lacks in samples, more requests make up for, and they disturb nobody: 400 of 10 ms are
+400 samples of a process that works all the time, and 2 ms in each are 80, known to a ninth
+(Poisson)."""
 
 _BEGUN = "Press Control-C"
-_ATTACH_LIMIT_S = 30.0  # of a second: it reads the symbols of every library that is loaded
+_ATTACH_LIMIT_S = 60.0  # of a second: it reads the symbols of every library that is loaded
 _STOP_LIMIT_S = 30.0
 _POLL_S = 0.01
 # `function (path)`; with --nolineno there is no line in it. A function of C++, or of a lambda,
@@ -93,7 +93,11 @@ def recorded(
         for process in running.values():
             process.send_signal(signal.SIGINT)
         for role, process in running.items():
-            if process.wait(_STOP_LIMIT_S) != 0:
+            try:
+                status = process.wait(_STOP_LIMIT_S)
+            except subprocess.TimeoutExpired as error:
+                raise _failed(role, folder) from error
+            if status != 0:
                 raise _failed(role, folder)
     finally:
         for process in running.values():

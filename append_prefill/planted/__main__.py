@@ -11,12 +11,12 @@ import sys
 import threading
 from dataclasses import fields
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import FAULTS, Faults, parse_faults
 from append_prefill.planted.meaning import refuse_meaningless
-from append_prefill.planted.protocol import Settings
+from append_prefill.planted.protocol import Mode, Settings
 from append_prefill.planted.server import PlantedServer, log
 
 # An orphan ends by itself, so that a test which does not find it leaves nothing for good.
@@ -42,6 +42,9 @@ _COSTS = {
     "interference": "share of a prefill for which requests that decode stand still",
     "decode_load": "share by which each request that decodes makes a prefill longer",
     "evict_us_per_leaf": "a leaf of the prefix tree, for a prefill that finds the pool full",
+    "served_us": "a request that was there before, for each prefill",
+    "transfer_ms": "moving a prompt's KV to the decode half of a pair",
+    "transfer_us": "moving a token of it",
     "chunk_ms": "each chunk of a prefill beyond its first",
     "attention_ns": "a new token and a token that it attends to",
 }
@@ -84,6 +87,15 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         option = "--" + name.replace("_", "-")
         server.add_argument(option, type=int, default=getattr(settings, name))
+    server.add_argument(
+        "--disaggregation-mode", choices=get_args(Mode), default=settings.disaggregation_mode
+    )
+    server.add_argument("--disaggregation-bootstrap-port", type=int, dest="bootstrap_port")
+    server.add_argument(
+        "--disaggregation-transfer-backend",
+        choices=("simulated",),
+        help="what the halves of a pair move a KV cache with",
+    )
     server.add_argument("--ready-after-s", type=float, default=settings.ready_after_s)
     server.add_argument(
         "--sglang-version",

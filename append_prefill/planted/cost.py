@@ -48,7 +48,8 @@ def padded_tokens(new_tokens: int, buckets: tuple[int, ...] = GRAPH_BUCKETS) -> 
 
 _TIMES = (
     *("floor_ms", "new_token_us", "cached_token_us", "decode_ms", "chunk_ms", "attention_ns"),
-    *("text_us", "template_us", "evict_us_per_leaf"),
+    *("text_us", "template_us", "evict_us_per_leaf", "served_us"),
+    *("transfer_ms", "transfer_us"),
 )
 
 
@@ -75,7 +76,10 @@ class Cost:
     `interference` is the share of a prefill's time for which requests that decode stand still: 1
     where a prefill has the device to itself, 0 where both go on side by side. Each request that
     decodes makes a prefill longer by `decode_load` of its time. A prefill that finds the KV pool
-    full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all.
+    full takes `evict_us_per_leaf` for each leaf of the prefix tree, as an eviction that walks all,
+    and any prefill `served_us` for each request that was there before it, as if garbage piled up.
+    The decode half of a P/D pair takes `transfer_ms` for the KV of a prompt and `transfer_us` for
+    each of its tokens, once the prefill half has it.
 
     Raises ValueError for a value that has no meaning (a negative time or spread, |lag1| >= 1).
     """
@@ -99,6 +103,9 @@ class Cost:
     interference: float = 1.0
     decode_load: float = 0.0
     evict_us_per_leaf: float = 0.0
+    served_us: float = 0.0
+    transfer_ms: float = 0.0
+    transfer_us: float = 0.0
     chunk_ms: float = 0.0
     attention_ns: float = 0.0
 

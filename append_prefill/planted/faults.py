@@ -46,7 +46,10 @@ def _slow_at(text: str) -> SlowAt:
 def _range(text: str) -> range:
     """`0..256`, both ends included."""
     first, _, last = text.partition("..")
-    return range(_count(first), _count(last) + 1)
+    found = range(_count(first), _count(last) + 1)
+    if not found:
+        raise ValueError("a range ends no earlier than it begins")
+    return found
 
 
 def _slow_in(text: str) -> SlowIn:
@@ -155,6 +158,13 @@ class Faults:
     throttle_after: tuple[After, ...] = _fault(
         (), "SECONDS:FACTOR", "everything slower so long after readiness", _after, repeatable=True
     )
+    slow_after_running: tuple[Above, ...] = _fault(
+        (),
+        "N:FACTOR",
+        "slow prefill once more than N requests ran at once",
+        _above,
+        repeatable=True,
+    )
     # A server that is not what it should be.
     info: str | None = _fault(
         None, "html|list", "this in place of its server info", _one_of("html", "list")
@@ -204,6 +214,13 @@ class Faults:
             factor *= slower if cached_tokens > limit else 1.0
         for limit, slower in self.slow_append_above:
             factor *= slower if prompt_tokens - cached_tokens > limit else 1.0
+        return factor
+
+    def overloaded_factor(self, most_running: int) -> float:
+        """How much slower a prefill is after at most so many requests ran at once."""
+        factor = 1.0
+        for limit, slower in self.slow_after_running:
+            factor *= slower if most_running > limit else 1.0
         return factor
 
     def throttle_factor(self, elapsed_s: float) -> float:

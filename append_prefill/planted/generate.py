@@ -13,6 +13,7 @@ from typing import Any
 from append_prefill.planted.chat import ChatAnswer, refusal
 from append_prefill.planted.clock import SPIN_NS, sleep_until
 from append_prefill.planted.faults import Faults
+from append_prefill.planted.halves import Rooms, ask
 from append_prefill.planted.native import NativeAnswer, Progress, aborted_body, spoilt
 from append_prefill.planted.prefix_cache import pack
 from append_prefill.planted.protocol import Generate, RequestError, Settings, error_body
@@ -63,6 +64,7 @@ class Answerer:
         on_death: Callable[[], None],
     ) -> None:
         self.sessions = Sessions(streaming=settings.traits.streaming_sessions)
+        self.rooms = Rooms()
         self._scheduler = scheduler
         self._faults = faults
         self._settings = settings
@@ -104,7 +106,11 @@ class Answerer:
                 self._end_turn(asked, None, 0)
                 connection.answer(status, status.phrase.encode())
                 return
-        job = self._scheduler.admit(request, http.arrived_ns)
+        try:
+            job = self._admit(request, http.arrived_ns)
+        except OSError as error:
+            connection.answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode())
+            return
         reply: list[int] | None = None
         try:
             output_ids = request.output_ids()
@@ -124,6 +130,17 @@ class Answerer:
             connection.close_stream()
         else:
             connection.answer_json(HTTPStatus.OK, body)
+
+    def _admit(self, request: Generate, arrived_ns: int) -> Job:
+        """Queue it: at once, or as the decode half of a pair once its KV can be moved here.
+
+        Raises OSError where the prefill half does not have it.
+        """
+        here = self._settings.disaggregation_mode == "decode"
+        if not here or request.room is None or request.room_port is None:
+            return self._scheduler.admit(request, arrived_ns)
+        cached_tokens = ask(request.room_port, request.room)
+        return self._scheduler.admit_moved(request, time.perf_counter_ns(), cached_tokens)
 
     def _answer_of(self, asked: Asked, output_ids: list[int]) -> NativeAnswer | ChatAnswer:
         if asked.chat is None:
@@ -240,6 +257,8 @@ class Answerer:
         if request.kept_tokens is None:
             self._scheduler.store(request.prompt)
         sleep_until(job.first_ns)
+        if request.room is not None and self._settings.disaggregation_mode == "prefill":
+            self.rooms.done(request.room, job.cached_tokens)
         self._served.append(
             Served(
                 prompt_tokens=request.prompt_tokens,

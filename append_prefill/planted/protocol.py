@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from append_prefill.engines.versions import NEWEST, VersionTraits, traits_of
 from append_prefill.planted.cost import RequestForm
@@ -17,6 +17,10 @@ from append_prefill.planted.cost import RequestForm
 # Llama 3's. Output ids stay clear of 0-13, which health probes and SGLang's warm-up use.
 _VOCABULARY = 128_256
 _FIRST_OUTPUT_ID = 14
+
+
+# Which half of a P/D pair it is, if any; SGLang's own word for none.
+Mode = Literal["null", "prefill", "decode"]
 
 
 class RequestError(Exception):
@@ -38,6 +42,7 @@ class Settings:
 
     `sglang_version`: the SGLang whose protocol it speaks, and that it says it is.
     `ready_after_s`: the port opens after half of it, health is 503 for the other half.
+    `disaggregation_mode`: which half of a P/D pair; the prefill half listens on `bootstrap_port`.
     `api_key`: where set, every path but health wants `Authorization: Bearer KEY`.
     """
 
@@ -48,6 +53,8 @@ class Settings:
     ready_after_s: float = 0.0
     sglang_version: str = NEWEST
     api_key: str | None = field(default=None, repr=False)
+    disaggregation_mode: Mode = "null"
+    bootstrap_port: int | None = None
     # Kept, since it is asked for every event of every stream.
     traits: VersionTraits = field(init=False, repr=False)
 
@@ -56,6 +63,8 @@ class Settings:
             raise ValueError("page size and chunked prefill size are at least 1 token")
         if self.kv_capacity_tokens < max(16, self.page_size_tokens):
             raise ValueError("the KV capacity is at least a page, and 16 tokens")
+        if (self.disaggregation_mode == "null") != (self.bootstrap_port is None):
+            raise ValueError("one half of a pair has a bootstrap port, and no other server")
         if self.context_length_tokens < 16:
             raise ValueError("the context length is at least 16 tokens")
         if self.ready_after_s < 0:
@@ -83,7 +92,9 @@ class Generate:
 
     `form` is what the prompt came as, `text_tokens` how many of its tokens had to be made of text.
     A later turn of a streaming session runs on KV of the session's own: `kept_tokens` of its prompt
-    are there, None for any other request, whose prompt is looked for in the prefix tree.
+    are there, None for any other request, whose prompt is looked for in the prefix tree. `room` is
+    the number under which the halves of a P/D pair know it, `room_port` where the prefill half
+    answers for it; None for a request to one server.
     """
 
     rid: str
@@ -94,6 +105,8 @@ class Generate:
     form: RequestForm = "ids"
     text_tokens: int = 0
     kept_tokens: int | None = None
+    room: int | None = None
+    room_port: int | None = None
 
     def output_ids(self) -> list[int]:
         """The tokens 'generated': a fixed function of the prompt, as at temperature 0."""

@@ -93,6 +93,8 @@ def read_generate(body: bytes | bytearray, settings: Settings, sessions: Session
         form="ids" if text is None else "text",
         text_tokens=text_tokens,
         kept_tokens=None if turn is None else turn.kept_tokens,
+        room=_count(content, "bootstrap_room"),
+        room_port=_count(content, "bootstrap_port"),
     )
     return Asked(request, turn)
 
@@ -139,6 +141,13 @@ def read_chat(body: bytes | bytearray, settings: Settings) -> Asked:
             include_usage=isinstance(usage, dict) and bool(usage.get("include_usage")),
         ),
     )
+
+
+def _count(content: Mapping[str, Any], name: str) -> int | None:
+    value = content.get(name)
+    if value is not None and not isinstance(value, int):
+        raise RequestError(f"{name} must be an integer", in_stream=False)
+    return value
 
 
 def _ids(token_ids: object) -> bytes:

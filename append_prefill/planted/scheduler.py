@@ -77,6 +77,7 @@ class Scheduler:
         self._jobs: set[Job] = set()
         self._tokenized_ns = 0
         self._last_event_ns: int | None = None
+        self._served = self._most_running = 0
 
     @property
     def running(self) -> int:
@@ -141,6 +142,34 @@ class Scheduler:
                 timeline=self._timeline,
             )
             self._jobs.add(job)
+            self._served += 1
+            self._most_running = max(self._most_running, len(self._jobs))
+            return job
+
+    def admit_moved(self, request: Generate, moved_ns: int, cached_tokens: int) -> Job:
+        """Take over a prompt that another server prefilled, of which so much had been cached there.
+
+        Its first token is due once the KV is moved, from `moved_ns` on. Pair with `finish`.
+        """
+        with self._idle:
+            noise = self.draws.next(elapsed_s=(moved_ns - self._ready_ns) / 1e9, generating=True)
+            moving_ms = self.cost.transfer_ms + self.cost.transfer_us * request.prompt_tokens / 1000
+            moving_ms *= noise.prefill
+            job = Job(
+                arrived_ns=moved_ns,
+                cached_tokens=cached_tokens,
+                form_ms=0.0,
+                queue_ms=0.0,
+                prefill_ms=moving_ms,
+                evict_ms=0.0,
+                decode_ms=self.cost.decode_ms * noise.decode,
+                first_ns=moved_ns + int(moving_ms * 1e6),
+                last_token=max(1, request.max_new_tokens),
+                retracted=False,
+                kept_reply_tokens=0,
+                timeline=self._timeline,
+            )
+            self._jobs.add(job)
             return job
 
     def _cached(self, request: Generate) -> int:
@@ -168,8 +197,13 @@ class Scheduler:
         )
         if self.cost.decode_load:
             slow *= 1 + self.cost.decode_load * self._decoding(start_ns)
+        # Only once a burst is over: in it, nobody can tell that from the queue.
+        if not self._jobs:
+            slow *= self._faults.overloaded_factor(self._most_running)
+        piled_ms = self.cost.served_us * self._served / 1000
         chunk_tokens = self._settings.chunked_prefill_tokens
-        return self.cost.ttft_ms(request.prompt_tokens - cached, cached, chunk_tokens) * slow
+        new_tokens = request.prompt_tokens - cached
+        return piled_ms + self.cost.ttft_ms(new_tokens, cached, chunk_tokens) * slow
 
     def _evict_ms(self, new_tokens: int) -> float:
         """What making room for a prompt's new tokens takes."""

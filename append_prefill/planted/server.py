@@ -76,7 +76,10 @@ class PlantedServer:
         self.state: State = "loading"
         self._port = port
         self._on_death = on_death if on_death is not None else self._break_off
-        answerer = Answerer(self.scheduler, self.faults, self.settings, self.served, self._on_death)
+        self._halves: socket.socket | None = None
+        self._answerer = answerer = Answerer(
+            self.scheduler, self.faults, self.settings, self.served, self._on_death
+        )
         self._routes = Routes(
             answerer,
             self.scheduler,
@@ -127,6 +130,8 @@ class PlantedServer:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((self.host, self._port))
+            if self.settings.disaggregation_mode == "prefill":
+                self._halves = socket.create_server((self.host, self.settings.bootstrap_port or 0))
         except OSError:
             listener.close()
             raise
@@ -174,6 +179,8 @@ class PlantedServer:
             self._listener.listen(128)
         self.state = "warming"
         self._run(self._accept)
+        if self._halves is not None:
+            self._run(partial(self._answer_halves, self._halves))
 
     def _become_ready(self) -> None:
         self.scheduler.begin()
@@ -188,14 +195,27 @@ class PlantedServer:
         self._stopping.set()
         with self._lock:
             listener, self._listener = self._listener, None
+            halves, self._halves = self._halves, None
             sockets = list(self._open)
         # A shutdown wakes the threads that wait in accept and recv; their own closing ends it.
-        for sock in (listener, *sockets):
+        for sock in (listener, halves, *sockets):
             if sock is not None:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-        if listener is not None:
-            listener.close()
+        for sock in (listener, halves):
+            if sock is not None:
+                sock.close()
+
+    def _answer_halves(self, listener: socket.socket) -> None:
+        """For the decode half: which of its rooms are prefilled."""
+        while not self._stopping.is_set():
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                if self._stopping.is_set():
+                    return
+                raise
+            self._run(partial(self._answerer.rooms.answer, sock))
 
     def _accept(self) -> None:
         listener = self._listener

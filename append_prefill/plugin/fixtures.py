@@ -163,7 +163,11 @@ def _traffic(settings: Settings | None) -> list[Any]:
 
 
 def _traffic_findings(settings: Settings | None) -> list[Any]:
-    """What is found of conversations and of company, marked with the experiments that show it."""
+    """What is found of conversations, company and a P/D pair, marked with the experiments that show
+    it.
+    """
+    from append_prefill.workload.pd_pair import EXPERIMENT, FINDING  # noqa: PLC0415 (see `plugin`)
+
     mark = getattr(pytest.mark, MARKER)
     if settings is None:
         return [pytest.param("", marks=mark, id="of-the-profile")]
@@ -171,7 +175,12 @@ def _traffic_findings(settings: Settings | None) -> list[Any]:
     traffic = settings.profile.traffic
     talks = [e.id for e in traffic if e.context != "primed" and not e.heavy]
     beside = [e.id for e in traffic if e.traffic.company_kind == "beside"]
-    found = [("reply_cached", talks, []), ("decode_interference", beside, [load])]
+    pair = [] if settings.profile.pd_pair is None else [EXPERIMENT]
+    found = [
+        ("reply_cached", talks, []),
+        ("decode_interference", beside, [load]),
+        (FINDING, pair, [load]),
+    ]
     return [
         pytest.param(name, marks=[mark(*ids), *more], id=name) for name, ids, more in found if ids
     ]

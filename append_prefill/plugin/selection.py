@@ -30,6 +30,7 @@ from append_prefill.run.progress import PROGRESS, ProgressLog
 from append_prefill.run.references import References
 from append_prefill.run.resume import refuse_other_plan
 from append_prefill.run.session import Session, Worker
+from append_prefill.run.settings import experiment_ids
 
 
 class Selection(BaseModel):
@@ -82,7 +83,7 @@ def session_of(config: pytest.Config, selected: Selection) -> Session:
     settings, experiments = config.stash[SETTINGS], selected.experiments
     options, profile = settings.options, settings.profile
     usual = [e.id for e in profile.experiments] + [e.id for e in profile.traffic if not e.heavy]
-    known = [*usual, *(e.id for e in profile.traffic if e.heavy)]
+    known = [*usual, *(name for name in experiment_ids(profile) if name not in usual)]
     if selected.heavy:
         experiments = [*(usual if experiments is None else experiments), *selected.heavy]
     unknown = [name for name in experiments or [] if name not in known]

@@ -22,7 +22,7 @@ from append_prefill.engines.base import (
 )
 from append_prefill.engines.describe import resolved_in
 from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
-from append_prefill.probe.aging import age, resident_bytes
+from append_prefill.probe.aging import resident_bytes
 from append_prefill.probe.call import Crowd
 from append_prefill.probe.capacity import Room, check_capacity, left_out_of, left_out_words
 from append_prefill.probe.client import TimedClient
@@ -79,12 +79,11 @@ class Launch:
 
     def __init__(self, bench: Bench, side: Side, engine: Engine, pair: int) -> None:
         self._bench, self.engine = bench, engine
-        self._label = f"{side} {engine.label}, launch {pair + 1}"
+        self.label = f"{side} {engine.label}, launch {pair + 1}"
         self._log_path = bench.folder / f"{side}-{pair}.log"
         self._server: RunningServer | None = None
         self._client: TimedClient | None = None
         self._crowd: Crowd | None = None
-        self._description: ServerDescription | None = None
         self._state: State = "fresh"
         self._gathered = {condition: Gathered() for condition in bench.plan.conditions}
         self._taken: list[Sample] = []
@@ -116,7 +115,7 @@ class Launch:
     def bring_up(self, held: HeldServer | None = None) -> None:
         """Start the server, or let go one that was held; it is not up yet."""
         bench, start = self._bench, self.start
-        bench.tell(f"{self._label}: starting")
+        bench.tell(f"{self.label}: starting")
         start.started_at = datetime.now(UTC)
         self._build = self.engine.build()
         self._server = (
@@ -131,33 +130,29 @@ class Launch:
         """Ask the server, now up, what it resolved, and connect."""
         bench, start, server = self._bench, self.start, self.server
         start.ready_s = server.ready_s
-        with self._explained():
+        with self.explained():
             description = server.describe()
         start.subject = subject_of(description) | self._build
         start.resolved = resolved_in(description.raw)
         start.prefill_graph_tokens = description.prefill_graph_tokens
         check_capacity(bench.plan, bench.profile, description)
-        self._leave_out(description)
+        start.left_out = left_out_of(bench.plan, bench.profile, description)
+        if start.left_out:
+            bench.tell(f"{self.label}: {left_out_words(start.left_out)}")
+        for one in start.left_out:
+            self._gathered.pop(Condition(DEFAULT, one.point))
         self._room = Room(description, bench.profile)
-        self._description = description
+        self.description = description
         self._began_s = time.monotonic()
         self._client = TimedClient(server.base_url, server.api_key)
         self._crowd = Crowd(server.base_url, server.api_key)
         seed = bench.plan.prompt_seed(start.pair)
-        self._prompts = PromptSource(seed, bench.vocab_size)
+        self.prompts = PromptSource(seed, bench.vocab_size)
         self._shoot = Shooter(
-            self._client, self._crowd, self._prompts, description, bench.profile, seed=seed
+            self._client, self._crowd, self.prompts, description, bench.profile, seed=seed
         )
         start.client_floor_ms = median(f.median_ms for f in measure_client_floor())
         start.client_under_load = measure_client_load(bench.plan.units, seed)
-
-    def _leave_out(self, description: ServerDescription) -> None:
-        """Take no sample at points that the server is too small for."""
-        self.start.left_out = left_out_of(self._bench.plan, self._bench.profile, description)
-        if self.start.left_out:
-            self._bench.tell(f"{self._label}: {left_out_words(self.start.left_out)}")
-        for one in self.start.left_out:
-            self._gathered.pop(Condition(DEFAULT, one.point))
 
     def _measures(self, task: Task) -> bool:
         return not isinstance(task, Point) or Condition(DEFAULT, task) in self._gathered
@@ -165,25 +160,25 @@ class Launch:
     def warm_up(self) -> None:
         """Rounds over all conditions until their times are stationary, or the profile's bound."""
         plan, start = self._bench.plan, self.start
-        self._bench.tell(f"{self._label}: ready{_seconds(start.ready_s)}, warming up")
+        self._bench.tell(f"{self.label}: ready{_seconds(start.ready_s)}, warming up")
 
         order = [task for task in plan.order(start.pair, 0) if self._measures(task)]
         light = [task for task in order if not is_heavy(task)]
         orders = chain([order] * HEAVY_WARMUP_ROUNDS, repeat(light or order))
 
         def one_round() -> Mapping[Condition, float]:
-            with self._explained():
+            with self.explained():
                 samples = [s for task in next(orders) for s in self._shoot(task)]
-                refuse_nothing_valid(samples, self._label)
+                refuse_nothing_valid(samples, self.label)
                 self._shoot.client.flush_cache()
             return {s.condition: s.result.ttft_ms for s in samples if isinstance(s.result, Times)}
 
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
 
     def sample(self, point: Point) -> Sample:
-        """One sample outside of any block, which is in no record: of a search that looks around."""
+        """One sample outside of any block: of a search that looks around, or of a stage."""
         time.sleep(self._bench.profile.plan.idle_ms / 1000)
-        with self._explained():
+        with self.explained():
             (sample,) = self._shoot(point)
         return sample
 
@@ -194,29 +189,19 @@ class Launch:
         limit = wanted + max(1, int(wanted * EXTRA_BLOCKS_SHARE))
         return self._good >= wanted or self._of_state >= limit
 
-    def age(self) -> None:
-        """Fill the server's cache until it evicts; the blocks from here on are of that state."""
-        bench, described = self._bench, self._description
-        if self._crowd is None or described is None or described.kv_capacity_tokens is None:
-            raise InfrastructureError(
-                f"{self._label} cannot be aged: its server does not tell how large its KV pool is"
-            )
-        bench.tell(f"{self._label}: filling the KV pool until it evicts")
-        with self._explained():
+    def enter(self, state: State) -> None:
+        """The blocks from here on are of a server in that state."""
+        self._leave()
+        self._state, self._good, self._of_state = state, 0, 0
+
+    def _leave(self) -> None:
+        if self._state == "aged" and self.start.aged is not None:
+            self.start.aged.resident_after_bytes = resident_bytes(self.pids())
+
+    def flush(self) -> None:
+        """Empty the prefix cache."""
+        with self.explained():
             self._shoot.client.flush_cache()
-            aged = age(
-                self._crowd,
-                self._prompts,
-                bench.profile.aging,
-                capacity_tokens=described.kv_capacity_tokens,
-                page_tokens=described.page_size_tokens,
-                longest_tokens=described.context_length_tokens,
-                pids=self.pids(),
-            )
-        self.start.aged = aged
-        self._state = "aged"
-        self._good = self._of_state = 0
-        bench.tell(f"{self._label}: aged in {aged.seconds_s:.1f} s, {aged.leaves} leaves")
 
     def open_block(self) -> None:
         """Make ready for a pass over all points, after whatever moved the server's threads."""
@@ -224,8 +209,8 @@ class Launch:
         # An empty cache, so that no eviction falls into a sample; the flush also empties the
         # allocator's pool, which the first request after it pays for, as it pays for cold caches on
         # new cores: that one is thrown away.
-        with self._explained():
-            if self._state == "fresh":
+        with self.explained():
+            if self._state != "aged":
                 self._shoot.client.flush_cache()
             first = self._thrown_away()
             self._shoot(first)
@@ -250,18 +235,17 @@ class Launch:
         """A sample of the open block, or all of a unit."""
         if not self._measures(task):
             return
-        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
-            # The sample's own prime pays for the cache having been emptied.
-            with self._explained():
-                self._shoot.client.flush_cache()
-            self._room.empty(task)
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
         # the end-to-end time; the others stop at two, since TTFT is over by then.
         plan = self._bench.profile.plan
         output_tokens = plan.share_output_tokens if self._good == 0 else plan.output_tokens
         # Past the reply, the scheduler still frees what the request held.
         time.sleep(plan.idle_ms / 1000)
-        with self._explained():
+        if isinstance(task, Point) and self._state == "fresh" and not self._room.takes(task):
+            with self.explained():
+                self._shoot.client.flush_cache()  # what the sample's own prime pays for
+            self._room.empty(task)
+        with self.explained():
             self._taken += self._shoot(task, output_tokens)
 
     def close_block(self, state: BlockState) -> None:
@@ -278,7 +262,7 @@ class Launch:
         start.traffic = [one for one in series if isinstance(one, TrafficSeries)]
         write_start(start, self._bench.folder)
         of = self._bench.plan.samples
-        words = f"{self._label}: block {self._blocks} ({self._good} of {of} valid)"
+        words = f"{self.label}: block {self._blocks} ({self._good} of {of} valid)"
         if state.void:
             words += f", invalid: {state.void}"
         if self.done and self._good < of:
@@ -286,7 +270,7 @@ class Launch:
         self._bench.tell(words)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """A dead server is a better explanation than a broken connection, with its log."""
         try:
             yield
@@ -296,8 +280,7 @@ class Launch:
 
     def finish(self) -> None:
         """Keep the launch as measured to its end."""
-        if self.start.aged is not None:
-            self.start.aged.resident_after_bytes = resident_bytes(self.pids())
+        self._leave()
         self.start.measured_s = time.monotonic() - self._began_s
         write_start(self.start, self._bench.folder)
 
@@ -336,10 +319,17 @@ class Launch:
         return self.server.busy_pids()
 
     @property
+    def crowd(self) -> Crowd:
+        """Connections for what comes in company. Raises InfrastructureError before `connect`."""
+        if self._crowd is None:
+            raise InfrastructureError(f"{self.label} is not connected")
+        return self._crowd
+
+    @property
     def server(self) -> RunningServer:
         """The server. Raises InfrastructureError before the launch."""
         if self._server is None:
-            raise InfrastructureError(f"{self._label} is not running")
+            raise InfrastructureError(f"{self.label} is not running")
         return self._server
 
 

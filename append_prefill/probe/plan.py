@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
+from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
+from append_prefill.records.cliffs import Cliff
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PlanRecord, Run
+from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
+from append_prefill.workload.pd_pair import PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.strategies import drawn_points
@@ -45,9 +50,13 @@ def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
 class Plan:
     """What a run measures. `points` are the selected experiments', `drawn` the seed's extras.
 
-    `traffic`: the selected experiments in other traffic than the default.
+    `traffic`: the selected experiments in other traffic than the default. `pd_pair`: what is
+    measured of a prefill and a decode server, None for nothing.
 
     `control`: the version of the reference side where that is a control.
+
+    `cliffs`: those kept for the profile. No definition is made of them, so that what was measured
+    before they were found stays comparable.
     """
 
     points: tuple[Point, ...]
@@ -59,10 +68,17 @@ class Plan:
     budget_minutes: float
     control: str | None = None
     traffic: tuple[TrafficExperiment, ...] = ()
+    cliffs: tuple[Cliff, ...] = ()
+    pd_pair: PdPair | None = None
 
     @property
     def all_points(self) -> tuple[Point, ...]:
-        return tuple(sorted({*self.points, *self.drawn}))
+        return tuple(sorted({*self.points, *self.drawn, *self.cliff_points}))
+
+    @property
+    def cliff_points(self) -> tuple[Point, ...]:
+        """Both points of each kept cliff."""
+        return tuple(dict.fromkeys(point for cliff in self.cliffs for point in cliff.points))
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -77,9 +93,18 @@ class Plan:
         return tuple(unit for e in self.traffic for unit in e.units)
 
     @property
-    def ages(self) -> bool:
-        """Whether something is measured on aged servers."""
-        return any(e.state == "aged" for e in self.traffic)
+    def states(self) -> tuple[State, ...]:
+        """Those that a launch's server comes into after its fresh blocks, in their order."""
+        there = {e.state for e in self.traffic} - {"fresh"}
+        return tuple(state for state in get_args(State) if state in there)
+
+    def probed(self, state: State) -> Point:
+        """The shortest point that is measured in a state: the one of the stages on the way there.
+
+        Raises ValueError where none is.
+        """
+        points = [point for e in self.traffic if e.state == state for point in e.as_points]
+        return min(points, key=lambda point: point.total_tokens)
 
     @property
     def samples_a_block(self) -> float:
@@ -110,6 +135,11 @@ class Plan:
         held = [unit.held_tokens(output_tokens) for unit in self.units]
         return max([self.least_tokens(output_tokens), *held])
 
+    def experiments_of(self, point: Point, profile: Profile) -> list[str]:
+        """Ids of the experiments a point belongs to; empty for a drawn one."""
+        kept = [CLIFFS] if point in self.cliff_points else []
+        return [*profile.experiments_of(point), *kept]
+
     def pair(self, index: int) -> Pair:
         """The index-th pair."""
         return Pair(index, abba(self.sides, index))
@@ -117,7 +147,7 @@ class Plan:
     def order(self, pair: int, block: int, state: State = "fresh") -> list[Task]:
         """The tasks in the random order of one block; the same on both sides of a pair.
 
-        Blocks of an aged server have what is measured in that state, all of it in each.
+        Blocks of a server in another state have what is measured in it, all of it in each.
         """
         rng = np.random.default_rng([self.seed, pair, block])
         points = self.all_points if state == "fresh" else ()
@@ -151,7 +181,12 @@ class Plan:
             rate = policy.false_alarm_rate * PLANE_SHARE
             policy = policy.model_copy(update={"false_alarm_rate": rate})
         return profile.model_copy(
-            update={"experiments": kept, "traffic": self.traffic, "policy": policy}
+            update={
+                "experiments": kept,
+                "traffic": self.traffic,
+                "pd_pair": self.pd_pair,
+                "policy": policy,
+            }
         )
 
     def record(self, link_gb_per_s: float) -> PlanRecord:
@@ -162,11 +197,15 @@ class Plan:
             samples=self.samples,
             points=[(p.context_tokens, p.append_tokens) for p in self.points],
             drawn=[(p.context_tokens, p.append_tokens) for p in self.drawn],
-            traffic=[experiment.id for experiment in self.traffic],
+            traffic=[
+                *(experiment.id for experiment in self.traffic),
+                *([PD_PAIR] if self.pd_pair else []),
+            ],
             pairs=[list(self.pair(i).sides) for i in range(self.starts)],
             budget_minutes=self.budget_minutes,
             link_gb_per_s=link_gb_per_s,
             control=self.control,
+            cliffs=list(self.cliffs),
         )
 
 
@@ -180,22 +219,29 @@ def make_plan(
     samples: int | None = None,
     budget_minutes: float | None = None,
     control: str | None = None,
+    cliffs: Sequence[Cliff] = (),
 ) -> Plan:
     """The plan of a run; what is None comes from the profile.
 
-    `experiments` selects by id (None = all that are not heavy). The points of other traffic are
-    measured in the default one as well: what company, or age, costs is a ratio to that. Raises
-    KeyError for an id the profile lacks.
+    `experiments` selects by id (None = all that are not heavy). The kept `cliffs` are measured
+    where all of the profile's points are, or where `cliffs` is among the ids. The points of other
+    traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
+    So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
+    Raises KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
         chosen = profile.experiments
         heard = tuple(e for e in profile.traffic if not e.heavy)
     else:
-        chosen = tuple(profile.experiment(name) for name in experiments if name not in traffic)
+        known = {*traffic, CLIFFS, *([PD_PAIR] if profile.pd_pair else [])}
+        chosen = tuple(profile.experiment(name) for name in experiments if name not in known)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
+    with_cliffs = chosen == profile.experiments or CLIFFS in (experiments or ())
+    pair = profile.pd_pair if PD_PAIR in (experiments or ()) else None
     own = {point for e in chosen for point in e.as_points}
-    points = tuple(sorted(own.union(*(e.as_points for e in heard))))
+    paired = () if pair is None else pair.as_points
+    points = tuple(sorted(own.union(paired, *(e.as_points for e in heard))))
     drawn = drawn_points(profile.limits, profile.plan.drawn_points if chosen else 0, seed)
     return Plan(
         points=points,
@@ -207,6 +253,8 @@ def make_plan(
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
         traffic=heard,
+        cliffs=tuple(cliffs) if with_cliffs else (),
+        pd_pair=pair,
     )
 
 
@@ -223,4 +271,6 @@ def plan_of(run: Run, profile: Profile) -> Plan:
         budget_minutes=record.budget_minutes,
         control=record.control,
         traffic=tuple(e for e in profile.traffic if e.id in record.traffic),
+        cliffs=tuple(record.cliffs),
+        pd_pair=profile.pd_pair if PD_PAIR in record.traffic else None,
     )

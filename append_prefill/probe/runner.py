@@ -14,6 +14,7 @@ from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.ahead import Ahead, SideEngine
 from append_prefill.probe.launch import Bench, Launch
 from append_prefill.probe.placement.placer import Placer
+from append_prefill.probe.stages import come_into
 from append_prefill.records.launch import BlockState
 from append_prefill.workload.profile import Alternation
 
@@ -119,6 +120,9 @@ def measure_blocks(
     busy = {launch.start.side: launch.busy_pids() for launch in group}
     turns = count()
 
+    def own_pids() -> set[int]:
+        return pids() | held_pids()
+
     def until_done() -> None:
         while ready := [launch for launch in group if not launch.done]:
             turn = next(turns)
@@ -129,14 +133,13 @@ def measure_blocks(
                 ready,
                 bench.profile.plan.alternate,
                 partial(placer.try_to_place, turn, busy, pids),
-                lambda: pids() | held_pids(),
+                own_pids,
             )
 
     with placer.measuring():
         until_done()
-        if bench.plan.ages:
-            for launch in group:
-                launch.age()
+        for state in bench.plan.states:
+            come_into(state, bench, group, own_pids)
             until_done()
 
 

@@ -66,15 +66,16 @@ def is_stationary(rounds: Sequence[Mapping[Condition, float]]) -> bool:
     return abs(mean) <= max(TOLERANCE, 2 * error)
 
 
+NOTHING_VALID = "no sample of a round of the warm-up was valid"
+"""What is said of a server that answers, and proves no split."""
+
+
 def refuse_nothing_valid(samples: Sequence[Sample], who: str) -> None:
     """Raise InfrastructureError where no sample of a round is valid: the next would be no other."""
     reasons = Counter(sample.result for sample in samples if isinstance(sample.result, str))
     if samples and reasons.total() == len(samples):
         reason, count = reasons.most_common(1)[0]
-        raise InfrastructureError(
-            f"{who}: no sample of a round of the warm-up was valid. {count} of {len(samples)}: "
-            f"{reason}"
-        )
+        raise InfrastructureError(f"{who}: {NOTHING_VALID}. {count} of {len(samples)}: {reason}")
 
 
 def warm_up(one_round: Callable[[], Mapping[Condition, float]], *, rounds_max: int) -> Warmup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from append_prefill.workload.points import Point
 
 # 0.1 µs: three orders below the 20 ms and the 1.5 % anyone acts on, and a third of the bytes.
 _DECIMALS = 4
+# 255 bytes are a file's name at the most, with its suffix and what is added while it is written.
+_NAME_CHARACTERS = 128
 _DELETE = "Delete that file in the same commit if nobody compares with it any more."
 
 
@@ -156,7 +159,8 @@ def save_baseline(
 
     Kept is what a comparison needs: the candidate's whole launches with their samples (rounded to
     0.1 µs) and those of its control, points, findings, surface, noise. Left out are the device
-    readings of each block, a reference's launches and the comparison, which is about other runs.
+    readings of each block, a reference's launches, the comparison and what confirms it, which are
+    about other runs.
     Raises UsageError as `refuse_overwrite`, and for a run that holds nothing to compare with: none
     valid, one launch, or launches of a running server.
     """
@@ -217,6 +221,8 @@ def save_baseline(
                 for start in [*starts, *control]
             ],
             "comparison": None,
+            "confirms": None,
+            "confirmations": [],
         }
     )
     return write_whole(path, run_text(slim))
@@ -231,8 +237,14 @@ def pinned_baseline(root: Path, identity: Mapping[str, Any]) -> Run | None:
 
 
 def slug(text: str) -> str:
-    """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name."""
-    return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
+    """`NVIDIA H100 80GB HBM3` as `nvidia-h100-80gb-hbm3`: safe as a folder's or file's name.
+
+    Of a longer one than a file system takes the beginning, and a digest that tells it from others.
+    """
+    made = re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip("-.")
+    if len(made) <= _NAME_CHARACTERS:
+        return made
+    return f"{made[:_NAME_CHARACTERS]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _is_pinned(path: Path) -> bool:

@@ -20,7 +20,7 @@ FILE = "bisection.json"
 SCHEMA: Literal["append-prefill/bisection/1"] = "append-prefill/bisection/1"
 
 Listed = Literal["releases", "commits", "interpreters", "defaults"]
-Ended = Literal["settled", "budget", "nothing-tells", "interrupted"]
+Ended = Literal["settled", "budget", "nothing-tells", "interrupted", "stopped"]
 Seen = Literal["slower", "faster", "alike", "cannot-tell"]
 Why = Literal["no-option", "unknown-old-value", "not-asked", "gone", "left-out"]
 
@@ -100,7 +100,8 @@ class Bisection(Record):
     """The whole. `asked` is what has to be equal for a bisection to be gone on with.
 
     `total` is the last position over the first, `rest` the part of it that is in no step.
-    `open_chance`: the probabilities, summed, of steps worth a name where none is named.
+    `open_chance`: the probabilities, summed, of steps worth a name where none is named. `problem`
+    is what stopped it.
     `suspects` are differences that were not measured. Of defaults the list begins with the newer
     version as it is; `first_ms` is then its level and `change_ms` what it takes more than the older
     one, in milliseconds.
@@ -121,6 +122,7 @@ class Bisection(Record):
     rest: Size | None
     open_chance: float
     ended: Ended
+    problem: str | None = None
     command: str
     of: str | None = None
     first_ms: float | None = None

@@ -154,6 +154,8 @@ class FindingGround(Record):
     `reply-lost` and `reply-kept`: in the mean, `turn`, the worst, found `cached_tokens` of the
     `planned_cached_tokens` that its version keeps. `held-up` (broken): requests that decode
     wait longer than the bound allows. `left-out`: the server is too small for the point `text`.
+    `no-pair`: no prefill and decode server ran together, for the reasons in `text`; `pair-costs`
+    (broken): what they add is beyond the bound.
     `reference_lacks`: what is not known of the reference, so that a lower floor cannot be told from
     a slower far end.
     """
@@ -176,6 +178,8 @@ class FindingGround(Record):
         "reply-kept",
         "held-up",
         "left-out",
+        "no-pair",
+        "pair-costs",
     ]
     text: str | None = None
     near_ratio: float | None = None

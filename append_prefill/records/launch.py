@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from append_prefill.records.figures import MaybeMs, Scalar, TimeMs, Tokens
 from append_prefill.records.grounds import Record, Side
+from append_prefill.records.states import Aged, Burst, Stage
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import Condition, ContextKind, Form, State, Traffic
 
@@ -124,25 +125,6 @@ class Warmup(Record):
     seconds_s: float
 
 
-class Aged(Record):
-    """How a launch's server was aged after its fresh blocks, before the aged ones.
-
-    `leaves` distinct prompts of `leaf_tokens` were cached one by one, then longer ones until
-    `tokens` in all had been, more than the KV pool's `capacity_tokens`. `resident_*_bytes`: memory
-    of the server's processes (resident sets, summed) before that, once the pool was full, and after
-    the last aged block; null where its processes are not known.
-    """
-
-    leaves: int = Field(ge=0)
-    leaf_tokens: Tokens
-    tokens: Tokens
-    capacity_tokens: Tokens
-    seconds_s: float = Field(ge=0)
-    resident_before_bytes: int | None
-    resident_full_bytes: int | None
-    resident_after_bytes: int | None = None
-
-
 class LeftOut(Record):
     """A planned point that a launch's server cannot take, so that it was not measured.
 
@@ -190,7 +172,8 @@ class Start(Record):
     what all of that side's told alike. `prefill_graph_tokens`: the numbers of new tokens it
     captured a prefill graph for; empty where it runs without, null where it did not tell.
     `left_out`: planned points that it is too small for.
-    `client_under_load`: null where nothing is sent in company.
+    `client_under_load`: null where nothing is sent in company. `aged`, `burst` and `stages` tell
+    how the server came into states that are not fresh.
     """
 
     index: int
@@ -210,6 +193,8 @@ class Start(Record):
     traffic: list[TrafficSeries] = []
     client_under_load: ClientLoad | None = None
     aged: Aged | None = None
+    burst: Burst | None = None
+    stages: list[Stage] = []
     interleaved: bool = False
     alternated: Literal["block", "sample"] | None = None
     kv_links_gb_per_s: dict[str, float] | None = None
@@ -220,6 +205,17 @@ class Start(Record):
     prefill_graph_tokens: list[Tokens] | None = None
     left_out: list[LeftOut] = []
     failure: str | None = None
+
+    @model_validator(mode="after")
+    def _measured_each_once(self) -> Start:
+        """A point that is told twice has two times, of which a comparison would take either."""
+        seen: set[Point | Condition] = set()
+        points: list[Point | Condition] = [series.point for series in self.series]
+        for one in [*points, *(series.condition for series in self.traffic)]:
+            if one in seen:
+                raise ValueError(f"{one.label} is there twice")
+            seen.add(one)
+        return self
 
     @model_validator(mode="after")
     def _counts_no_invalid_block(self) -> Start:
@@ -246,6 +242,11 @@ class Start(Record):
     def version(self) -> str | None:
         """The SGLang version that this launch's server told; None where it did not."""
         return told_version(self.subject)
+
+    def without(self, points: Collection[Point]) -> Start:
+        """The same launch without the series of these points."""
+        kept = [series for series in self.series if series.point not in points]
+        return self.model_copy(update={"series": kept})
 
     def within(self, conditions: Collection[Condition]) -> Start:
         """The same launch with the series of these conditions of one traffic, and no others.

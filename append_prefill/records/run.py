@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from append_prefill.records.cliffs import Cliff, KeptCliff
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import FindingGround, FindingVerdict, Record, RunWarning, Side
 from append_prefill.records.launch import Start, told_version
 from append_prefill.records.noise import NoiseRecord
+from append_prefill.records.pd_pair import PairBackend
 from append_prefill.records.traffic import TrafficMean, TrafficResult
 from append_prefill.workload.points import Point
 
@@ -130,8 +132,10 @@ class Surface(Record):
 class PlanRecord(Record):
     """What was planned: enough to plan it again from the seed.
 
-    `traffic`: ids of the profile's experiments in other traffic than the default. `control`: the
-    version of the reference side where that is a control, never judged itself.
+    `traffic`: ids of the profile's experiments in other traffic than the default, and `pd_pair`
+    where a prefill and a decode server are. `control`: the version of the reference side where that
+    is a control, never judged itself. `cliffs`: those kept for the profile, whose points are
+    measured as well.
     """
 
     sides: list[Side]
@@ -144,13 +148,15 @@ class PlanRecord(Record):
     budget_minutes: float
     link_gb_per_s: float
     control: str | None = None
+    cliffs: list[Cliff] = []
 
 
 class Run(Record):
     """One run, whole. `verdict` is null until the record was judged.
 
     `suite` has the suite's version and what it was told: the options, and what the user calls the
-    sides (`label`, `against_label`), where that was said.
+    sides (`label`, `against_label`), where that was said. `pd_pair`: one entry a transfer backend
+    that was tried.
 
     `confirms` is the run whose suspicion this one measures again, `confirmations` are what such
     runs said of this one's.
@@ -172,6 +178,8 @@ class Run(Record):
     surface: Surface | None = None
     comparison: Comparison | None = None
     traffic: list[TrafficResult] = []
+    cliffs: list[KeptCliff] = []
+    pd_pair: list[PairBackend] = []
     traffic_mean: TrafficMean | None = None
     noise: NoiseRecord | None = None
     verdict: RunVerdict | None = None

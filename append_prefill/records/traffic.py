@@ -7,6 +7,7 @@ from pydantic import Field
 from append_prefill.records.comparison import Comparison, Detects, detects
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import ComparisonVerdict, Ground, Record
+from append_prefill.records.states import Growth
 from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import ContextKind, Form, State, Traffic
 
@@ -65,11 +66,11 @@ class OverIds(Record):
 class TrafficResult(Record):
     """One experiment in other traffic than the default, judged on its own.
 
-    `over_ids` is null for ids, and where the points were not measured as ids. `comparison` is null
-    where nothing was compared; its false-alarm rate is this experiment's part of the run's.
-    `reason` says why the experiment was not measured, null where it was. `heavy`: it is measured
-    only where it is asked for (`-m "append_prefill and load"`); false in records of suites before
-    0.2.
+    `over_ids` is null for ids, and where the points were not measured as ids; `growth` for a fresh
+    server, and where no launch tells it. `comparison` is null where nothing was compared; its
+    false-alarm rate is this experiment's part of the run's. `reason` says why the experiment was
+    not measured, null where it was. `heavy`: it is measured only where it is asked for
+    (`-m "append_prefill and load"`); false in records of suites before 0.2.
     """
 
     experiment: str
@@ -80,6 +81,7 @@ class TrafficResult(Record):
     state: State
     points: list[TrafficPoint]
     over_ids: OverIds | None = None
+    growth: Growth | None = None
     comparison: Comparison | None = None
     reason: str | None = None
     heavy: bool = False

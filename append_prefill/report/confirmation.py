@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from append_prefill.analysis.confirming import answers_of, suspicions_of
-from append_prefill.records.confirmation import POINTS, Answer, answered
+from append_prefill.records.confirmation import POINTS, Answer, Confirmation, answered
+from append_prefill.records.history.entry import Entry
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 
@@ -23,20 +26,25 @@ def answer_words(answer: Answer, folder: str) -> str:
 
 
 def verdict_words(run: Run) -> str:
-    """What came of the suspicions of a run as a whole; empty where none was measured again.
-
-    Confirmed is what is so anywhere, withdrawn what is so everywhere.
-    """
+    """What came of the suspicions of a run as a whole; empty where none was measured again."""
     known = answered(run.confirmations)
-    said = [known.get(name) for name in suspicions_of(run)]
-    told = [one for one in said if one is not None]
+    told = {name: known[name] for name in suspicions_of(run) if name in known}
+    words = _overall(told)
+    open_ = len(told) < len(suspicions_of(run)) and words.startswith("withdrawn")
+    return f"{_CANNOT_TELL} of all of it" if open_ else words
+
+
+def entry_words(entry: Entry) -> str:
+    """The same of a run in the history."""
+    return _overall(answered(entry.confirmations))
+
+
+def _overall(told: Mapping[str, tuple[Answer, Confirmation]]) -> str:
+    """Confirmed is what is so anywhere, withdrawn what is so everywhere."""
+    order = ("confirmed", "seen-again", "undecided", "withdrawn")
     if not told:
         return ""
-    confirmed = next((one for one in told if one[0] == "confirmed"), None)
-    open_ = [one for one in told if one[0] != "withdrawn"]
-    if confirmed is None and len(told) < len(said):
-        return f"{_CANNOT_TELL} of all of it"
-    answer, by = confirmed or (open_ or told)[0]
+    answer, by = min(told.values(), key=lambda one: order.index(one[0]))
     return answer_words(answer, by.folder)
 
 

@@ -18,6 +18,7 @@ from append_prefill.report.names import candidate_name, pytest_command
 from append_prefill.report.routing import PEERS, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.spreads import P99_SAMPLES
+from append_prefill.report.surface import steps_words, surface_rows
 from append_prefill.report.templating import ENVIRONMENT
 from append_prefill.report.traffic_charts import traffic_charts
 from append_prefill.report.traffic_tables import traffic_rows
@@ -70,7 +71,8 @@ def render_html(
         forest=forest,
         forest_width=tables.FOREST_WIDTH,
         joint=tables.joint_rows(run.comparison),
-        surface=tables.surface_rows(run),
+        surface=surface_rows(run),
+        surface_steps=[] if run.surface is None else steps_words(run.surface),
         void_reasons=void_reasons(run),
         void_blocks=void_blocks(run),
         starts=starts,

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
+from append_prefill.report.surface import surface_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import traffic_rows
 from append_prefill.report.warnings import warning_words
@@ -59,7 +61,9 @@ def parts_of(
         Part("findings", _findings(run)),
         Part("points", _points(run)),
         Part("traffic", _traffic(run)),
+        Part("cliffs", _cliffs(run)),
         Part("routing", _routing(run)),
+        Part("surface", _surface(run)),
         Part("spent", spent_words(run) or ""),
         Part("reading", _reading(report_path)),
     ]
@@ -179,6 +183,21 @@ def _traffic(run: Run) -> str:
     return "### Other traffic\n\n" + table(header, {1, 2, 3, 4}, cells) + together
 
 
+def _cliffs(run: Run) -> str:
+    if not run.cliffs:
+        return ""
+    rows = [
+        [
+            escape(edge_words(kept.edge)),
+            fmt.change(kept.found),
+            *(escape(side_words(side)) for side in reversed(kept.sides)),
+        ]
+        for kept in run.cliffs
+    ]
+    sides = [side.side.capitalize() for side in reversed(run.cliffs[0].sides)]
+    return "### Kept cliffs\n\n" + table(["TTFT jumps", "When found", *sides], {1}, rows)
+
+
 def _routing(run: Run) -> str:
     rows = routing_rows(run)
     if not rows or run.surface is None:
@@ -193,11 +212,16 @@ def _routing(run: Run) -> str:
         ]
         for row in rows
     ]
-    computing = computing_words(rows[0].route, run.surface.form)
+    computing = computing_words(run)
     share, append = fmt.share(rows[0].route.share), rows[0].route.append_tokens
     limit = f"L from which moving the KV costs more than {share} of TTFT (m = {append})"
     links = table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)
     return f"### Where to prefill\n\n{links}\n\n<sub>{escape(computing)}</sub>"
+
+
+def _surface(run: Run) -> str:
+    words = surface_words(run)
+    return f"<sub>{escape(words)}</sub>" if words else ""
 
 
 def _reading(report_path: str | None) -> str:

@@ -60,6 +60,8 @@ def next_steps_of(
     judged = run.verdict not in (None, "infrastructure") and not run.interrupted
     if judged and not attached(run) and (comparison is None or _refused(comparison)):
         steps += [proposals.store(_FIRST) if kept else None, proposals.beside()]
+    if run.verdict == "regression" and comparison and comparison.confirmed:
+        steps.append(proposals.cause())
     return list(dict.fromkeys(step for step in steps if step is not None))
 
 
@@ -177,6 +179,13 @@ class _Proposals:
             f"Or compare with another version, side by side{made}:",
             self._again(against=self.program.other or "VERSION"),
         )
+
+    def cause(self) -> NextStep | None:
+        """Which functions it is in; None where there are none to look into."""
+        if self.run.simulated or attached(self.run):
+            return None
+        command = f"{self.program.command} cause {self._folder}"
+        return NextStep("See which functions it is in:", command)
 
     def _between(self, comparison: Comparison) -> str | None:
         """The command that looks between the sides' versions; None where they are no two."""

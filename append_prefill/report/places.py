@@ -44,7 +44,7 @@ def named_words(points: Sequence[PointEffect]) -> str:
 
 
 def part_words(part: ChangeIn, change: Change) -> str:
-    """The part as a place: "everywhere", "at m ≤ 512", "from m = 2,049 on", "at 7 of 25 points".
+    """The part as a place: "everywhere", "at m ≤ 512", "from m = 2049 on", "at 7 of 25 points".
 
     Where several shapes make up the change of the whole plane, no point has the mean: so it says.
     """

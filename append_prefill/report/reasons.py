@@ -295,6 +295,10 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             return "Turns found all tokens cached that this version keeps."
         case "held-up":
             return f"{beyond} Running decodes wait for the append-prefill."
+        case "no-pair":
+            return f"No prefill and decode server ran together. {ground.text}."
+        case "pair-costs":
+            return f"{beyond} The pair's first token comes later than the transfer may take."
         case "left-out":
             return f"The server is too small for {ground.text}, which was left out."
 

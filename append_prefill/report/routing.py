@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from append_prefill.analysis.routing import NOMINAL, Route, routes_of
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
+from append_prefill.report.surface import crossover_words
 from append_prefill.workload.profile import Profile
 
 # The defaults in their documentation, read in November 2026.
@@ -50,12 +51,13 @@ def limit_words(route: Route) -> str:
     return "never" if limit is None else fmt.count(math.ceil(limit))
 
 
-def computing_words(route: Route, form: str) -> str:
-    """What m* means for the decision, a sentence; `form` is the surface's."""
-    if route.compute_tokens is None:
+def computing_words(run: Run) -> str:
+    """What m* means for the decision, a sentence; of a run with a surface."""
+    crossover = crossover_words(run)
+    if not crossover or run.surface is None:
         return "No cost per new token was seen, so a prefill worker saves no computing."
-    below = f"Below m* = {fmt.count(math.floor(route.compute_tokens))} new tokens"
-    if form == "max":
+    below = f"Below {crossover}"
+    if run.surface.form == "max":
         return f"{below} the floor hides their cost, so a prefill worker saves no computing."
     return f"{below} the floor, which every worker pays, is more than their own cost."
 

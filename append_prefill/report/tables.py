@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from append_prefill.records.comparison import Comparison, Effect, PointEffect
-from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import Series, Start
 from append_prefill.records.run import Run
@@ -200,28 +199,6 @@ def joint_rows(comparison: Comparison | None) -> list[JointRow]:
         JointRow(_capital(quantity_name(e)), e, label_of(e))
         for e in (comparison.surface if comparison else [])
         if e.name not in SECOND_FIT and (e.name not in GROWTH or e.verdict in MOVED)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceRow:
-    """A quantity of the surface fitted to the candidate."""
-
-    name: str
-    unit: str
-    estimate: Estimate
-
-
-def surface_rows(run: Run) -> list[SurfaceRow]:
-    """The candidate's four fitted quantities; empty without a surface."""
-    surface = run.surface
-    if surface is None:
-        return []
-    return [
-        SurfaceRow("Floor T₀", "ms", surface.floor_ms),
-        SurfaceRow("Per new token a", "µs", surface.new_token_us),
-        SurfaceRow("Per cached token b", "µs", surface.cached_token_us),
-        SurfaceRow("Crossover m* = T₀ / a", "tokens", surface.crossover_tokens),
     ]
 
 

@@ -10,9 +10,11 @@ from markupsafe import Markup
 
 from append_prefill.report import format as fmt
 from append_prefill.report import panel, reasons
+from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.names import reference_name
 from append_prefill.report.places import where_words
 from append_prefill.report.routing import computing_words, limit_words
+from append_prefill.report.surface import formula_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import cached_words
 from append_prefill.report.warnings import warning_words
@@ -63,7 +65,10 @@ def _environment() -> Environment:
         warning_words=warning_words,
         where_words=where_words,
         computing_words=computing_words,
+        formula_words=formula_words,
         limit_words=limit_words,
+        edge_words=edge_words,
+        side_words=side_words,
     )
     return environment
 

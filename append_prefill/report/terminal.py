@@ -9,8 +9,10 @@ from typing import Any
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
+from append_prefill.report.cliffs import kept_line
 from append_prefill.report.confirmation import confirms_lines
 from append_prefill.report.headline import headline_of
+from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
 from append_prefill.report.reasons import comparison_reason
@@ -68,7 +70,7 @@ def header_lines(
                 "nothing is compared"
             )
         return lines
-    effect = fmt.detected(detects)
+    effect = "cannot tell" if detects is None else f"{fmt.slowdown(detects)} and more"
     lines.append(
         f"append-prefill: detectable effect on the overall level: {effect} "
         f"({outlook['noise_from']})"
@@ -110,12 +112,15 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
     if run.comparison is not None:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
+    lines += [kept_line(kept) for kept in run.cliffs]
     if run.confirms is not None:
         lines.append(f"what {run.confirms.folder} suspects:")
         lines += [f"  {line}" for line in confirms_lines(run)]
     spent = spent_words(run)
     if spent is not None:
         lines.append(spent)
+    if (words := invalid_words(run)) is not None:
+        lines.append(f"warning: {words}")
     lines += [
         f"warning: {warning_words(w)}"
         for w in run.warnings

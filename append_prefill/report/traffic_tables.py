@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from append_prefill.analysis.summary import samples_of, upper_quantile
 from append_prefill.records.comparison import Effect, PointEffect
+from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Run
+from append_prefill.records.states import Growth
 from append_prefill.records.traffic import TrafficPoint, TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.spreads import Spread, spreads_of
@@ -124,6 +126,7 @@ def _costs(result: TrafficResult) -> list[str]:
             costs.append(f"over ids {fmt.signed(fixed.value)} ms")
         if grows.value is not None:
             costs.append(f"per 1000 tokens {fmt.signed(grows.value)} ms")
+    costs += [] if result.growth is None else _grown(result.growth)
     costs += [
         f"a queue grows: {fmt.number(p.saturation_per_s)} of {fmt.number(p.offered_per_s)} a "
         "second end"
@@ -131,6 +134,29 @@ def _costs(result: TrafficResult) -> list[str]:
         if p.saturation_per_s is not None
     ]
     return costs
+
+
+_PER = {"leaves": "per 1000 leaves", "minutes": "per minute", "burst": "after the burst"}
+
+
+def _grown(growth: Growth) -> list[str]:
+    """What a state adds, with intervals over launches."""
+    parts = [
+        ("with its pool full", growth.full_ms, "ms"),
+        (_PER[growth.over], growth.ttft_ms, "ms"),
+        ("memory per 1000 requests", growth.resident_mb, "MB"),
+    ]
+    return [
+        f"{name} {fmt.signed(value.value)} {unit}{_ends(value)}"
+        for name, value, unit in parts
+        if value is not None and value.value is not None
+    ]
+
+
+def _ends(value: Estimate) -> str:
+    if value.low is None or value.high is None:
+        return ""
+    return f" ({fmt.signed(value.low)} to {fmt.signed(value.high)})"
 
 
 def cached_words(point: TrafficPoint) -> str:

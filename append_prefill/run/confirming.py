@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from append_prefill.analysis.confirming import answers_of, suspect_of, suspicions_of
-from append_prefill.errors import UsageError
+from append_prefill.errors import UsageError, storing
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import DECIDED, Confirmation, Confirms, answered
 from append_prefill.records.definition import definition_of
@@ -151,7 +151,7 @@ def join(
     made = Confirmation(
         run=key_of(run), folder=folder.name, at=run.created_at, answers=dict(answers)
     )
-    with FileLock(home / _LOCK_FILE):
+    with storing(home), FileLock(home / _LOCK_FILE):
         before = read_run(home, option="--confirms")
         others = [one for one in before.confirmations if one.run != made.run]
         after = before.model_copy(update={"confirmations": [*others, made]})

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from append_prefill.analysis.cliffs.jump import kept_on
 from append_prefill.analysis.interference import decode_interference
+from append_prefill.analysis.pd_pair import pair_finding, summarise_backend
 from append_prefill.analysis.replies import reply_cached
 from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
+from append_prefill.records.cliffs import EXPERIMENT
 from append_prefill.records.comparison import Look
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Finding, Run
@@ -43,9 +46,14 @@ def judge(
     comparison side by side which is not the last of the `looks` once more.
     """
     candidate = usable(run.starts, "candidate")
-    points = summarise_points(candidate, profile)
+    kept = {point for cliff in run.plan.cliffs for point in cliff.points}
+    own = set(profile.points)
+    points = [
+        p.model_copy(update={"experiment": [*p.experiment, EXPERIMENT]}) if p.point in kept else p
+        for p in summarise_points(candidate, profile)
+    ]
     comparison = None
-    if run.plan.points or run.plan.drawn:
+    if run.plan.points or run.plan.drawn or run.plan.cliffs:
         comparison = compare_all(
             run, profile, references, replicable=replicable, looks=looks, level=level
         )
@@ -56,6 +64,9 @@ def judge(
         kv_bytes_per_token=kv_bytes_per_token,
         kv_fixed_bytes=kv_fixed_bytes,
     )
+    pairs = [summarise_backend(one, kv_bytes_per_token, kv_fixed_bytes) for one in run.pd_pair]
+    paired = pair_finding(pairs, profile)
+    findings += [] if paired is None else [paired]
     traffic, mean = judge_traffic(
         run,
         profile,
@@ -69,9 +80,12 @@ def judge(
         update={
             "points": points,
             "findings": findings,
-            "surface": fit_surface(candidate),
+            # A cliff is what the surface does not have, and would bend it.
+            "surface": fit_surface([start.without(kept - own) for start in candidate]),
+            "cliffs": kept_on(run.starts, run.plan.cliffs, run.plan.sides),
             "comparison": comparison,
             "traffic": traffic,
+            "pd_pair": pairs,
             "traffic_mean": mean,
             "verdict": run_verdict(findings, comparison, traffic, mean),
         }

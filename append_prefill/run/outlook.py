@@ -80,7 +80,7 @@ def outlook_of(
     pace = pace_of(like, profile.device)
     of_block, sides = plan.samples_a_block, len(plan.sides)
     costs = pace.costs(
-        of_block, sides, together=profile.plan.interleave, aging_s=_aging_s(plan, profile)
+        of_block, sides, together=profile.plan.interleave, states_s=_states_s(plan, profile)
     )
     # A block throws its first request away.
     of_launch = round(plan.samples * (of_block + 1) + pace.warmup_rounds * of_block)
@@ -95,7 +95,7 @@ def outlook_of(
             {
                 "context_tokens": point.context_tokens,
                 "append_tokens": point.append_tokens,
-                "experiment": profile.experiments_of(point),
+                "experiment": plan.experiments_of(point, profile),
             }
             for point in plan.all_points
         ],
@@ -149,13 +149,19 @@ def _power_and_costs(plan: Plan, profile: Profile, like: Run | None) -> tuple[Po
         plan.samples_a_block,
         len(plan.sides),
         together=profile.plan.interleave,
-        aging_s=_aging_s(plan, profile),
+        states_s=_states_s(plan, profile),
     )
 
 
-def _aging_s(plan: Plan, profile: Profile) -> float:
-    """At the most: a server can be quicker than its profile allows."""
-    return profile.aging.seconds_max if plan.ages else 0.0
+def _states_s(plan: Plan, profile: Profile) -> float:
+    """Of one server, at the most: it can be aged quicker than its profile allows.
+
+    How long a burst takes to drain is not known before.
+    """
+    # Servers that are up together are soaked together.
+    together = len(plan.sides) if profile.plan.interleave else 1
+    aging_s = profile.aging.seconds_max if "aged" in plan.states else 0.0
+    return aging_s + (60 * profile.soak.minutes / together if "soaked" in plan.states else 0.0)
 
 
 def _noise_for(profile: Profile, like: Run | None) -> Noise | NoiseRecord:

@@ -29,9 +29,9 @@ class Pace:
     sample_s: float
     source: str
 
-    def costs(self, of_block: float, sides: int, *, together: bool, aging_s: float = 0.0) -> Costs:
+    def costs(self, of_block: float, sides: int, *, together: bool, states_s: float = 0.0) -> Costs:
         """Of a plan's launches, with `of_block` samples a block. `together`: those of a pair come
-        up side by side. `aging_s`: what ageing one of them takes.
+        up side by side. `states_s`: what coming into states that are not fresh takes one of them.
 
         They are warmed up one after the other, and their blocks take turns, by whole blocks or by
         samples: either way both sides' samples follow each other on the one clock.
@@ -39,7 +39,7 @@ class Pace:
         waits = 1 if together else sides
         warmup_s = self.warmup_rounds * of_block * self.warmup_sample_s
         return Costs(
-            launch_s=waits * (self.ready_s + STOP_S) + sides * (warmup_s + aging_s),
+            launch_s=waits * (self.ready_s + STOP_S) + sides * (warmup_s + states_s),
             # A block throws its first request away: it pays for the flush before it.
             round_s=sides * (of_block + 1) * self.sample_s,
         )
@@ -84,13 +84,19 @@ def _measured(starts: Sequence[Start]) -> tuple[float, float, float, float] | No
         warmup_s += start.warmup.seconds_s
         # In an interleaved pair half of the time is the other server's. Its warm-up is in there,
         # too, which evens out over both sides.
-        own_s = start.measured_s - (start.settle_s or 0.0)
+        own_s = start.measured_s - (start.settle_s or 0.0) - _ways_s(start)
         own_s = own_s / 2 if start.interleaved else own_s
-        own_s -= 0.0 if start.aged is None else start.aged.seconds_s
+        if start.aged is not None and not start.stages:  # suites that aged one after the other
+            own_s -= start.aged.seconds_s
         blocks_s += own_s - start.warmup.seconds_s
     if not in_warmup or blocks_s <= 0:
         return None
     return _ready_s(starts), mean(rounds), warmup_s / in_warmup, blocks_s / in_blocks
+
+
+def _ways_s(start: Start) -> float:
+    """Seconds in which the servers of its pair came into states, both together."""
+    return sum({stage.state: stage.after_s for stage in start.stages}.values())
 
 
 def _of_block(series: TrafficSeries, blocks: int) -> float:

@@ -19,6 +19,7 @@ from append_prefill.records.run import Run
 from append_prefill.records.store import RUN_FILE, read_run, read_starts
 from append_prefill.run.history import told_purpose
 from append_prefill.run.identity import identity_for, profile_digest
+from append_prefill.run.pd_pair import read_pairs
 from append_prefill.run.queue import QueueState
 from append_prefill.run.references import References
 from append_prefill.run.settings import Settings
@@ -66,6 +67,7 @@ class Recorder:
             },
             plan=self.plan.record(self.settings.profile.link.gb_per_s),
             starts=starts,
+            pd_pair=read_pairs(self.folder),
             warnings=warnings_of(self.settings, self.references, starts, resumed),
             confirms=None if (s := self.settings.suspicion) is None else s.confirms,
         )

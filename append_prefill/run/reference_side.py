@@ -29,6 +29,8 @@ def reference_record(run: Run, profile: Profile) -> Run | None:
             "identity": _identity(run, starts[0]),
             "subject": starts[0].subject,
             "starts": starts,
+            "confirms": None,
+            "confirmations": [],
             "warnings": [
                 *run.warnings,
                 RunWarning(code="measured-as-reference", version=run.version),

@@ -16,6 +16,9 @@ from append_prefill.engines.local import PlantedEngine
 from append_prefill.engines.model import resolve_model
 from append_prefill.engines.resolve import resolve_url
 from append_prefill.errors import UsageError
+from append_prefill.places import CLIFFS
+from append_prefill.records.cliffs import EXPERIMENT
+from append_prefill.records.kept import read_kept
 from append_prefill.run.confirming import read_suspicion
 from append_prefill.run.options import Options, refuse_contradictions
 from append_prefill.run.settings import Settings, engine_of, experiment_ids
@@ -32,7 +35,9 @@ def resolve(options: Options, root: Path) -> Settings:
     refuse_contradictions(options)
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
-    refuse_experiments(options.experiment, profile)
+    cliffs = read_kept(root / CLIFFS, profile.name)
+    named = [name for name in options.experiment if not (cliffs and name == EXPERIMENT)]
+    refuse_experiments(named, profile)
     if options.quick:
         profile = profile.quickened(both=bool(options.against or options.control))
     candidate = (
@@ -80,7 +85,7 @@ def resolve(options: Options, root: Path) -> Settings:
     if options.confirms is not None:
         suspicion = read_suspicion(Path(options.confirms), option="--confirms")
     return Settings(
-        options, profile, model, candidate, reference, devices, root, locked_mhz, suspicion
+        options, profile, model, candidate, reference, devices, root, locked_mhz, cliffs, suspicion
     )
 
 

@@ -33,6 +33,7 @@ from append_prefill.run.adaptive import Decider
 from append_prefill.run.device import free_device
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.judging import as_judging_error
+from append_prefill.run.pd_pair import Turn
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import WORK, PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.recorder import Recorder
@@ -192,6 +193,11 @@ class Session:
         return judged, None
 
     @property
+    def failure(self) -> Exception | None:
+        """What ended the measuring in this process; None where nothing did, or none began."""
+        return self._failure
+
+    @property
     def began(self) -> bool:
         """Whether any worker has begun to measure; of a run that was cut off, to go on."""
         state = self._queue_state()
@@ -221,7 +227,10 @@ class Session:
         with ExitStack() as stack:
             device = stack.enter_context(self._device(lambda: self._finished(queue)))
             if device is None:
-                return queue.work(lambda _: None)
+                state = queue.work(lambda _: None)
+                self._pair_turn.await_it(None)
+                return state
+            stack.enter_context(self._pair_turn)
             if self.settings.locked_mhz is not None:
                 stack.enter_context(locked_clocks(device))
             path = self.folder / RUN_FILE
@@ -254,7 +263,13 @@ class Session:
                 # The pair just measured is done, if not yet in the state.
                 self._tell(left_words(len(state.done) + 1, state.planned, self._pace(state)))
 
-            return queue.work(measure)
+            state = queue.work(measure)
+            self._pair_turn.await_it(device)
+            return state
+
+    @cached_property
+    def _pair_turn(self) -> Turn:
+        return Turn(self.settings, self.plan, self.folder, self._tell)
 
     def _engines(self, pair: int, state: QueueState) -> list[SideEngine]:
         sides = self._decider.sides(pair, state)

@@ -17,9 +17,12 @@ from append_prefill.errors import UsageError
 from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
+from append_prefill.records.cliffs import Cliff
 from append_prefill.records.identity import arguments
 from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
+from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
 from append_prefill.workload.profile import Profile
 
 
@@ -28,6 +31,7 @@ class Settings:
     """The options, resolved: everything a run needs, nothing that could still be wrong.
 
     `reference` is measured beside the candidate: what it is held against, or its `control`.
+    `cliffs` are those kept for the profile.
     `suspicion` is what is measured again.
     """
 
@@ -39,6 +43,7 @@ class Settings:
     devices: tuple[Device, ...]
     root: Path
     locked_mhz: int | None = None
+    cliffs: tuple[Cliff, ...] = ()
     suspicion: Suspicion | None = None
 
     @property
@@ -98,7 +103,7 @@ class Settings:
     def wanted(self) -> tuple[str, ...] | None:
         """Ids of the experiments that the options leave of the profile's; None for all."""
         if self.options.experiment:
-            ids = experiment_ids(self.profile)
+            ids = [*experiment_ids(self.profile), *([CLIFFS] if self.cliffs else [])]
             return tuple(name for name in ids if name in self.options.experiment)
         return self.profile.quick_experiments if self.options.quick else None
 
@@ -119,6 +124,7 @@ class Settings:
             samples=options.samples,
             budget_minutes=options.budget_minutes,
             control=self.control,
+            cliffs=self.cliffs,
         )
 
     @property
@@ -204,4 +210,5 @@ def engine_of(
 
 def experiment_ids(profile: Profile) -> list[str]:
     """Of a profile's points and of its other traffic."""
-    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic]
+    pair = [] if profile.pd_pair is None else [PD_PAIR]
+    return [e.id for e in profile.experiments] + [e.id for e in profile.traffic] + pair

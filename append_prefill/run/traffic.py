@@ -14,6 +14,7 @@ import numpy as np
 from append_prefill.analysis.company import ratios, throughput
 from append_prefill.analysis.family import part_of_each
 from append_prefill.analysis.forms import over_ids
+from append_prefill.analysis.states import growth
 from append_prefill.analysis.summary import (
     CONFIDENCE,
     geometric_interval,
@@ -91,6 +92,7 @@ def judge_traffic(
                 state=traffic.state,
                 points=summarise(candidate, experiment),
                 over_ids=over_ids(candidate, experiment),
+                growth=growth(candidate, traffic.state),
                 comparison=compared[experiment.id],
                 reason=_not_measured(candidate, experiment),
                 heavy=experiment.heavy,

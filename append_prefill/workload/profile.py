@@ -11,8 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from append_prefill.workload.experiment import Argument, Bound, Experiment, Strict
+from append_prefill.workload.pd_pair import EXPERIMENT, PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Noise, Plane, Policy
+from append_prefill.workload.states import Aging, Overload, Soak
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 DeviceKind = Literal["cuda", "cpu"]
@@ -28,7 +30,9 @@ class Model(Strict):
     which text and chats need; None leaves the server without one, where it takes ids alone.
     """
 
-    name: str
+    # Folders of models and of baselines are called so; 255 bytes is what a file system takes, with
+    # what is added to it.
+    name: str = Field(min_length=1, max_length=128)
     path: str | None = None
     config: dict[str, Any] | None = None
     tokenizer: Literal["wordlevel"] | None = None
@@ -102,19 +106,6 @@ class Launching(Strict):
     argument: Argument = "The profile does not ask for it."
 
 
-class Aging(Strict):
-    """How a server is aged: `leaves` prompts that share nothing are cached, for `seconds_max` at
-    the most, then longer ones until its KV pool is full and evicts; see `probe.aging`.
-    """
-
-    leaves: int = Field(default=10_000, ge=1)
-    seconds_max: float = Field(default=60, gt=0)
-    argument: Argument = (
-        "What SGLang's evictions cost grew with the leaves, to 7 ms each (#14339): ten thousand "
-        "are what a pool of a hundred thousand tokens holds of short prompts."
-    )
-
-
 class Link(Strict):
     """A link a KV cache could travel on; `gb_per_s` in 1e9 bytes a second."""
 
@@ -142,11 +133,14 @@ class Profile(Strict):
     limits: Limits
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     traffic: tuple[TrafficExperiment, ...] = ()
+    pd_pair: PdPair | None = None
     bounds: dict[str, Bound]
     quick: Quick = Quick()
     launch: Launching = Launching()
     placement: Placement = Placement()
     aging: Aging = Aging()
+    overload: Overload = Overload()
+    soak: Soak = Soak()
     plane: Plane = Plane()
     policy: Policy
     noise: Noise
@@ -169,6 +163,8 @@ class Profile(Strict):
                 "leave them, so server.args needs --sleep-on-idle"
             )
         ids = [e.id for e in self.experiments] + [e.id for e in self.traffic]
+        if self.pd_pair is not None:
+            ids.append(EXPERIMENT)
         if len(set(ids)) != len(ids):
             raise ValueError(f"two experiments share an id: {sorted(ids)}")
         unknown = sorted({*self.quick.experiments}.difference(ids))

@@ -14,7 +14,8 @@ from append_prefill.workload.points import Point
 
 ContextKind = Literal["primed", "replied", "session"]
 Form = Literal["ids", "text", "chat"]
-State = Literal["fresh", "aged"]
+State = Literal["fresh", "aged", "overloaded", "soaked"]
+"""In the order in which one launch comes into them."""
 CompanyKind = Literal["alone", "together", "rate", "beside"]
 
 _COMPANY = re.compile(r"alone|(together|beside):([1-9]\d*)|rate:(\d+(?:\.\d+)?)")
@@ -30,7 +31,8 @@ class Traffic:
     messages that it puts through a template as well. `company`: `alone`; `together:k`, k of them
     sent at once; `rate:r`, arriving r a second on average whether or not earlier ones have ended;
     `beside:k`, while k other requests decode. `state`: `fresh` is a cache that was flushed, `aged`
-    one that is full and evicts.
+    one that is full and evicts; `overloaded` is flushed again after a burst that was drained,
+    `soaked` after minutes of steady traffic.
 
     Raises ValueError for a value that is none of these.
     """

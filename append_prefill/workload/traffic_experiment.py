@@ -185,13 +185,13 @@ class TrafficExperiment(Strict):
         return self.model_copy(update={"talks": tuple(talks)})
 
     def _company_problem(self) -> str | None:
-        """Why its company, or an aged server, cannot be measured so."""
+        """Why its company, or a server that is not fresh, cannot be measured so."""
         traffic = self.traffic
         usual = traffic.context == "primed" and traffic.form == "ids"
         if not usual and (traffic.company != "alone" or traffic.state != "fresh"):
-            return f"{traffic.label}: company and an aged server take primed prompts of ids"
+            return f"{traffic.label}: company, and any state but fresh, take primed prompts of ids"
         if traffic.company != "alone" and traffic.state != "fresh":
-            return f"{traffic.label}: an aged server is measured alone"
+            return f"{traffic.label}: a server that is not fresh is measured alone"
         at_once = traffic.company_kind in ("together", "beside")
         if at_once and traffic.company_size > COMPANY_MAX:
             return f"{traffic.company}: at most {COMPANY_MAX} requests at once"

@@ -7,7 +7,9 @@ from append_prefill.analysis.change import change_of
 from append_prefill.analysis.design import design_of
 from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.prior import Prior
+from append_prefill.analysis.steps import further_chunks
 from append_prefill.records.grounds import NoiseSource
+from append_prefill.report.places import part_words
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Plane
 from tests.analysis.factory import POINTS
@@ -20,13 +22,23 @@ FLOOR = M <= 308
 TIMES = np.maximum(15.0, 0.026 * M) + 0.0004 * L
 
 
-def change(delta_ms, *, noise=0.002, plane=PLANE, pairs=6, seed=1, times=TIMES):
+def change(
+    delta_ms,
+    *,
+    noise=0.002,
+    plane=PLANE,
+    pairs=6,
+    seed=1,
+    times=TIMES,
+    points=POINTS,
+    chunks=(None, None),
+):
     rng = np.random.default_rng(seed)
-    b = np.log(times) + np.zeros((pairs, len(POINTS)))
+    b = np.log(times) + np.zeros((pairs, len(points)))
     a = b + np.log1p(delta_ms / times) + noise * rng.normal(size=b.shape)
-    design = design_of(POINTS, plane)
+    design = design_of(points, plane)
     joint = estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
-    return change_of(design, joint, times, per_start=1 / pairs, min_effect=0.015)
+    return change_of(design, joint, times, per_start=1 / pairs, min_effect=0.015, chunks=chunks)
 
 
 def kinds(found):
@@ -200,3 +212,67 @@ def test_two_points_are_enough():
     joint = estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
     found = change_of(design, joint, times, per_start=1 / 3, min_effect=0.015)
     assert found.parts[0].ratio == pytest.approx(np.exp(0.04), abs=0.005)
+
+
+LONG = [
+    *(Point(512, m) for m in (128, 512, 1024, 2048, 2112, 3072, 4096, 4160, 8192)),
+    *(Point(context, m) for context in (64, 4096) for m in (128, 2048, 2112)),
+]
+LONG_M = np.array([float(p.append_tokens) for p in LONG])
+LONG_TIMES = 20 + 0.01 * LONG_M + 0.0004 * np.array([p.context_tokens for p in LONG])
+HALVED = further_chunks(LONG_M, 2048) - further_chunks(LONG_M, 4096)
+
+
+def long_change(delta_ms, chunks):
+    return change(
+        delta_ms, times=LONG_TIMES, points=LONG, plane=Plane(), chunks=chunks, noise=0.004
+    )
+
+
+def test_a_chunk_size_that_was_halved_is_slower_from_its_edge_on_and_nowhere_before():
+    found = long_change(3.0 * HALVED, (2048, 4096))
+    assert kinds(found) == ["chunk"]
+    (term,), (part,) = found.terms, found.parts
+    assert term.low < 3.0 < term.high
+    assert (term.append_tokens, term.context_tokens) == (2049, None)
+    assert part.append_tokens == (2112, 8192)
+    assert {m for _, m in part.points} == {2112, 3072, 4096, 4160, 8192}
+    assert [at.delta_ms for at in found.points if at.append_tokens <= 2048] == [0.0] * 8
+    assert part_words(part, found) == "from m = 2049 on"
+    assert found.fits
+
+
+def test_a_chunk_size_that_was_doubled_saves_from_the_same_edge_on():
+    found = long_change(-3.0 * HALVED, (4096, 2048))
+    assert kinds(found) == ["chunk"]
+    assert found.terms[0].low < -3.0 < found.terms[0].high
+    assert found.parts[0].ratio < 1
+    assert part_words(found.parts[0], found) == "from m = 2049 on"
+
+
+def test_a_dearer_chunk_of_the_same_size_is_told_by_the_chunk():
+    found = long_change(3.0 * further_chunks(LONG_M, 2048), (2048, 2048))
+    assert kinds(found) == ["chunk"]
+    assert found.terms[0].low < 3.0 < found.terms[0].high
+
+
+def test_a_dearer_new_token_is_not_taken_for_dearer_chunks():
+    found = long_change(0.002 * LONG_M, (2048, 4096))
+    assert kinds(found) == ["append"]
+    found = long_change(0.002 * LONG_M, (2048, 2048))
+    assert kinds(found) == ["append"]
+
+
+def test_without_told_sizes_a_step_is_looked_for_nowhere():
+    for chunks in ((2048, None), (None, 4096), (None, None), (8192, 8192)):
+        assert "chunk" not in kinds(long_change(3.0 * HALVED, chunks))
+
+
+def test_an_edge_that_later_points_fall_behind_again_is_told_by_its_points():
+    """Chunks of 3,000 in place of 4,096: one more up to 4,096, and none for a while after that."""
+    sizes = (3000, 4096)
+    column = further_chunks(LONG_M, 3000) - further_chunks(LONG_M, 4096)
+    found = long_change(4.0 * column, sizes)
+    assert kinds(found) == ["chunk"]
+    assert {m for _, m in found.parts[0].points} == {3072, 4096, 8192}
+    assert "from m = 3001 on" not in part_words(found.parts[0], found)

@@ -10,9 +10,13 @@ from append_prefill.analysis.surface import (
     fit_surface,
     predict,
 )
-from append_prefill.planted.cost import graph_buckets
+from append_prefill.engines.describe import parse_server_info
+from append_prefill.planted.cost import Cost, Draws, graph_buckets
+from append_prefill.planted.info import server_info
+from append_prefill.planted.protocol import Settings
+from append_prefill.probe.launch import subject_of
 from append_prefill.workload.points import Point
-from tests.analysis.factory import POINTS, starts_of
+from tests.analysis.factory import POINTS, start, starts_of
 
 M = np.array([p.append_tokens for p in POINTS], dtype=float)
 CONTEXT = np.array([p.context_tokens for p in POINTS], dtype=float)
@@ -300,3 +304,60 @@ def test_the_crossovers_interval_holds_the_truth_as_often_as_it_says(form):
         assert surface is not None
         held += surface.crossover_tokens.low < truth[0] / truth[1] < surface.crossover_tokens.high
     assert held >= 33
+
+
+def test_what_a_simulated_server_tells_and_takes_is_found_again():
+    """From a server's own words of its sizes and its times, without a clock, to the surface."""
+    cost = Cost(
+        floor_ms=8.0,
+        new_token_us=12.0,
+        cached_token_us=2.0,
+        form="sum",
+        prefill_graph=True,
+        chunk_ms=4.0,
+        start_sd=0.03,
+        within_sd=0.02,
+    )
+    settings = Settings(chunked_prefill_tokens=CHUNK)
+    told = parse_server_info(
+        server_info(
+            settings,
+            host="h",
+            port=1,
+            start_seed=1,
+            prefill_graph=True,
+            radix_cache=True,
+            version="0.5.23",
+        ),
+        {},
+    )
+    # 290, 530 and 1,060 are padded to 320, 544 and 1,072.
+    points = [*LONG, Point(256, 290), Point(1024, 290), Point(256, 530), Point(256, 1060)]
+    own = []
+    for index in range(6):
+        draws = Draws(cost, index)
+        values = {
+            point: [
+                cost.ttft_ms(point.append_tokens, point.context_tokens, CHUNK)
+                * draws.next(elapsed_s=0, generating=True).prefill
+                for _ in range(7)
+            ]
+            for point in points
+        }
+        update = {
+            "subject": subject_of(told),
+            "prefill_graph_tokens": told.prefill_graph_tokens,
+        }
+        own.append(start(index, values).model_copy(update=update))
+    surface = fit_surface(own)
+    assert surface is not None
+    assert (surface.form, surface.steps["chunk"].code) == ("sum", "fitted")
+    assert surface.steps["chunk"].tokens == CHUNK
+    for estimate, value in (
+        (surface.chunk_ms, 4.0),
+        (surface.floor_ms, 8.0),
+        (surface.new_token_us, 12.0),
+        (surface.cached_token_us, 2.0),
+    ):
+        assert estimate.value == pytest.approx(value, rel=0.1)
+        assert estimate.low < estimate.value < estimate.high

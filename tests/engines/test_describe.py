@@ -63,6 +63,38 @@ def test_prefill_graph_in_every_versions_words(more, graph):
     assert parse_server_info(COMMON | more, {}).prefill_graph == graph
 
 
+@pytest.mark.parametrize(
+    ("more", "tokens"),
+    [
+        ({"cuda_graph_config": {"prefill": {"backend": "breakable", "bs": [8, 4, 8]}}}, [4, 8]),
+        ({"cuda_graph_config": {"prefill": {"backend": "breakable", "bs": None}}}, None),
+        ({"cuda_graph_config": {"prefill": {"backend": "breakable"}}}, None),
+        ({"cuda_graph_config": {"prefill": {"backend": "breakable", "bs": [4, True]}}}, None),
+        ({"cuda_graph_config": {"prefill": {"backend": "disabled", "bs": [4, 8]}}}, []),
+        (
+            {
+                "disable_piecewise_cuda_graph": False,
+                "piecewise_cuda_graph_tokens": [4, 8],
+                "version": "0.5.12",
+            },
+            [4, 8],
+        ),
+        (
+            {
+                "disable_piecewise_cuda_graph": True,
+                "piecewise_cuda_graph_tokens": [4, 8],
+                "version": "0.5.12",
+            },
+            [],
+        ),
+        ({"version": "0.5.12"}, None),
+        ({}, None),
+    ],
+)
+def test_sizes_of_graphs_are_those_that_are_captured(more, tokens):
+    assert parse_server_info(COMMON | more, {}).prefill_graph_tokens == tokens
+
+
 def said(**memory):
     return {"internal_states": [{"memory_usage": memory}, {"memory_usage": {}}]}
 

@@ -63,6 +63,26 @@ def test_stacks_are_in_milliseconds_and_what_could_not_be_read_is_counted(tmp_pa
     assert (tmp_path / "out" / "http.collapsed").is_file()
 
 
+@pytest.mark.parametrize("idle", [True, False])
+def test_only_of_an_idle_server_all_threads_count(tmp_path, idle):
+    program = spy(tmp_path, "f (m.py) 1\n")
+    with recorded(program, {"a": 1}, tmp_path / "out", rate_hz=50, idle=idle):
+        pass
+    given = (tmp_path / "out" / "a.log").read_text().split()
+    assert ("--idle" in given) is idle
+    assert {"--nonblocking", "--rate", "50"} <= set(given)
+
+
+def test_one_that_does_not_end_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiler, "_STOP_LIMIT_S", 0.1)
+    program = spy(tmp_path, "f (m.py) 1\n", ends=False)
+    with (
+        pytest.raises(InfrastructureError, match="py-spy did not record the server's a"),
+        recorded(program, {"a": 1}, tmp_path / "out", rate_hz=50),
+    ):
+        pass
+
+
 def test_one_that_cannot_attach_says_why(tmp_path):
     program = spy(tmp_path, "", refuses="Permission denied")
     with (
@@ -75,7 +95,12 @@ def test_one_that_cannot_attach_says_why(tmp_path):
 def test_none_is_left_where_what_is_within_fails(tmp_path, monkeypatch):
     started = []
     attach = profiler._attach
-    monkeypatch.setattr(profiler, "_attach", lambda *a: started.append(attach(*a)) or started[-1])
+
+    def noted(*args, **options):
+        started.append(attach(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(profiler, "_attach", noted)
     program = spy(tmp_path, "f (m.py) 1\n")
     with (
         pytest.raises(RuntimeError, match="within"),

@@ -18,7 +18,7 @@ from append_prefill.engines.versions import cpu as cpu_tables
 from append_prefill.engines.versions import cpu_packages_after, cpu_stubs, table, traits_of
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import UsageError
-from append_prefill.planted.cost import Cost
+from append_prefill.planted.cost import Cost, graph_buckets
 from append_prefill.planted.faults import Faults
 from append_prefill.planted.protocol import Settings
 from append_prefill.probe.client import PrimeRefusedError, TimedClient
@@ -176,7 +176,9 @@ def prefill_graph(version, value):
     for graph, backend in ((True, value.backend), (False, "off")):
         with served(version, cost=Cost(floor_ms=1.0, prefill_graph=graph)) as server:
             paths = (traits_of(version).server_info_path,)
-            assert describe_server(server.base_url, paths, versions={}).prefill_graph == backend
+            told = describe_server(server.base_url, paths, versions={})
+            assert told.prefill_graph == backend
+            assert told.prefill_graph_tokens == (list(graph_buckets(8192)) if graph else [])
     unsaid = table.prefill_graph_in({}, version)
     assert unsaid == (value.backend if value.default_on else "off")
 

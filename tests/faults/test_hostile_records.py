@@ -36,6 +36,13 @@ def with_time(value: Any) -> dict[str, Any]:
     return found
 
 
+def with_a_point_twice() -> dict[str, Any]:
+    found = data()
+    series = found["starts"][0]["series"]
+    series.append(series[0])
+    return found
+
+
 HOSTILE: dict[str, bytes] = {
     "empty": b"",
     "cut short": json.dumps(data()).encode()[:5000],
@@ -51,6 +58,7 @@ HOSTILE: dict[str, bytes] = {
     "a word for a time": json.dumps(with_time("\x1b[2J<script>")).encode(),
     "times in ns": json.dumps(with_time(2e10)).encode(),
     "a key with escapes": json.dumps(data(**{"\x1b[2J": 1})).encode(),
+    "a point twice in a launch": json.dumps(with_a_point_twice()).encode(),
     "two launches of one index": json.dumps(data(starts=data()["starts"][:1] * 2)).encode(),
 }
 

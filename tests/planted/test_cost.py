@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws, padded_tokens
+from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws, graph_buckets, padded_tokens
 
 TOKENS = st.integers(0, 200_000)
 
@@ -47,6 +47,21 @@ def test_padding_as_in_sglang(new, padded):
     assert padded_tokens(new) == padded
 
 
+def test_a_graph_is_captured_up_to_a_chunk():
+    assert graph_buckets(1000)[-1] == 960
+    assert graph_buckets(8192) == GRAPH_BUCKETS
+    assert graph_buckets(16384)[-1] == 16384
+
+
+@pytest.mark.parametrize("form", ["sum", "max"])
+def test_each_chunk_beyond_the_first_costs_its_step(form):
+    cost = Cost(form=form, chunk_ms=3.0)
+    plain = Cost(form=form)
+    for new, further in ((1, 0), (512, 0), (513, 1), (1024, 1), (1025, 2)):
+        more = cost.ttft_ms(new, 100, 512) - plain.ttft_ms(new, 100, 512)
+        assert more == pytest.approx(3.0 * further)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -62,6 +77,8 @@ def test_padding_as_in_sglang(new, padded):
         {"decode_load": -0.1},
         {"decode_load": math.inf},
         {"evict_us_per_leaf": math.inf},
+        {"chunk_ms": -1},
+        {"attention_ns": math.nan},
     ],
 )
 def test_a_figure_without_meaning_is_refused(wrong):

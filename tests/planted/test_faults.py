@@ -170,6 +170,12 @@ def test_slow_at_one_point():
     assert prefills(Faults(slow_at=((64, 16, 3.0),))) == [1, 3, 1, 1]
 
 
+def test_slow_in_a_part_of_the_plane():
+    part = (range(48, 65), range(10, 17), 3.0)
+    assert prefills(Faults(slow_in=(part,))) == [1, 3, 1, 1]
+    assert prefills(Faults(slow_in=((range(33), range(17, 18), 2.0),))) == [1, 1, 1, 2]
+
+
 def test_slow_at_one_point_with_pages():
     settings = Settings(page_size_tokens=48)
     assert prefills(Faults(slow_at=((64, 16, 3.0),)), settings) == [1, 3, 1, 1]
@@ -225,6 +231,7 @@ def test_every_fault_parses_from_its_spelling():
             "cached-inflated=3",
             "slow-at=512:128:1.5",
             "slow-at=64:32:2",
+            "slow-in=900..1100:1..64:1.4",
             "slow-context-above=1000:1.1",
             "throttle-after=30:2",
             "die-after=7",
@@ -238,6 +245,7 @@ def test_every_fault_parses_from_its_spelling():
         radix_off=True,
         cached_inflated=3,
         slow_at=((512, 128, 1.5), (64, 32, 2.0)),
+        slow_in=((range(900, 1101), range(1, 65), 1.4),),
         slow_context_above=((1000, 1.1),),
         throttle_after=((30.0, 2.0),),
         die_after=7,
@@ -266,6 +274,8 @@ def test_the_default_of_every_fault_parses(name):
         ("cache-loss=half", "is not cache-loss=SHARE"),
         ("slow-at=1:2", "is not slow-at=L:m:FACTOR"),
         ("slow-at=1:2:0", "a factor is positive"),
+        ("slow-in=9..2:1..2:2", "a range ends no earlier than it begins"),
+        ("slow-in=9:1..2:2", "is not slow-in=L..L:m..m:FACTOR"),
         ("throttle-after=1:-2", "a factor is positive"),
         ("die-after=-1", "a count"),
         ("coalesce=0", "at least 1"),

@@ -15,9 +15,11 @@ from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
-from append_prefill.records.launch import Aged, Warmup
+from append_prefill.records.launch import Warmup
+from append_prefill.records.states import Aged
 from append_prefill.records.store import read_starts
 from append_prefill.workload.loading import load_profile
+from append_prefill.workload.points import Point
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
@@ -29,7 +31,7 @@ TIMES = {"idle_ms": 3.0, "output_tokens": 2, "share_output_tokens": 32, "warmup_
 class FakeServer:
     base_url, api_key, ready_s, held_s = "http://127.0.0.1:1", None, 1.0, None
     server_args: tuple[str, ...] = ("--seed", "1")
-    capacity_tokens: int | None = 1000
+    capacity_tokens: int | None = 10_000
     died = False
 
     def describe(self):
@@ -80,6 +82,18 @@ class Gauge:
 
 AGED = TrafficExperiment(
     id="aged", title="t", state="aged", points=((64, 64), (256, 64)), argument="x" * 20
+)
+AFTER = TrafficExperiment(
+    id="after", title="t", state="overloaded", points=((64, 64),), argument="x" * 20
+)
+AGED_SO = Aged(
+    leaves=9,
+    leaf_tokens=1,
+    tokens=1020,
+    capacity_tokens=1000,
+    seconds_s=1.0,
+    resident_before_bytes=10,
+    resident_full_bytes=None,
 )
 HEAVY = TrafficExperiment(
     id="heavy", title="t", form="text", points=((64, 64),), heavy=True, argument="x" * 20
@@ -273,16 +287,37 @@ def test_a_server_whose_connection_broke_is_given_the_time_to_end(
     assert live.server.suspected is suspected
 
 
-@pytest.mark.parametrize(("capacity", "fits"), [(None, True), (544, True), (543, False)])
-def test_the_longest_request_has_to_fit(live, capacity, fits):
-    """256 + 256 tokens of the longest point, 32 of the answer."""
-    assert max(p.total_tokens for p in live.plan.all_points) == 512
+@pytest.mark.parametrize(("capacity", "left"), [(None, 0), (544, 0), (543, 1)])
+def test_a_point_that_does_not_fit_is_left_out_and_said(live, capacity, left):
+    """Points of 256 + 256 tokens with 32 of output are the longest."""
     live.server.capacity_tokens = capacity
-    if fits:
+    blocks(live, 1)
+    start = live.launch.start
+    longest = Point(256, 256)
+    assert [one.point for one in start.left_out] == [longest] * left
+    assert (longest in {s.point for s in start.series}) is not bool(left)
+    assert ((longest, 32) in live.told) is not bool(left)
+    assert sum("L256-m256" in line for line in live.said) == left
+    assert len(start.series) == len(live.plan.all_points) - left
+
+
+def test_a_server_too_small_for_any_point_is_refused(live):
+    live.server.capacity_tokens = 40
+    with pytest.raises(InfrastructureError, match="KV pool holds 40"):
         live.launch.connect()
-    else:
-        with pytest.raises(InfrastructureError, match="takes 544 tokens, .* holds 543"):
-            live.launch.connect()
+
+
+def test_the_cache_is_emptied_before_a_point_that_would_not_fit_beside_the_others(live):
+    live.server.capacity_tokens = 1000
+    _, second = blocks(live, 2)
+    order = live.plan.order(0, 1)
+    steps, cached = [], order[-1].total_tokens + 32
+    for point in order:
+        need = point.total_tokens + 32
+        steps += ["sleep 0.003", *(["flush"] if cached + need > 1000 else []), (point, 2)]
+        cached = need if cached + need > 1000 else cached + need
+    assert "flush" in steps
+    assert second == ["flush", (order[-1], 2), "watch", *steps, "watched"]
 
 
 def kinds(steps):
@@ -292,32 +327,14 @@ def kinds(steps):
 
 @pytest.mark.parametrize("live", [(AGED,)], indirect=True)
 def test_aged_blocks_come_after_all_others_and_nothing_empties_the_cache(live, monkeypatch):
-    filled = []
-
-    def age(crowd, prompts, aging, **told):
-        filled.append((aging, told))
-        return Aged(
-            leaves=9,
-            leaf_tokens=1,
-            tokens=1020,
-            capacity_tokens=1000,
-            seconds_s=1.0,
-            resident_before_bytes=10,
-            resident_full_bytes=None,
-        )
-
-    monkeypatch.setattr(launch, "age", age)
     monkeypatch.setattr(launch, "resident_bytes", lambda pids: 30)
     live.launch.connect()
     fresh = set(live.plan.all_points)
     for _ in range(4):
         one_block(live)
     assert live.launch.done
-    live.told.clear()
-    live.launch.age()
-    assert live.told == ["flush"]
-    assert filled[0][0] == live.bench.profile.aging
-    assert filled[0][1]["capacity_tokens"] == 1000
+    live.launch.start.aged = AGED_SO
+    live.launch.enter("aged")
     assert not live.launch.done
     for _ in range(4):
         live.told.clear()
@@ -336,12 +353,17 @@ def test_aged_blocks_come_after_all_others_and_nothing_empties_the_cache(live, m
     assert start.aged.resident_after_bytes == 30
 
 
-@pytest.mark.parametrize("live", [(AGED,)], indirect=True)
-def test_a_server_that_hides_its_pool_is_not_aged(live):
-    live.server.capacity_tokens = None
+@pytest.mark.parametrize("live", [(AGED, AFTER)], indirect=True)
+def test_a_server_that_goes_on_from_its_age_is_flushed_again(live, monkeypatch):
+    monkeypatch.setattr(launch, "resident_bytes", lambda pids: 30)
     live.launch.connect()
-    with pytest.raises(InfrastructureError, match="cannot be aged"):
-        live.launch.age()
+    live.launch.start.aged = AGED_SO
+    live.launch.enter("aged")
+    live.launch.enter("overloaded")
+    assert live.launch.start.aged.resident_after_bytes == 30
+    live.told.clear()
+    one_block(live)
+    assert kinds(live.told)[0] == "flush"
 
 
 @pytest.mark.parametrize("live", [(HEAVY,)], indirect=True)

@@ -3,6 +3,7 @@ import pytest
 from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
+from tests.analysis.cliffs.test_jump import cliff
 from tests.records import builders
 
 PROFILE = load_profile("cpu-nano")
@@ -68,6 +69,18 @@ def test_selected_experiments_only():
         plan(experiments=["nope"])
 
 
+def test_kept_cliffs_are_measured_with_all_of_the_profile_or_where_they_are_named():
+    kept = cliff()
+    whole = plan(cliffs=[kept])
+    assert set(kept.points) <= set(whole.all_points)
+    assert whole.points == plan().points
+    assert whole.experiments_of(kept.points[1], PROFILE) == ["cliffs"]
+    assert plan(cliffs=[kept], experiments=["append"]).cliffs == ()
+    alone = plan(cliffs=[kept], experiments=["cliffs"])
+    assert alone.all_points == tuple(sorted(kept.points))
+    assert plan_of(builders.run(plan=whole.record(25), seed=1), PROFILE) == whole
+
+
 def test_the_record_can_be_planned_again():
     record = plan().record(25)
     assert record.pairs[:2] == [["candidate", "reference"], ["reference", "candidate"]]
@@ -92,10 +105,18 @@ def test_an_aged_server_has_blocks_of_its_own():
         for state in ("fresh", "aged")
     ]
     assert states == [{"fresh"}, {"aged"}]
-    assert chosen.ages
-    assert not plan().ages
+    assert chosen.states == ("aged",)
+    assert plan().states == ()
     # Every block of them has all, however seldom a launch's other blocks have anything.
     assert len({*chosen.order(0, 0, "aged")}) == len(chosen.order(0, 1, "aged")) == 2
+
+
+def test_a_launch_comes_into_its_states_in_one_order_and_is_probed_at_the_shortest_point():
+    chosen = plan(experiments=["soaked", "overloaded", "aged"])
+    assert chosen.states == ("aged", "overloaded", "soaked")
+    assert chosen.probed("soaked") == Point(256, 64)
+    with pytest.raises(ValueError, match="empty"):
+        plan().probed("soaked")
 
 
 def test_what_is_there_at_once_is_more_than_the_longest():

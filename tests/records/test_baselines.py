@@ -51,6 +51,13 @@ def test_slug_is_safe() -> None:
     assert slug("../a/b") == "a-b"
 
 
+def test_a_name_longer_than_a_files_is_cut_and_still_told_from_others() -> None:
+    one, other = slug("x" * 1_000_000), slug("x" * 1_000_001)
+    assert max(len(one), len(other)) < 200
+    assert one != other
+    assert slug("x" * 128) == "x" * 128
+
+
 def test_nameless_device_and_version_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no device or model name"):
         baseline_folder(tmp_path, builders.identity(device=None))

@@ -255,7 +255,7 @@ def test_the_table_of_points_can_be_saved() -> None:
 def test_a_suspicion_is_marked_with_the_command_that_confirms_it() -> None:
     _, page = page_of("suspected")
     assert "not confirmed" in page.words
-    assert "--against 0.5.22" in page.words
+    assert "append-prefill confirm reports/latest" in page.words
 
 
 def test_attached_server_is_marked() -> None:

@@ -7,6 +7,7 @@ from append_prefill.records.launch import Void
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import headline_of
 from append_prefill.report.invalid import invalid_words
+from append_prefill.report.terminal import summary_lines
 from tests.report import samples
 
 
@@ -29,6 +30,7 @@ def test_one_in_a_hundred_is_said_with_its_reason():
     words = invalid_words(run)
     assert f"({fmt.count(count)} of {fmt.count(taken + count)})" in words
     assert "error: HTTP 500" in words
+    assert f"warning: {words}" in summary_lines(run, None)
     assert any(mark.title == "Invalid samples" for mark in headline_of(run).reservations)
 
 

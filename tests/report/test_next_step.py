@@ -141,6 +141,18 @@ def test_what_failed_amid_its_launches_is_to_be_measured_again() -> None:
     assert step.command == ".tox/append_prefill/bin/append-prefill doctor"
 
 
+def test_of_a_confirmed_regression_the_functions_are_asked_for_last() -> None:
+    run, _ = samples.SAMPLES["everywhere"]()
+    assert run.compared is not None
+    assert run.compared.confirmed
+    last = steps(run, Program(folder=FOLDER))[-1]
+    assert last.text == "See which functions it is in:"
+    assert last.command == f"append-prefill cause {FOLDER}"
+    suspected, _ = samples.SAMPLES["suspected"]()
+    for other in (suspected, samples.SAMPLES["improvement"]()[0], alone()):
+        assert not any(" cause " in step.command for step in steps(other))
+
+
 @pytest.mark.parametrize("name", samples.SAMPLES)
 def test_the_first_step_is_the_reports(name: str) -> None:
     run, _ = samples.SAMPLES[name]()
@@ -174,7 +186,7 @@ def confirmed(reference_version: str | None) -> Run:
 
 def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
     run = confirmed("0.5.22")
-    (step,) = steps(run)
+    step, _ = steps(run)
     assert step.command == (
         f".tox/append_prefill/bin/append-prefill bisect 0.5.22..0.5.23 --from {FOLDER}"
     )
@@ -184,7 +196,7 @@ def test_what_is_confirmed_between_two_versions_is_bisected() -> None:
 def test_between_one_version_and_itself_there_is_nothing_to_bisect() -> None:
     """Its arguments differ, or its commits: whether it stands is seen on other draws."""
     for version in ("0.5.23", None):
-        (step,) = steps(confirmed(version))
+        step, _ = steps(confirmed(version))
         assert step.command.endswith("--seed 20261121")
 
 
@@ -200,7 +212,10 @@ def test_what_was_taken_back_asks_for_nothing() -> None:
 
 
 def test_what_was_confirmed_is_bisected_like_what_was_found_side_by_side() -> None:
-    step = next_step_of(answered(samples.suspected(), "confirmed"))
+    run = answered(samples.suspected(), "confirmed")
+    assert run.comparison is not None
+    run.comparison.reference_version = "0.5.22"
+    step = next_step_of(run)
     assert step is not None
     assert step.command == "append-prefill bisect 0.5.22..0.5.23 --from reports/latest"
 

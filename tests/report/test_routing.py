@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from append_prefill.analysis.routing import route
 from append_prefill.records.run import Run
 from append_prefill.report.html import render_html
 from append_prefill.report.markdown import render_markdown
@@ -42,10 +41,14 @@ def test_a_length_beyond_the_points_is_called_extrapolated() -> None:
 def test_what_the_crossover_means_depends_on_the_form(form: str, words: str) -> None:
     run = on_a_slow_link()
     assert run.surface is not None
-    found = route(run.surface, kv_bytes_per_token=131_072, link_gb_per_s=25.0)
-    text = computing_words(found, form)
+    run.surface.form = form
+    text = computing_words(run)
     assert words in text
-    assert re.search(r"m\* = \d", text)
+    assert re.search(r"m\* = [\d,]+ new tokens \([\d,]+ to [\d,]+\)", text)
+    run.surface.crossover_tokens.value = 1e6
+    assert "; extrapolated)" in computing_words(run)
+    run.surface.crossover_tokens.value = None
+    assert "No cost per new token" in computing_words(run)
 
 
 def test_page_and_summary_have_the_table_and_the_page_the_peers() -> None:

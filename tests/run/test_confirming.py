@@ -1,10 +1,12 @@
 """Reading a run that suspects, and writing into it what came of that."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
-from append_prefill.errors import UsageError
+from append_prefill.cli.main import main
+from append_prefill.errors import StorageError, UsageError
 from append_prefill.records.confirmation import Confirms
 from append_prefill.records.history.entry import key_of
 from append_prefill.records.run import Run
@@ -94,10 +96,29 @@ def test_the_answer_is_in_record_history_and_report(suspicion, run, answer):
         assert said in (suspicion.folder / name).read_text()
 
 
+def test_the_history_says_it_beside_the_verdict(suspicion, capsys):
+    joined(suspicion, samples.passing())
+    report_dir = suspicion.folder.parent
+    assert main(["history", "--report-dir", str(report_dir)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "regression, withdrawn by again-1" in said
+    assert main(["history", "--report-dir", str(report_dir), "--json"]) == 0
+    (data,) = json.loads(capsys.readouterr().out)
+    (run,) = data["runs"]
+    assert run["confirmations"][0]["answers"] == {"points": "withdrawn"}
+
+
 def test_another_version_says_nothing_of_it(suspicion):
     other = samples.passing()
     other = other.model_copy(update={"subject": {**other.subject, "sglang": "0.5.99"}})
     assert joined(suspicion, other).confirmations[0].answers == {"points": "undecided"}
+
+
+def test_a_record_that_cannot_be_written_is_a_line_and_stays_as_it_was(suspicion):
+    (suspicion.folder / ".confirmations.lock").mkdir()
+    with pytest.raises(StorageError, match="cannot be written"):
+        joined(suspicion, samples.passing())
+    assert read_run(suspicion.folder) == suspicion.run
 
 
 def test_what_is_decided_is_not_asked_again(suspicion):

@@ -2,7 +2,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from append_prefill.workload.profile import Limits
-from append_prefill.workload.strategies import drawn_points, points
+from append_prefill.workload.strategies import drawn_points, points, spread_points
 
 LIMITS = Limits(context_tokens=(2, 2048), append_tokens=(1, 1536), total_tokens=3072)
 
@@ -19,6 +19,19 @@ def test_page_and_chunk_boundaries_are_reached():
     assert find(points(LIMITS, 1024), lambda p: p.append_tokens == 1025, settings=quick)
     assert find(points(LIMITS, 1024), lambda p: p.context_tokens == 127, settings=quick)
     assert find(points(LIMITS, 1024), lambda p: p.context_tokens == 129, settings=quick)
+
+
+@given(spread_points(LIMITS, 1024))
+def test_spread_points_stay_inside_the_limits(point):
+    assert 2 <= point.context_tokens <= 2048
+    assert 1 <= point.append_tokens <= 1536
+    assert point.total_tokens <= 3072
+
+
+def test_spread_points_reach_boundaries_and_any_other_value():
+    quick = settings(max_examples=3000, database=None)
+    assert find(spread_points(LIMITS, 1024), lambda p: p.append_tokens == 1025, settings=quick)
+    assert find(spread_points(LIMITS), lambda p: 270 < p.append_tokens < 280, settings=quick)
 
 
 @given(st.integers(0, 2**31), st.integers(0, 12))

@@ -14,15 +14,16 @@ from itertools import pairwise
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
+from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
-from append_prefill.analysis.surface import Fit, Form, fit_starts, predict
+from append_prefill.analysis.surface import PLAIN, Fit, Form, fit_starts, predict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
 
 BOUND = 0.15
-"""A jump beyond 15 % is a cliff. The steps that SGLang makes on purpose are below: a prefill graph
-pads to the next of its sizes, from 128 tokens on an eighth at the most (12.5 %), and below 128
-tokens the floor hides it."""
+"""A jump beyond 15 % is a cliff. Steps that SGLang makes on purpose are mostly below, where a
+server does not tell of them: a prefill graph pads to the next of its sizes, from 128 tokens on by
+an eighth (12.5 %) but for 1,024 and 1,280, and below 128 tokens the floor hides it."""
 
 LOG_BOUND = math.log1p(BOUND)
 
@@ -38,9 +39,9 @@ ALIKE_SHARE = 2 / 3
 """Points of the design that are taken to be on one surface: with more than a third of them off it
 would not be clear what is the plane and what the cliff."""
 
-# Twenty draws of eight points: one in two has none but those of the plane where a tenth of them is
-# off, one in ten where a quarter is. Steps end it mostly after the second.
-STARTED, STARTED_FROM, STEPS = 20, 8, 4
+# Ten draws of ten points: where a tenth of the points is off the plane, one in three has none but
+# those on it, and steps lead there from one off as well.
+STARTED, STARTED_FROM, STEPS = 10, 10, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,33 @@ class Box:
         return low <= point.context_tokens <= high and least <= point.append_tokens <= most
 
 
-def design_points(limits: Limits) -> list[Point]:
-    """The reference design: a grid on the log scale over the rectangle, within the total."""
+def design_points(limits: Limits, sizes: Sizes = PLAIN) -> list[Point]:
+    """The reference design: a grid on the log scale over the rectangle, within the total.
+
+    With both sides of the steps that the server's sizes make, so that the surface can have them: of
+    the first chunk's edge, and of the captured size behind which most is padded.
+    """
     contexts, appends = (
         sorted({round(value) for value in np.geomspace(low, high, GRID)})
         for low, high in (limits.context_tokens, limits.append_tokens)
     )
+    least, most = limits.append_tokens
+    sides = [tokens + more for tokens in _step_tokens(limits, sizes) for more in (0, 1)]
     return [
         Point(context, append)
         for context in contexts
-        for append in appends
+        for append in sorted({*appends, *(m for m in sides if least <= m <= most)})
         if context + append <= limits.total_tokens
     ]
+
+
+def _step_tokens(limits: Limits, sizes: Sizes) -> list[int]:
+    """The m behind which the largest steps of either kind are."""
+    found = [] if sizes.chunk_tokens is None else [sizes.chunk_tokens]
+    least, most = limits.append_tokens
+    gaps = [(b - a, a) for a, b in pairwise(sizes.bucket_tokens or ()) if least <= a < most]
+    # Of equal ones the first: it is the longest part of what is computed.
+    return found + ([max(gaps, key=lambda gap: (gap[0], -gap[1]))[1]] if gaps else [])
 
 
 @dataclass(frozen=True)
@@ -107,23 +123,25 @@ class Expected:
         return [(faster, slower) for _, faster, slower in sorted(found, reverse=True)]
 
 
-def expected_of(log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float) -> Expected | None:
+def expected_of(
+    log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float, sizes: Sizes = PLAIN
+) -> Expected | None:
     """What the design's log medians make one expect, `boxes` being known.
 
-    `se` is the standard error of a median. A point that is off the surface of most others by more
-    than the bound and its noise is left out. None where the points cannot tell a surface's
-    coefficients.
+    `se` is the standard error of a median, `sizes` what the server tells of its chunks and graphs.
+    A point that is off the surface of most others by more than the bound and its noise is left out.
+    None where the points cannot tell a surface's coefficients.
     """
     points = sorted(log_ms)
     values = np.array(
         [log_ms[p] - sum(box.log_factor for box in boxes if box.has(p)) for p in points]
     )
-    near = _most_alike(points, values)
+    least = max(LOG_BOUND, SUSPICIOUS_SE * se)
+    near = _most_alike(points, values, sizes, least)
     if near is None:
         return None
-    least = max(LOG_BOUND, SUSPICIOUS_SE * se)
     kept = [i for i in range(len(points)) if abs(near[i]) <= least]
-    fitted = fit_starts([points[i] for i in kept], values[None, kept])
+    fitted = fit_starts([points[i] for i in kept], values[None, kept], sizes)
     if fitted is None:
         return None
     form, (fit,) = fitted
@@ -142,12 +160,16 @@ def expected_of(log_ms: Mapping[Point, float], boxes: Sequence[Box], se: float) 
     )
 
 
-def _most_alike(points: Sequence[Point], values: FloatArray) -> FloatArray | None:
+def _most_alike(
+    points: Sequence[Point], values: FloatArray, sizes: Sizes, least: float
+) -> FloatArray | None:
     """Residuals of the surface that most of the points are on, shape (points,).
 
-    Least trimmed squares by concentration steps (Rousseeuw & Van Driessen, Data Min. Knowl. Disc.
-    12, 2006): cliffs of a few points would draw a surface of least squares away from the others.
-    None where the points cannot tell a surface's coefficients.
+    By the concentration steps of least trimmed squares (Rousseeuw & Van Driessen, Data Min. Knowl.
+    Disc. 12, 2006): cliffs of a few points would draw a surface of least squares away from the
+    others. Of those it comes to the one that fewest points are below by more than `least`, for a
+    cliff is never faster than the plane, and then that most are on: else a chunk's step could be
+    left out with all that is behind it. None where the points cannot tell a surface's coefficients.
     """
     rng, best = np.random.default_rng(0), None
     most = math.ceil(ALIKE_SHARE * len(points))
@@ -155,15 +177,17 @@ def _most_alike(points: Sequence[Point], values: FloatArray) -> FloatArray | Non
     starts += [rng.permutation(len(points))[:STARTED_FROM] for _ in range(STARTED)]
     for chosen in starts:
         for _ in range(STEPS):
-            fitted = fit_starts([points[int(i)] for i in chosen], values[None, chosen])
+            fitted = fit_starts([points[int(i)] for i in chosen], values[None, chosen], sizes)
             if fitted is None:
                 break
             form, (fit,) = fitted
             residuals = values - _log_surface(form, fit, points)
             chosen = np.argsort(np.abs(residuals))[:most]  # noqa: PLW2901  # a step of its own
+            below, on = residuals < -least, np.abs(residuals) <= least
             squares = float(np.square(residuals[chosen]).sum())
-            if best is None or squares < best[0]:
-                best = squares, residuals
+            score = (int(below.sum()), -int(on.sum()), squares)
+            if best is None or score < best[0]:
+                best = score, residuals
     return None if best is None else best[1]
 
 

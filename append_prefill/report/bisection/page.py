@@ -19,8 +19,11 @@ def write_page(found: Bisection, folder: Path) -> Path:
 
 def render_page(found: Bisection) -> str:
     """The page's text; links to the runs are relative to the bisection's folder."""
+    shown, more = sentence.suspects_by_weight(found.suspects)
     return ENVIRONMENT.get_template("bisection.html.j2").render(
         found=found,
+        command="ablate" if found.listed == "defaults" else "bisect",
+        subject=sentence.subject_words(found),
         verdict=sentence.verdict_of(found),
         picture=picture.picture_of(found),
         size=picture,
@@ -34,6 +37,8 @@ def render_page(found: Bisection) -> str:
         level_rows=sentence.level_rows(found),
         logs={p.name: p.log for p in found.positions},
         seen=sentence.SEEN,
+        shown_suspects=shown,
+        more_suspects=more,
         why_words=sentence.why_words,
         suspect_words=sentence.suspect_words,
         size_words=sentence.size_words,

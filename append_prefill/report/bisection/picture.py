@@ -8,7 +8,7 @@ from append_prefill.records.bisection import Bisection, ListedPosition
 from append_prefill.report import format as fmt
 from append_prefill.report.scales import Scale, Tick, round_values
 
-WIDTH, HEIGHT = 860.0, 300.0
+WIDTH, HEIGHT = 860.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 850.0, 12.0, 232.0
 # A name slanted by 40 degrees takes so much of the axis; more positions show some of their names.
 _NAME_GAP = 17.0

@@ -39,6 +39,8 @@ EACH_COLUMNS = ("flipped back", "change", "95 % interval", "ms", "95 % interval"
 LEVEL_COLUMNS = ("position", "over the first", "95 % interval", "")
 
 _SENTENCE_STEPS = 4
+# Of what stopped a search: the end of a log is in it.
+_STOPPED_CHARACTERS = 500
 # Of a commit's subject in a sentence.
 _TITLE_CHARACTERS = 60
 
@@ -57,6 +59,8 @@ def verdict_of(found: Bisection) -> Verdict:
     """The verdict in a word and a sentence."""
     slower = [step for step in found.steps if step.size.ratio > 1]
     said = verdict_words(found)
+    if found.problem is not None:
+        return Verdict("stopped", "unsure", "diamond", said)
     if found.listed == "defaults" and found.steps:
         return Verdict(fmt.plural(len(found.steps), "default"), "plain", "square", said)
     if slower:
@@ -68,9 +72,21 @@ def verdict_of(found: Bisection) -> Verdict:
     return Verdict("no step", "good", "disc", said)
 
 
+def subject_words(found: Bisection) -> str:
+    """What was searched: from where to where, or what was flipped back on which version."""
+    first, last = found.positions[0].name, found.positions[-1].name
+    if found.listed == "defaults":
+        return f"{first} and {fmt.plural(len(found.positions) - 1, 'flip')}"
+    return f"{first} to {last}"
+
+
 def verdict_words(found: Bisection) -> str:
     """The whole in a sentence: the total, its steps, what is left, and how it ended."""
     first, last = found.positions[0].name, found.positions[-1].name
+    if found.problem is not None:
+        steps = "; ".join(step_words(found, step) for step in found.steps)
+        until = f" Until then: {steps}." if steps else ""
+        return f"Stopped: {fmt.one_line(found.problem, _STOPPED_CHARACTERS)}{until}"
     if found.total is None:
         return f"Nothing was compared between {first} and {last}."
     whole = f"{first} to {last}: {size_words(found.total)}"
@@ -100,7 +116,7 @@ def _ending(found: Bisection) -> str:
             return ". The budget is spent before all is settled."
         case "interrupted":
             return ". Interrupted before all is settled."
-        case "nothing-tells":
+        case "nothing-tells" | "stopped":
             return ". No further comparison would tell more."
 
 
@@ -221,6 +237,7 @@ def note_of(problem: str | None, *, asked: bool) -> str:
 
 
 _PROBLEM_CHARACTERS = 160
+_TELLING = ("left-out", "not-asked")
 REASONS: dict[Why, str] = {
     "no-option": "no option takes it back",
     "unknown-old-value": "what it was before is not known",
@@ -235,6 +252,14 @@ def suspect_words(suspect: Suspect) -> str:
     return f"{suspect.name} {suspect.old or fmt.MISSING} → {suspect.new or fmt.MISSING}"
 
 
+def suspects_by_weight(suspects: Sequence[Suspect]) -> tuple[list[Suspect], list[Suspect]]:
+    """Those to be shown, and the variables that no flip was made of: of two versions hundreds, most
+    of them for other devices.
+    """
+    shown = [s for s in suspects if s.kind != "variable" or s.reason in _TELLING]
+    return shown, [s for s in suspects if s not in shown]
+
+
 def why_words(suspect: Suspect) -> str:
     """Why it was not measured; of what was tried, how it went."""
     if suspect.problem is not None:
@@ -247,7 +272,7 @@ def why_words(suspect: Suspect) -> str:
 def next_step_of(found: Bisection) -> NextStep | None:
     """What follows: to go on, or to ask which default did the largest slower step."""
     slower = [s for s in found.steps if s.size.ratio > 1]
-    if found.ended in ("budget", "interrupted"):
+    if found.ended in ("budget", "interrupted", "stopped"):
         return NextStep("Go on from here; what is measured is kept:", found.command)
     if not slower or found.listed == "defaults":
         return None

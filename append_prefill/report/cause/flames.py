@@ -105,10 +105,10 @@ def _graph(process: str, root: _Node, cause: Cause) -> Graph:
 
 
 def _only_branch(node: _Node) -> _Node | None:
-    """The child that has all but a hundredth of it, while that has children itself."""
+    """The child that has all but a fiftieth of it, while that has children itself."""
     whole = node.reference_ms + node.candidate_ms
     for child in node.children.values():
-        if child.children and child.reference_ms + child.candidate_ms >= 0.99 * whole > 0:
+        if child.children and child.reference_ms + child.candidate_ms >= 0.98 * whole > 0:
             return child
     return None
 

@@ -12,6 +12,7 @@ from append_prefill.analysis.trend.lineages import Followed
 from append_prefill.analysis.trend.series import Trend, trends_of
 from append_prefill.records.history.entry import Entry
 from append_prefill.report import format as fmt
+from append_prefill.report.confirmation import entry_words
 from append_prefill.report.history import drawing
 from append_prefill.report.history.words import (
     STATES,
@@ -82,6 +83,7 @@ def render_history(histories: Sequence[Followed], *, now: datetime) -> str:
         page_rate=PAGE_RATE,
         drawing=drawing,
         forest_width=0,
+        entry_words=entry_words,
     )
 
 

@@ -15,6 +15,7 @@ from append_prefill.analysis.bisection.noise import Alone, together
 from append_prefill.analysis.bisection.path import Compared
 from append_prefill.analysis.rounds import pair_figures
 from append_prefill.errors import InfrastructureError
+from append_prefill.probe.warmup import NOTHING_VALID
 from append_prefill.records.bisection import ComparisonMade, Seen, Size
 from append_prefill.records.comparison import Comparison, Effect
 from append_prefill.records.grounds import DEVICE_STATE, Side
@@ -33,6 +34,8 @@ LOG = "comparisons.log"
 _SIDES: tuple[Side, Side] = ("candidate", "reference")
 # What a launch is blamed for that ended, in the words of its log's name.
 _LOG = re.compile(r"\b(candidate|reference)-\d+\.log\b")
+# Of a server that starts and proves no split there is no log that ends the launch.
+_WHO = re.compile(rf"\A(candidate|reference) .*?, launch \d+: (?={NOTHING_VALID})")
 _PROBLEM_CHARACTERS = 300
 # More invalid samples than valid ones: what is left is chosen by what went wrong.
 _POOR = 0.5
@@ -127,7 +130,8 @@ def read_back(
 def trouble_alone(run: Run, folder: str) -> Trouble | None:
     """Why the only side of a run in `folder` cannot be measured; None where it was.
 
-    Raises InfrastructureError for one that launched nothing.
+    Raises InfrastructureError where that is no fault of the side's: nothing was launched, or the
+    device was busy.
     """
     failed = next((start for start in run.starts if start.failure is not None), None)
     if failed is not None:
@@ -135,7 +139,7 @@ def trouble_alone(run: Run, folder: str) -> Trouble | None:
         return Trouble(_one_line(str(failed.failure)), log)
     part = _invalid(run, "candidate")
     if part is None:
-        raise InfrastructureError(f"{folder}: nothing was launched. Its report says why.")
+        raise InfrastructureError(f"{folder}: nothing was measured. Its report says why.")
     return _unproven(part) if part > _POOR else None
 
 
@@ -217,14 +221,19 @@ def _trouble_of(
 ) -> tuple[Side, Trouble] | None:
     """The side that a run could not measure, and why; None where it is neither's fault.
 
-    That is the one whose log ends the launch, or else the only one that no run has measured yet.
-    Of launches that went well it is the one whose samples are not valid, where the other one's are.
+    That is the one whose log ends the launch, or whose warm-up proved nothing, or else the only one
+    that no run has measured yet. Of launches that went well it is the one whose samples are not
+    valid, where the other one's are.
     """
     for start in run.starts:
         if start.failure is not None and (blamed := _LOG.search(start.failure)):
             side: Side = "candidate" if blamed[1] == "candidate" else "reference"
             return side, Trouble(_one_line(start.failure), f"{folder}/{blamed[0]}")
     failures = [start.failure for start in run.starts if start.failure is not None]
+    for failure in failures:
+        if told := _WHO.match(failure):
+            side = "candidate" if told[1] == "candidate" else "reference"
+            return side, Trouble(_one_line(failure.removeprefix(told[0])))
     if not failures:
         parts = {side: part for side in sides if (part := _invalid(run, side)) is not None}
         poor = [side for side, part in parts.items() if part > _POOR]

@@ -96,6 +96,7 @@ class Search:
     _making_s: list[float] = field(default_factory=list)
     _unanswered: list[str] = field(default_factory=list)
     _nothing: list[str] = field(default_factory=list)
+    _read: list[History] = field(default_factory=lambda: [History((), (), {})])
     _known: list[int] = field(default_factory=lambda: [0])
 
     @property
@@ -105,22 +106,32 @@ class Search:
     def run(self) -> Bisection:
         """Measure until all is settled, nothing tells any more, or the budget is spent.
 
-        Raises InfrastructureError where one end of the list cannot be measured.
+        Where no more can be measured, be it an end of the list or the machine, what was found until
+        then is told with the problem.
         """
+        try:
+            return self._searched()
+        except KeyboardInterrupt:  # while something is made: pytest handles its own
+            return self._record("interrupted")
+        except InfrastructureError as error:
+            return self._record("stopped", str(error))
+
+    def _searched(self) -> Bisection:
         while True:
             history = self._history()
             step = self._next(history)
             if step is None:
-                return self._record(history, self._ended(history))
+                return self._record(self._ended(history))
             if not self._holds(history, step):
-                return self._record(history, "budget")
+                return self._record("budget")
             made = [self._made(at) for at in (step.earlier, step.later)]
             if None in made:
                 continue
             earlier, later = (self.positions.positions[at] for at in (step.earlier, step.later))
             self.tell(f"{later.name} against {earlier.name}, {self.starts} pairs …")
             if not self.measure(earlier, str(made[0]), later, str(made[1])):
-                return self._record(self._history(), "interrupted")
+                self._history()
+                return self._record("interrupted")
             after = self._history()
             if len(after.made) <= len(history.made):
                 self._launched_nothing(earlier, later)
@@ -138,6 +149,7 @@ class Search:
             min_effect=policy.min_effect,
             must_catch=policy.must_catch,
         )
+        self._read[:] = [history]
         for name, trouble in history.troubles.items():
             if name not in self._troubles:
                 self._skip(name, trouble)
@@ -248,10 +260,13 @@ class Search:
             "nothing-tells"
         )  # fmt: skip
 
-    def _record(self, history: History, ended: Ended) -> Bisection:
+    def _record(self, ended: Ended, problem: str | None = None) -> Bisection:
+        """What the runs that were read last say. Of a list that lost an end there is no total."""
+        history = self._read[-1]
         path = self._path(history)
         told = told_of(path, least=self._least)
         asked = {at for one in history.compared for at in (one.earlier, one.later)}
+        whole = self._missing.isdisjoint({0, len(self.names) - 1})
         policy = self.profile.policy
         return Bisection(
             created_at=datetime.now(UTC),
@@ -264,10 +279,11 @@ class Search:
             positions=[self._position(at, path, asked) for at in range(len(self.names))],
             comparisons=list(history.made),
             steps=[self._step(step) for step in told.steps],
-            total=_size(level_at(path, len(self.names) - 1)) if asked else None,
-            rest=_size(told.rest) if asked else None,
+            total=_size(level_at(path, len(self.names) - 1)) if asked and whole else None,
+            rest=_size(told.rest) if asked and whole else None,
             open_chance=_open(told),
             ended=ended,
+            problem=problem,
             command=self.command,
             **self._from(),
         )

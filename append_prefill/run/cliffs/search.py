@@ -20,7 +20,9 @@ from append_prefill.analysis.cliffs.expected import (
     expected_of,
 )
 from append_prefill.analysis.cliffs.jump import Jump, contrasts_of, holm, jump_of
+from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
+from append_prefill.analysis.surface import PLAIN
 from append_prefill.errors import InfrastructureError
 from append_prefill.run.cliffs.edges import SAMPLES_MAX, SURE_SE, Located, Sharp, locate
 from append_prefill.run.cliffs.explore import explore
@@ -46,8 +48,10 @@ SUSPECTS_MAX = 12
 class Servers(Protocol):
     """What a search measures: one launch freely, then fresh ones at given points."""
 
-    def explore(self, design: Sequence[Point], then: Callable[[Take, int | None], None]) -> None:
-        """Launch, warm up on the design, call `then` with what takes samples and the chunk size."""
+    def explore(self, design: Sequence[Point], then: Callable[[Take, Sizes], None]) -> None:
+        """Launch, warm up on the design, call `then` with what takes samples and what the server
+        tells of its chunks and graphs.
+        """
 
     def fresh(self, points: Sequence[Point], samples: int, launches: int) -> FloatArray:
         """Log statistics of fresh launches, shape (launches, points), NaN where there is none."""
@@ -93,6 +97,8 @@ class Search:
     kept: Sequence[Point] = ()
     places: list[Place] = field(default_factory=list)
     _seen: set[Point] = field(default_factory=set)
+    _sizes: Sizes = PLAIN
+    _fitted: tuple[list[Box], Expected] | None = None
     prober: Prober | None = None
     launches: int = 0
 
@@ -102,14 +108,17 @@ class Search:
         self.launches = 1
         self._confirm()
 
-    def _look(self, take: Take, chunk_tokens: int | None) -> None:
+    def _look(self, take: Take, sizes: Sizes) -> None:
+        self._sizes = sizes
         try:
-            self._look_on(take, chunk_tokens)
+            self._look_on(take)
         except OutOfBudgetError:
             return
 
-    def _look_on(self, take: Take, chunk_tokens: int | None) -> None:
-        prober = Prober(take, design_points(self.limits), self.spent, self.seed)
+    def _look_on(self, take: Take) -> None:
+        chunk_tokens = self._sizes.chunk_tokens
+        design = design_points(self.limits, self._sizes)
+        prober = Prober(take, design, self.spent, self.seed)
         self.prober = prober
         number = 0
         while len(self.places) < SUSPECTS_MAX:
@@ -155,12 +164,16 @@ class Search:
         ]
 
     def _expected(self, prober: Prober) -> Expected:
-        expected = expected_of(prober.design, self._boxes(), prober.design_se)
+        boxes = self._boxes()
+        if self._fitted is not None and self._fitted[0] == boxes:
+            return self._fitted[1]
+        expected = expected_of(prober.design, boxes, prober.design_se, self._sizes)
         if expected is None:
             raise InfrastructureError(
                 "The reference design does not tell what a token costs: too few of its points gave "
                 "a valid sample, or the profile's limits are too narrow."
             )
+        self._fitted = boxes, expected
         return expected
 
     def _settled_design(self, prober: Prober) -> Expected:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from append_prefill.analysis.steps import Sizes, sizes_of
 from append_prefill.analysis.summary import FloatArray, log_matrix
 from append_prefill.engines.base import Device
 from append_prefill.probe.launch import Bench, Launch
@@ -39,7 +40,7 @@ class LocalServers:
         self.launch_s: float | None = None
         self.version: str | None = None
 
-    def explore(self, design: Sequence[Point], then: Callable[[Take, int | None], None]) -> None:
+    def explore(self, design: Sequence[Point], then: Callable[[Take, Sizes], None]) -> None:
         began_s = time.monotonic()
         launch = Launch(
             self._bench(self._plan(design, samples=1, starts=1)),
@@ -50,9 +51,9 @@ class LocalServers:
         with up([launch]):
             launch.warm_up()
             self.launch_s = time.monotonic() - began_s
-            subject = launch.start.subject
             self.version = launch.start.version
-            then(_Taking(launch, subject["kv_capacity_tokens"]), subject["chunked_prefill_tokens"])
+            pool_tokens = launch.start.subject["kv_capacity_tokens"]
+            then(_Taking(launch, pool_tokens), sizes_of([launch.start]))
 
     def fresh(self, points: Sequence[Point], samples: int, launches: int) -> FloatArray:
         plan = self._plan(points, samples=samples, starts=launches)

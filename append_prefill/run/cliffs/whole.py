@@ -11,11 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from append_prefill.analysis.cliffs.expected import BOUND
-from append_prefill.engines.base import Device
 from append_prefill.engines.clocks import locked_clocks
-from append_prefill.engines.devices import DeviceLock
 from append_prefill.errors import InfrastructureError
-from append_prefill.places import CLIFFS
 from append_prefill.records.cliffs import (
     SEARCH_FILE,
     Cliff,
@@ -23,9 +20,10 @@ from append_prefill.records.cliffs import (
     Ended,
     Suspect,
 )
-from append_prefill.records.kept import read_kept, write_document
+from append_prefill.records.kept import write_document
 from append_prefill.run.cliffs.search import CONFIRM_LAUNCHES, SUSPECTS_MAX, Place, Search
 from append_prefill.run.cliffs.servers import LocalServers
+from append_prefill.run.device import free_device
 from append_prefill.run.settings import Settings
 
 SAMPLING_SHARE = 0.2
@@ -49,9 +47,16 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
     The budget holds what the fresh launches will take. Raises InfrastructureError where a server
     failed; the record then has what was found before.
     """
-    settings, began_s, created_at = asked.settings, time.monotonic(), datetime.now(UTC)
+    settings, created_at = asked.settings, datetime.now(UTC)
     with ExitStack() as stack:
-        device = _locked(settings, stack)
+        device = stack.enter_context(
+            free_device(
+                settings.devices, 0, give_up=lambda: False, limit_s=asked.minutes * 60, tell=tell
+            )
+        )
+        if device is None:  # not reachable: nothing told the wait to end
+            raise InfrastructureError("no device")
+        began_s = time.monotonic()
         if settings.locked_mhz is not None:
             stack.enter_context(locked_clocks(device))
         servers = LocalServers(settings, device, asked.folder)
@@ -62,7 +67,6 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
             held_s = (servers.launch_s or 0.0) * CONFIRM_LAUNCHES * (1 + SAMPLING_SHARE)
             return time.monotonic() - began_s + held_s >= asked.minutes * 60
 
-        kept = read_kept(settings.root / CLIFFS, settings.profile.name)
         search = Search(
             servers=servers,
             limits=settings.profile.limits,
@@ -70,7 +74,7 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
             rate=settings.profile.policy.false_alarm_rate,
             spent=spent,
             tell=tell,
-            kept=[cliff.points[1] for cliff in kept],
+            kept=[cliff.points[1] for cliff in settings.cliffs],
         )
         ended: Ended | None = None
         try:
@@ -98,19 +102,6 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
             )
             write_document(asked.folder / SEARCH_FILE, found)
     return found
-
-
-def _locked(settings: Settings, stack: ExitStack) -> Device:
-    """The first device that nobody measures on, locked. Raises InfrastructureError."""
-    refusals = []
-    for device in settings.devices:
-        try:
-            stack.enter_context(DeviceLock(device))
-        except InfrastructureError as error:
-            refusals.append(str(error))
-        else:
-            return device
-    raise InfrastructureError(" ".join(refusals))
 
 
 def _ended(search: Search, requests_max: int | None) -> Ended:

@@ -61,16 +61,29 @@ def found(**changes: Any) -> Bisection:
 def ablated(**changes: Any) -> Bisection:
     """Two defaults flipped back, of which one did most of it."""
     names = {"0.5.19": 1.0, "--radix-cache-backend=python": 0.9, "SGLANG_X=0": 0.9}
+    own = {"--radix-cache-backend=python": size(0.9), "SGLANG_X=0": None}
     fields: dict[str, Any] = {
         "listed": "defaults",
-        "positions": [ListedPosition(name=n, title=n, level=size(r)) for n, r in names.items()],
+        "positions": [
+            ListedPosition(name=n, title=n, level=size(r), own=own.get(n)) for n, r in names.items()
+        ],
         "steps": [step("0.5.19", "--radix-cache-backend=python", 0.9)],
         "total": size(0.9),
         "first_ms": 11.0,
         "change_ms": 1.3,
         "of": "total/latest",
         "suspects": [
-            Suspect(kind="dependency", name="torch", old="2.9", new="2.10", reason="not-asked")
+            Suspect(kind="dependency", name="torch", old="2.9", new="2.10", reason="not-asked"),
+            Suspect(
+                kind="dependency",
+                name="orjson",
+                old="3",
+                new="4",
+                reason="left-out",
+                problem="the server ended",
+                log="tried/1/candidate-0.log",
+            ),
+            Suspect(kind="variable", name="SGLANG_OFF", old="1", new=None, reason="gone"),
         ],
     }
     return found(**(fields | changes))

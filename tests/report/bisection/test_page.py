@@ -32,7 +32,19 @@ def test_the_page_has_all_that_was_found():
 
 
 def test_what_was_not_measured_is_listed():
-    assert "torch 2.9 → 2.10" in render_page(ablated())
+    page = render_page(ablated())
+    assert "torch 2.9 → 2.10" in page
+    assert "does not work: the server ended" in page
+    assert '<a href="tried/1/candidate-0.log">log</a>' in page
+    folded = page[page.index("<details><summary>1 environment variable ") :]
+    assert "SGLANG_OFF 1 → –</td>" in folded
+    assert "torch" not in folded[: folded.index("</details>")]
+
+
+def test_what_stopped_a_search_is_on_its_page():
+    page = render_page(found(ended="stopped", problem="0.5.19 is an end", total=None, steps=[]))
+    assert "Stopped: 0.5.19 is an end" in page
+    assert "Go on from here" in page
 
 
 def test_the_picture_lies_within_its_frame():

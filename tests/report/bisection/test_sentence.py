@@ -9,6 +9,7 @@ import pytest
 from append_prefill.cli.main import parser
 from append_prefill.report.bisection.sentence import (
     comparison_line,
+    each_rows,
     level_rows,
     next_step_of,
     step_rows,
@@ -45,6 +46,29 @@ def test_what_it_comes_out_as(changes, word, said):
     verdict = verdict_of(found(**changes))
     assert verdict.word == word
     assert said in verdict.sentence
+
+
+def test_what_stopped_it_is_the_sentence():
+    problem = "0.5.19 is an end of the list and cannot be measured"
+    verdict = verdict_of(found(ended="stopped", problem=problem, total=None))
+    assert verdict.word == "stopped"
+    assert verdict.sentence.startswith(f"Stopped: {problem} Until then: 0.5.16 +4.0 %")
+
+
+def test_each_flip_has_its_own_milliseconds():
+    """Of 11 ms a tenth; the interval is that of the ratio, and what was not asked has none."""
+    minus = "\N{MINUS SIGN}"
+    assert each_rows(ablated()) == [
+        [
+            "--radix-cache-backend=python",
+            f"{minus}10.0\N{NO-BREAK SPACE}%",
+            f"{minus}11.2 to {minus}8.8\N{NO-BREAK SPACE}%",
+            f"{minus}1.1",
+            f"{minus}1.2 to {minus}0.97",
+        ],
+        ["SGLANG_X=0", "–", "–", "–", "–"],
+    ]
+    assert each_rows(found()) == []
 
 
 def test_many_steps_are_the_largest_and_how_many_more():

@@ -95,7 +95,7 @@ def test_a_comment_calls_nobody(name: str) -> None:
 
 
 def test_commands_can_be_copied_out_of_a_comment() -> None:
-    run = samples.suspected()
+    run = samples.regression()
     run.suite["options"] = "--sglang user@0.5.23"
     code = [t.content for t in tokens_of(to_pr_comment(run)) if t.type == "code_inline"]
     assert any("user@0.5.23" in command for command in code)

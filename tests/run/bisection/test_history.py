@@ -7,10 +7,11 @@ import math
 import pytest
 
 from append_prefill.errors import InfrastructureError
+from append_prefill.probe.warmup import NOTHING_VALID
 from append_prefill.records.bisection import Size
 from append_prefill.records.grounds import DEVICE_STATE
 from append_prefill.records.traffic import TrafficResult
-from append_prefill.run.bisection.history import read_back, seen_in
+from append_prefill.run.bisection.history import Trouble, read_back, seen_in, trouble_alone
 from append_prefill.workload.traffic import Traffic
 from tests.run.bisection.runs import compared, comparison, leave
 
@@ -145,3 +146,21 @@ def test_an_experiment_in_other_traffic_is_compared_by_itself(tmp_path):
     assert found.made[0].seen == "slower"
     assert found.compared[0].log_ratio == pytest.approx(math.log(1.2))
     assert read(tmp_path).made[0].seen == "alike"
+
+
+def test_who_proved_no_split_in_its_warm_up_is_blamed_though_both_are_new(tmp_path):
+    text = f"reference b, launch 1: {NOTHING_VALID}. 3 of 3: wrong split"
+    leave(tmp_path, 1, failed(compared("c", "b", None), text))
+    assert read(tmp_path).troubles == {"b": Trouble(f"{NOTHING_VALID}. 3 of 3: wrong split")}
+
+
+def test_a_side_alone(tmp_path):
+    run = compared("a", "none", None, verdict="pass")
+    run.starts = [start for start in run.starts if start.side == "candidate"][:1]
+    assert trouble_alone(run, "tried/1") is None
+    trouble = trouble_alone(failed(run, "the server ended\nOSError: ABI"), "tried/1")
+    assert trouble == Trouble("the server ended: OSError: ABI", "tried/1/candidate-0.log")
+    for nothing in ([], [run.starts[0].model_copy(update={"series": []})]):
+        run.starts = nothing
+        with pytest.raises(InfrastructureError, match="tried/1: nothing was measured"):
+            trouble_alone(run, "tried/1")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from append_prefill.errors import InfrastructureError
+from append_prefill.records.launch import Void
 from append_prefill.run.bisection.lists import Position
 from append_prefill.run.bisection.search import Search
-from append_prefill.workload.profile import load_profile
+from append_prefill.workload.loading import load_profile
 from tests.run.bisection.runs import compared, leave
 
 
@@ -38,6 +39,15 @@ class Listed:
         return f"env-{at}"
 
 
+def unproven(start):
+    """A launch none of whose samples shows the split that was asked for."""
+    void = [Void(reason="cached 0 tokens, not 256", count=5)]
+    names = ("ttft_ms", "e2e_ms", "itl_ms", "output_tokens", "cached_tokens", "block")
+    empty: dict[str, list[float]] = {name: [] for name in names}
+    series = [one.model_copy(update={**empty, "void": void}) for one in start.series]
+    return start.model_copy(update={"series": series})
+
+
 class World:
     """Versions with levels; a comparison leaves a run with noise of 0.5 %, or of a `busy` machine
     one without an answer.
@@ -45,8 +55,8 @@ class World:
 
     busy = False
 
-    def __init__(self, folder, levels, *, unmade=(), dead=(), interrupt_at=None):
-        self.folder, self.levels, self.dead = folder, levels, dead
+    def __init__(self, folder, levels, *, unmade=(), dead=(), broken=(), interrupt_at=None):
+        self.folder, self.levels, self.dead, self.broken = folder, levels, dead, broken
         self.listed = Listed(len(levels), frozenset(unmade))
         self.rng, self.said, self.asked = np.random.default_rng(1), [], []
         self.interrupt_at = interrupt_at
@@ -67,6 +77,10 @@ class World:
             run.starts = [
                 s.model_copy(update={"failure": text, "measured_s": None}) for s in run.starts[:2]
             ]
+        elif {a, b} & set(self.broken):
+            side = "candidate" if b in self.broken else "reference"
+            run = compared(later.name, earlier.name, None, verdict="infrastructure")
+            run.starts = [unproven(s) if s.side == side else s for s in run.starts]
         else:
             ratio = math.exp(self.levels[b] - self.levels[a] + self.rng.normal(0, 0.005))
             run = compared(later.name, earlier.name, ratio)
@@ -130,25 +144,72 @@ def test_what_does_not_install_or_start_is_left_out_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("end", [0, 3])
-def test_an_end_that_cannot_be_measured_ends_it(tmp_path, end):
+def test_an_end_that_cannot_be_measured_stops_it(tmp_path, end):
     world = World(tmp_path, [0, 0, 0.06, 0.06], dead=[end])
-    with pytest.raises(InfrastructureError, match=f"v{end} is an end of the list"):
-        world.search()
+    found = world.search()
+    assert (found.ended, found.total, found.steps) == ("stopped", None, [])
+    assert f"v{end} is an end of the list" in str(found.problem)
+    (out,) = [p for p in found.positions if p.problem]
+    assert (out.name, out.problem) == (f"v{end}", "died: boom")
+    # What it was that did not start is to be seen.
+    assert (tmp_path / found.comparisons[-1].folder).is_dir()
 
 
-def test_a_comparison_that_left_no_run_ends_it(tmp_path):
+def test_a_comparison_that_left_no_run_is_asked_for_again(tmp_path):
+    """As where the device was taken; three times, and then it stops."""
     world = World(tmp_path, [0, 0.1])
-    world.measure = lambda *_: True
-    with pytest.raises(InfrastructureError, match="v1 with v0 launched nothing"):
-        world.search()
+    measure, refused = world.measure, []
+
+    def taken(*sides):
+        refused.append(sides)
+        return len(refused) < 3 or measure(*sides)
+
+    world.measure = taken
+    found = world.search()
+    assert (found.ended, len(found.steps)) == ("settled", 1)
+    assert len([line for line in world.said if "launched nothing" in line]) == 2
+    other = World(tmp_path / "other", [0, 0.1])
+    other.measure = lambda *_: True
+    found = other.search()
+    assert found.ended == "stopped"
+    assert "v1 with v0 launched nothing" in str(found.problem)
 
 
-def test_a_machine_that_gives_no_answers_ends_it_and_blames_no_version(tmp_path):
+def test_a_machine_that_gives_no_answers_stops_it_and_blames_no_version(tmp_path):
     world = World(tmp_path, [0, 0, 0.06, 0.06])
     world.busy = True
-    with pytest.raises(InfrastructureError, match="3 comparisons in a row have no answer"):
-        world.search()
+    found = world.search()
+    assert found.ended == "stopped"
+    assert "3 comparisons in a row have no answer" in str(found.problem)
     assert not [line for line in world.said if "left out" in line]
     # Later it is quiet, and the search goes on.
     world.busy = False
     assert world.search().ended == "settled"
+
+
+def test_ctrl_c_while_an_environment_is_made_keeps_what_was_found(tmp_path):
+    world = World(tmp_path, [0, 0, 0.06, 0.06])
+    made = world.listed.made
+
+    def interrupted(at, folder):
+        if world.asked:
+            raise KeyboardInterrupt
+        return made(at, folder)
+
+    world.listed.made = interrupted
+    found = world.search()
+    assert (found.ended, len(found.comparisons)) == ("interrupted", 1)
+    world.listed.made = made
+    (step,) = world.search().steps
+    assert (step.before, step.after) == ("v1", "v2")
+
+
+def test_splits_that_are_not_proven_leave_a_version_out(tmp_path):
+    """It starts and answers, and none of its samples proves anything; its neighbours' do."""
+    world = World(tmp_path, [0, 0, 0.06, 0.06, 0.06], broken=[2])
+    found = world.search()
+    problems = {p.name: p.problem for p in found.positions if p.problem}
+    assert problems == {"v2": "100 % of its samples prove nothing"}
+    (step,) = found.steps
+    assert (step.before, step.after, step.unknown) == ("v1", "v3", ["v2"])
+    assert found.ended == "settled"

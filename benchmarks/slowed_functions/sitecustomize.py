@@ -1,10 +1,10 @@
 """Imported by a server's interpreter at its start: makes functions of SGLang's slow, by switch.
 
-`$APPEND_PREFILL_PLANT` names them, `module:Class.function` with commas between. The n-th spends
-`$APPEND_PREFILL_PLANT_MS` of CPU time in its own first lines while the first byte of the file
-`$APPEND_PREFILL_PLANT_SWITCH` is n (from 1). SGLang's files are not touched: the source of a module
-is changed as it is compiled, so that the time is spent by the function itself, as it would be by
-one that somebody made slow, and not by something wrapped around it.
+`$APPEND_PREFILL_SLOWED` names them, `module:Class.function` with commas between. The n-th spends
+`$APPEND_PREFILL_SLOWED_MS` of CPU time in its own first lines while the first byte of the file
+`$APPEND_PREFILL_SLOWED_SWITCH` is n (from 1). SGLang's files are not touched: the source of a
+module is changed as it is compiled, so that the time is spent by the function itself, as it would
+be by one that somebody made slow, and not by something wrapped around it.
 """
 
 import ast
@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 
 _SPIN = """
-if __planted_switch__[0] == {number}:
-    __planted_until__ = __planted_clock__() + {ns}
-    while __planted_clock__() < __planted_until__:
+if __slowed_switch__[0] == {number}:
+    __slowed_until__ = __slowed_clock__() + {ns}
+    while __slowed_clock__() < __slowed_until__:
         pass
 """
 
 
-def _planted(tree, path, number, ns):
+def _slowed(tree, path, number, ns):
     """`tree` with the spin in front of the body of `Class.function`."""
     *classes, function = path.split(".")
     scope = tree
@@ -43,17 +43,17 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname):
         tree = ast.parse(self.get_source(fullname))
-        ns = int(float(os.environ["APPEND_PREFILL_PLANT_MS"]) * 1e6)
+        ns = int(float(os.environ["APPEND_PREFILL_SLOWED_MS"]) * 1e6)
         for number, path in self._wanted:
-            tree = _planted(tree, path, number, ns)
+            tree = _slowed(tree, path, number, ns)
         return compile(tree, self.path, "exec", dont_inherit=True)
 
     def exec_module(self, module):
-        with Path(os.environ["APPEND_PREFILL_PLANT_SWITCH"]).open("r+b") as file:
-            module.__planted_switch__ = mmap.mmap(file.fileno(), 1)
-        module.__planted_clock__ = time.thread_time_ns
+        with Path(os.environ["APPEND_PREFILL_SLOWED_SWITCH"]).open("r+b") as file:
+            module.__slowed_switch__ = mmap.mmap(file.fileno(), 1)
+        module.__slowed_clock__ = time.thread_time_ns
         super().exec_module(module)
-        print(f"append-prefill benchmark: planted in {self.name}", file=sys.stderr, flush=True)
+        print(f"append-prefill benchmark: slowed {self.name}", file=sys.stderr, flush=True)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -71,5 +71,5 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if os.environ.get("APPEND_PREFILL_PLANT"):
-    sys.meta_path.insert(0, _Finder(os.environ["APPEND_PREFILL_PLANT"]))
+if os.environ.get("APPEND_PREFILL_SLOWED"):
+    sys.meta_path.insert(0, _Finder(os.environ["APPEND_PREFILL_SLOWED"]))
