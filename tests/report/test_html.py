@@ -20,7 +20,7 @@ from append_prefill.report.html import render_html
 from append_prefill.report.words import WORDS
 from append_prefill.workload.loading import load_profile
 from tests.report import parts, samples
-from tests.report.other_traffic import with_traffic
+from tests.report.other_traffic import AGED, TOGETHER, TURNS, with_traffic
 from tests.test_words import house_words_in
 
 VOID_TAGS = {"meta", "br", "link", "img", "input", "hr"}
@@ -210,6 +210,14 @@ def test_a_page_of_25_points_is_read_in_three_minutes() -> None:
     for run, profile in (
         (samples.everywhere(25), parts.profile()),
         (with_traffic(samples.everywhere(25), lambda _, __: 1.2), parts.profile()),
+        (
+            with_traffic(
+                samples.everywhere(25),
+                lambda _, __: 1.2,
+                experiments=(TURNS, TOGETHER, AGED),
+            ),
+            parts.profile(),
+        ),
         (stored, load_profile(stored.profile)),
     ):
         assert run.comparison is not None
