@@ -126,7 +126,7 @@ def searched(plane: str, planted: Sequence[str], seed: int, requests: int | None
 
 
 def found_by(search: Search, planted: Sequence[str]) -> tuple[list[int | None], int]:
-    """Per cliff put in the requests until it was visited (None: not confirmed); false alarms.
+    """Per cliff the requests until it was visited (None: not confirmed); false alarms.
 
     An edge counts for a cliff where the slow point is inside it and the fast one is not. A false
     alarm is one that was confirmed where the noiseless plane does not jump by more than the bound.

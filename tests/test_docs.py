@@ -27,6 +27,8 @@ PICTURE_BYTES_MAX = 200_000
 
 # Options of programs that are not ours; each is named in the documentation somewhere.
 FOREIGN = {
+    "--cap-add",  # docker run
+    "--nonblocking",  # py-spy
     "--pyargs",
     "--benchmark-compare-fail",  # pytest-benchmark
     "--dist",  # pytest-xdist
@@ -253,7 +255,7 @@ def test_the_glossary_begins_with_the_two_letters():
 def test_what_a_plan_can_tell_on_a_cpu_is_quoted_as_printed(capsys):
     page = text_of(DOCS / "start.md")
     quoted = re.findall(
-        r"^  ((?:side by side|against a baseline): \+[\d.]+ %)$", page, re.MULTILINE
+        r"^  ((?:side by side|against a baseline): (?:over )?\+[\d.]+ %)$", page, re.MULTILINE
     )
     assert len(quoted) == 2
     main(["plan", "--profile", "cpu-nano", "--baselines", str(ROOT / "baselines")])

@@ -60,7 +60,12 @@ def summarise_backend(
     )
 
 
-def pair_finding(backends: Sequence[PairBackend], profile: Profile) -> Finding | None:
+def pair_finding(
+    backends: Sequence[PairBackend],
+    profile: Profile,
+    kv_bytes_per_token: int | None = None,
+    kv_fixed_bytes: int = 0,
+) -> Finding | None:
     """The finding over the first backend that ran, in the profile's order; None where no pair was
     planned, and not-applicable where none ran.
     """
@@ -83,6 +88,11 @@ def pair_finding(backends: Sequence[PairBackend], profile: Profile) -> Finding |
         verdict=verdict,
         reason=ground,
         details={
+            # What the routing map reckons with, also of a run that measured nothing else.
+            **({"kv_bytes_per_token": float(kv_bytes_per_token)} if kv_bytes_per_token else {}),
+            **({"kv_fixed_bytes": float(kv_fixed_bytes)} if kv_fixed_bytes else {}),
+        }
+        | {
             f"{backend.backend}_{name}": value.value
             for backend in ran
             for name, value in (("fixed_ms", backend.fixed_ms), ("ms_per_gb", backend.ms_per_gb))

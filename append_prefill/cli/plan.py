@@ -304,4 +304,4 @@ def _effects(split: Split, *, strata: bool) -> Sequence[float | None]:
 
 
 def _effect_words(effect: float | None) -> str:
-    return "cannot be told" if effect is None else f"+{fmt.detectable(effect)}"
+    return "cannot be told" if effect is None else fmt.slowdown(effect)

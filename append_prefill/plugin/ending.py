@@ -98,6 +98,11 @@ def _close(session: pytest.Session) -> None:
     run_session = _finished_session(config)
     delivered = config.stash.get(DELIVERED, [])
     if run_session is None or not (run_session.began or delivered):
+        if run_session is not None and isinstance(run_session.failure, AppendPrefillError):
+            # It failed before there was anything to make a record of.
+            config.stash.setdefault(INFRASTRUCTURE, str(run_session.failure))
+            session.exitstatus = EXIT_INFRASTRUCTURE
+            return
         told_nothing = session.testscollected and not config.stash.get(LIVE, False)
         if session.exitstatus == pytest.ExitCode.OK and told_nothing:
             config.stash[INFRASTRUCTURE] = "No selected test measured anything."

@@ -11,6 +11,9 @@ from append_prefill.errors import AppendPrefillError
 from append_prefill.plugin.options import LOAD_MARKER, MARKER
 from append_prefill.plugin.state import INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
 
+AS_A_WHOLE = "as-a-whole"
+"""Stands for all experiments in other traffic together, whose mean makes a verdict too."""
+
 if TYPE_CHECKING:
     from append_prefill.engines.base import RunningServer
     from append_prefill.records.run import Finding, Run
@@ -89,12 +92,21 @@ def hold_against_reference(
 
 @pytest.fixture
 def hold_traffic(measured: Run, request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Call it with the id of an experiment in other traffic: fails on a regression there."""
-    from append_prefill.run.outcome import settle_comparison  # noqa: PLC0415 (see `plugin`)
+    """Call it with the id of an experiment in other traffic: fails on a regression there.
+
+    With `AS_A_WHOLE` of all that were measured, taken together.
+    """
+    from append_prefill.run.outcome import (  # noqa: PLC0415 (see `plugin`)
+        settle_comparison,
+        settle_mean,
+    )
 
     strict = request.config.getoption("--strict-verdicts")
 
     def hold(experiment_id: str) -> None:
+        if experiment_id == AS_A_WHOLE:
+            _settle(settle_mean(measured.traffic_mean))
+            return
         result = next(t for t in measured.traffic if t.experiment == experiment_id)
         if result.comparison is not None:
             request.node.user_properties.append(("verdict", result.comparison.verdict))
@@ -156,10 +168,16 @@ def _traffic(settings: Settings | None) -> list[Any]:
     if settings is None:
         return [pytest.param("", marks=mark, id="of-the-profile")]
     load = [getattr(pytest.mark, LOAD_MARKER)]
-    return [
+    alone = [
         pytest.param(e.id, marks=[mark(e.id), *(load if e.heavy else [])], id=e.id)
         for e in settings.profile.traffic
     ]
+    together = []
+    for heavy, name in ((False, AS_A_WHOLE), (True, f"heavy-{AS_A_WHOLE}")):
+        ids = [e.id for e in settings.profile.traffic if e.heavy == heavy]
+        marks = [mark(*ids), *(load if heavy else [])]
+        together += [pytest.param(AS_A_WHOLE, marks=marks, id=name)] if len(ids) > 1 else []
+    return [*alone, *together]
 
 
 def _traffic_findings(settings: Settings | None) -> list[Any]:

@@ -28,7 +28,7 @@ Detects = Literal["effect", "no-doubling", "unknown"]
 
 DOUBLING = 1.0
 """A minimum detectable effect beyond it says that the comparison can tell nothing: so few pairs
-know their own scatter by one or two degrees of freedom, and its figure would be that of chance."""
+know their own scatter by one or two degrees of freedom, and it would be a number of chance."""
 
 
 def detects(mde: float | None, reason: Ground | str) -> Detects:

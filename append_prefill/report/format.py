@@ -152,8 +152,13 @@ def share(value: float | None) -> str:
 
 
 def detectable(value: float | None) -> str:
-    """A minimum detectable effect: "1.9 %", and "> 100 %" for what is no figure any more."""
+    """A minimum detectable effect: "1.9 %", and "> 100 %" where it is beyond a doubling."""
     return f"> {share(1.0)}" if value is not None and value > 1 else share(value)
+
+
+def slowdown(value: float) -> str:
+    """A detectable slow-down with its sign: "+1.9 %", "over +100 %"."""
+    return f"over +{share(1.0)}" if value > 1 else f"+{share(value)}"
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -15,6 +15,7 @@ from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
+from append_prefill.report.surface import surface_words
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.report.traffic_tables import traffic_rows
 from append_prefill.report.warnings import warning_words
@@ -62,6 +63,7 @@ def parts_of(
         Part("traffic", _traffic(run)),
         Part("cliffs", _cliffs(run)),
         Part("routing", _routing(run)),
+        Part("surface", _surface(run)),
         Part("spent", spent_words(run) or ""),
         Part("reading", _reading(report_path)),
     ]
@@ -215,6 +217,11 @@ def _routing(run: Run) -> str:
     limit = f"L from which moving the KV costs more than {share} of TTFT (m = {append})"
     links = table(["Link", "GB/s", limit, "m\\*", "Rule"], {1, 2, 3}, cells)
     return f"### Where to prefill\n\n{links}\n\n<sub>{escape(computing)}</sub>"
+
+
+def _surface(run: Run) -> str:
+    words = surface_words(run)
+    return f"<sub>{escape(words)}</sub>" if words else ""
 
 
 def _reading(report_path: str | None) -> str:

@@ -112,3 +112,24 @@ def crossover_words(run: Run) -> str:
         notes.append("extrapolated")
     bracket = f" ({'; '.join(notes)})" if notes else ""
     return f"m* = {fmt.count(math.floor(value))} new tokens{bracket}"
+
+
+def surface_words(run: Run) -> str:
+    """The surface in a paragraph: formula, each quantity with its interval, why it has its steps.
+
+    Empty where none was fitted.
+    """
+    if (surface := run.surface) is None:
+        return ""
+    told = [
+        f"{row.name}: {fmt.number(row.estimate.value)} {row.unit}{_within(row.estimate)}"
+        for row in surface_rows(run)
+    ]
+    steps = " ".join(steps_words(surface))
+    return f"Surface: TTFT ≈ {formula_words(surface)}. {'; '.join(told)}. {steps}".rstrip()
+
+
+def _within(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" ({fmt.interval(estimate.low, estimate.high)})"

@@ -70,7 +70,7 @@ def header_lines(
                 "nothing is compared"
             )
         return lines
-    effect = "cannot tell" if detects is None else f"+{fmt.detectable(detects)} and more"
+    effect = "cannot tell" if detects is None else f"{fmt.slowdown(detects)} and more"
     lines.append(
         f"append-prefill: detectable effect on the overall level: {effect} "
         f"({outlook['noise_from']})"

@@ -208,6 +208,10 @@ def lost_words(run: Run, ground: FindingGround, by: str = "") -> str:
     )
 
 
+_NAMED = 2
+"""More are in the table, by name."""
+
+
 def tally_words(run: Run) -> tuple[str, str]:
     """("1 of 2 pass", "1 regression: turns"); both empty where nothing was compared in it."""
     compared = [(r.experiment, r.comparison.verdict) for r in run.traffic if r.comparison]
@@ -218,5 +222,6 @@ def tally_words(run: Run) -> tuple[str, str]:
     for verdict in _ORDER[:-1]:
         ids = [name for name, of in compared if of == verdict]
         if ids:
-            others.append(f"{len(ids)} {verdict}: {fmt.listed(ids)}")
+            named = f": {fmt.listed(ids)}" if len(ids) <= _NAMED else ""
+            others.append(f"{len(ids)} {verdict}{named}")
     return f"{passed} of {len(compared)} pass", "; ".join(others)

@@ -107,7 +107,8 @@ def _passed(result: TrafficResult, comparison: Comparison) -> str:
 
 
 def _moved(results: Sequence[TrafficResult], other: str) -> str:
-    shown = results[:NAMED_EXPERIMENTS]
+    # After the points' own sentence the worst is enough.
+    shown = results[: NAMED_EXPERIMENTS if other else 1]
     named = [_said(r, r.comparison) for r in shown if r.comparison is not None]
     than = f" than {other}" if other else ""
     words = [f"{said.way}{'' if at else than}{said.place}" for at, said in enumerate(named)]

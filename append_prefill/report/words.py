@@ -84,10 +84,7 @@ def change_note(comparison: Comparison) -> str:
     """What stands by a table of times and changes; empty where the changes are the times' own."""
     if all(point.p is None for point in comparison.points):
         return ""
-    return (
-        "Times are medians, what a user waits. A change is not quite their quotient: it is of "
-        f"{statistic_words(comparison)}, which scatters less."
-    )
+    return f"Of {statistic_words(comparison)}, which scatters less than the medians a user waits."
 
 
 def shared_note(comparison: Comparison) -> str:

@@ -65,7 +65,7 @@ def judge(
         kv_fixed_bytes=kv_fixed_bytes,
     )
     pairs = [summarise_backend(one, kv_bytes_per_token, kv_fixed_bytes) for one in run.pd_pair]
-    paired = pair_finding(pairs, profile)
+    paired = pair_finding(pairs, profile, kv_bytes_per_token, kv_fixed_bytes)
     findings += [] if paired is None else [paired]
     traffic, mean = judge_traffic(
         run,

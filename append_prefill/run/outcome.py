@@ -8,8 +8,10 @@ from typing import Literal
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.records.run import Finding
+from append_prefill.records.traffic import TrafficMean
 from append_prefill.report.format import plural
 from append_prefill.report.reasons import comparison_reason, finding_reason
+from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.workload.points import Point
 
 
@@ -86,6 +88,20 @@ def settle_comparison(
         if strict and not settled:
             return Outcome("fail", f"inconclusive: {text}")
         return Outcome("skip", f"inconclusive: {text if point is None else _undecided(comparison)}")
+    return PASS
+
+
+def settle_mean(mean: TrafficMean | None) -> Outcome:
+    """The outcome of all experiments in other traffic together: only a regression fails.
+
+    That nothing can hide is promised of each experiment, by its own test; so is strictness.
+    """
+    if mean is None:
+        return Outcome(
+            "skip", "other traffic as a whole: fewer than two were measured side by side"
+        )
+    if mean.verdict == "regression":
+        return Outcome("fail", f"regression: other traffic as a whole. {mean_words(mean)}")
     return PASS
 
 

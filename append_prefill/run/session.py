@@ -193,6 +193,11 @@ class Session:
         return judged, None
 
     @property
+    def failure(self) -> Exception | None:
+        """What ended the measuring in this process; None where nothing did, or none began."""
+        return self._failure
+
+    @property
     def began(self) -> bool:
         """Whether any worker has begun to measure; of a run that was cut off, to go on."""
         state = self._queue_state()

@@ -30,7 +30,9 @@ class Model(Strict):
     which text and chats need; None leaves the server without one, where it takes ids alone.
     """
 
-    name: str
+    # Folders of models and of baselines are called so; 255 bytes is what a file system takes, with
+    # what is added to it.
+    name: str = Field(min_length=1, max_length=128)
     path: str | None = None
     config: dict[str, Any] | None = None
     tokenizer: Literal["wordlevel"] | None = None

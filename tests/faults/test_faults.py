@@ -9,6 +9,7 @@ from benchmarks.faults.strike import Seen, strike
 
 QUICK = (
     "SIGTERM while measuring",
+    "disk full at write 3",
     "disk full at write 9",
     "a folder called latest",
     "foreign load on every block",

@@ -107,6 +107,8 @@ def test_an_aged_server_has_blocks_of_its_own():
     assert states == [{"fresh"}, {"aged"}]
     assert chosen.states == ("aged",)
     assert plan().states == ()
+    # Every block of them has all, however seldom a launch's other blocks have anything.
+    assert len({*chosen.order(0, 0, "aged")}) == len(chosen.order(0, 1, "aged")) == 2
 
 
 def test_a_launch_comes_into_its_states_in_one_order_and_is_probed_at_the_shortest_point():
@@ -115,8 +117,6 @@ def test_a_launch_comes_into_its_states_in_one_order_and_is_probed_at_the_shorte
     assert chosen.probed("soaked") == Point(256, 64)
     with pytest.raises(ValueError, match="empty"):
         plan().probed("soaked")
-    # Every block of them has all, however seldom a launch's other blocks have anything.
-    assert len({*chosen.order(0, 0, "aged")}) == len(chosen.order(0, 1, "aged")) == 2
 
 
 def test_what_is_there_at_once_is_more_than_the_longest():

@@ -12,9 +12,9 @@ from tests.analysis.cliffs.test_jump import EDGE
 from tests.records import builders
 
 SIDES = {
-    "still there, +45.0 % (+40.0 … +50.0 %)": (1.45, 1.40, 1.50, True),
-    "gone, +1.0 % (−1.0 … +3.0 %)": (1.01, 0.99, 1.03, False),
-    "cannot tell, +7.0 % (+1.0 … +13.0 %)": (1.07, 1.01, 1.13, None),
+    "still there, +45.0 % (+40.0 to +50.0 %)": (1.45, 1.40, 1.50, True),
+    "gone, +1.0 % (−1.0 to +3.0 %)": (1.01, 0.99, 1.03, False),
+    "cannot tell, +7.0 % (+1.0 to +13.0 %)": (1.07, 1.01, 1.13, None),
     "cannot tell, +45.0 %": (1.45, None, None, None),
     "not measured": (None, None, None, None),
 }

@@ -64,7 +64,7 @@ def test_worst_points_are_the_five_slowest() -> None:
 def test_a_judged_change_is_explained_and_a_quotient_of_medians_is_not() -> None:
     for run, explained in ((samples.regression(), True), (samples.against_study(), False)):
         texts = [render_markdown(run), render_html(run)]
-        assert [("Times are medians" in text) for text in texts] == [explained] * 2
+        assert [("scatters less than the medians" in text) for text in texts] == [explained] * 2
 
 
 def test_findings_table_has_every_finding() -> None:

@@ -242,7 +242,7 @@ def test_a_command_again_answers_for_no_other_run() -> None:
 )
 def test_heavy_traffic_is_asked_for_by_its_marker(heavy: tuple[bool, bool], marker: str) -> None:
     """Else its tests are left out, and a command that selects only them would measure nothing."""
-    run = with_traffic(samples.passing()[0], lambda _, __: 1.3, experiments=(TURNS, TOGETHER))
+    run = with_traffic(samples.passing(), lambda _, __: 1.3, experiments=(TURNS, TOGETHER))
     traffic = [
         result.model_copy(update={"heavy": one})
         for result, one in zip(run.traffic, heavy, strict=True)

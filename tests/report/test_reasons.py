@@ -84,9 +84,9 @@ def test_every_ground_has_a_sentence(code) -> None:
     assert "None" not in said or code == "too-few-launches"
 
 
-def test_what_cannot_be_detected_is_called_unknown() -> None:
+def test_what_cannot_be_detected_is_said() -> None:
     said = comparison_reason(comparison())
-    assert "detectable is unknown" in said
+    assert "detectable is nothing below a doubling" in said
     assert "more launches than a run holds" in said
 
 

@@ -5,11 +5,13 @@ import pytest
 from append_prefill.records.figures import Estimate
 from append_prefill.records.run import Step
 from append_prefill.report.html import render_html
+from append_prefill.report.markdown import render_markdown
 from append_prefill.report.surface import (
     crossover_words,
     formula_words,
     steps_words,
     surface_rows,
+    surface_words,
 )
 from tests.report import parts, samples
 
@@ -90,3 +92,13 @@ def test_the_crossover_has_its_interval_and_says_where_it_is_a_guess():
     none = run_with(crossover_tokens=Estimate(value=None, low=None, high=None))
     assert crossover_words(none) == ""
     assert crossover_words(run.model_copy(update={"surface": None})) == ""
+
+
+def test_the_summary_has_the_surface_with_its_intervals_in_a_line():
+    run = run_with(form="sum", chunk_ms=TWO, steps={"chunk": Step(code="not-told")})
+    words = surface_words(run)
+    assert words.startswith("Surface: TTFT ≈ T₀ + a·m + b·L + s·(chunks(m) − 1). Floor T₀: ")
+    assert "Chunk step s, each further chunk: 2.00 ms (1.50 to 2.50)" in words
+    assert words.endswith("did not tell its chunk size.")
+    assert words[:30] in render_markdown(run)
+    assert surface_words(run.model_copy(update={"surface": None})) == ""

@@ -51,7 +51,7 @@ def test_a_stored_run_that_hardly_tells_comes_with_the_command_that_tells_more()
     drifting = OUTLOOK | {"mde_baseline": 1.01}
     told = {"reference": "the stored 0.5.5", "detects": 1.01, "beside": "tox … --against 0.5.5"}
     *_, effect, advice = header_lines(drifting, **WHAT, **told)
-    assert "+101" in effect
+    assert "over +100" in effect
     assert advice.startswith("append-prefill: sessions differ more than versions do here")
     assert "side by side tells more (+4.2" in advice
     assert advice.endswith(": tox … --against 0.5.5")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.records.comparison import Comparison
-from append_prefill.run.outcome import NOTHING, settle_comparison, settle_finding
+from append_prefill.records.traffic import TrafficMean
+from append_prefill.run.outcome import NOTHING, settle_comparison, settle_finding, settle_mean
 from tests.report import samples
 
 
@@ -47,3 +48,26 @@ def test_a_finding_is_named_where_it_is_skipped() -> None:
     skipped = {name: outcome for name, outcome in told.items() if outcome.kind == "skip"}
     assert skipped
     assert all(name in outcome.text for name, outcome in skipped.items())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"), [("regression", "fail"), ("improvement", "pass"), ("inconclusive", "pass")]
+)
+def test_of_other_traffic_as_a_whole_only_a_regression_fails(verdict: str, kind: str) -> None:
+    mean = TrafficMean.model_validate(
+        {
+            "experiments": ["turns", "aged"],
+            "weights": [0.5, 0.5],
+            "ratio": 1.06,
+            "low": 1.03,
+            "high": 1.09,
+            "p": 0.001,
+            "alpha": 0.001,
+            "mde": 0.05,
+            "verdict": verdict,
+        }
+    )
+    outcome = settle_mean(mean)
+    assert outcome.kind == kind
+    assert ("All 2 together" in outcome.text) == (kind == "fail")
+    assert settle_mean(None).kind == "skip"

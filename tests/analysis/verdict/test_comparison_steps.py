@@ -130,7 +130,7 @@ def test_what_changed_is_modelled_where_something_did(monkeypatch, verdict) -> N
 
     monkeypatch.setattr(comparison, "change_of", change_of)
     made, times = judgement(verdict), np.array([20.0, 21.0, 22.0])
-    found = comparison._change(plain_sides(2, 4), made, POLICY, times)
+    found = comparison._change(plain_sides(2, 4), made, POLICY, times, (512, None))
     if verdict in {"pass", "inconclusive"}:
         assert (found, asked) == (None, {})
         return
@@ -139,7 +139,11 @@ def test_what_changed_is_modelled_where_something_did(monkeypatch, verdict) -> N
     assert design is made.design
     assert joint is made.joint
     assert given_times is times
-    assert asked == {"per_start": 0.75, "min_effect": POLICY.min_effect}
+    assert asked == {
+        "per_start": 0.75,
+        "min_effect": POLICY.min_effect,
+        "chunks": (512, None),
+    }
 
 
 KNOWN = Prior(0.01, 16.0, 0.02, 3.0, "a record", pair_sd=0.03, pair_df=12.0, strata={"floor": 0.04})
@@ -335,7 +339,7 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, ali
     assert given == (steps.sides, prior, POLICY, rate)
     # Across sessions the noise that is known is the level's: no strata.
     plane = PLANE.model_copy(update={"floor_append_tokens": None}) if nights else PLANE
-    rates = {"pass_confidence": 0.9, "hold_rate": 0.0}
+    rates = {"pass_confidence": 0.9, "hold_rate": 0.0, "alpha_faster": None}
     assert options == {"nights": nights, "plane": plane, **rates}
     assert asked["median_level"] == ((steps.sides, POLICY), {})
     times = (20.0 * 21.0) ** 0.5, (20.0 * 21.0 * 22.0) ** (1 / 3)
@@ -344,6 +348,10 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, ali
     assert of_points.tolist() == pytest.approx([times[0]])
     for step in ("surface_effects", "_change"):
         (*given, given_times), options = asked[step]
+        if step == "_change":
+            # These servers did not tell their chunk sizes.
+            given, given_times, sizes = given[:-1], given[-1], given_times
+            assert sizes == (None, None)
         assert given_times is of_points
         assert options == {}
         assert set(map(id, given)) == {id(steps.sides), id(steps.judged), id(POLICY)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from append_prefill.analysis.measures import Measured, MissingError
 from append_prefill.analysis.verdict.findings import judge_finding, judge_findings
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import FindingGround
+from append_prefill.records.launch import LeftOut
 from append_prefill.records.run import Finding
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, profile, start, starts_of
@@ -65,6 +67,23 @@ def test_which_outcome_counts(bound, outcome, verdict, code, text) -> None:
     found = judge_finding(spec(outcome), inputs(bound), None)
     assert found.verdict == verdict
     assert found.reason == FindingGround(code=code, text=text)
+
+
+def test_a_point_that_the_server_was_too_small_for_makes_a_finding_not_applicable() -> None:
+    left = LeftOut(
+        context_tokens=B.context_tokens,
+        append_tokens=B.append_tokens,
+        need_tokens=1568,
+        limit="kv-pool",
+        capacity_tokens=1500,
+    )
+    launch = start(0, {}).model_copy(update={"left_out": [left]})
+    within = replace(inputs(LIMIT), starts=[launch])
+    found = judge_finding(spec(MissingError("no valid sample", B)), within, None)
+    assert found.verdict == "not-applicable"
+    assert found.reason == FindingGround(code="left-out", text="L512-m1024")
+    other = judge_finding(spec(MissingError("no valid sample", A)), within, None)
+    assert (other.verdict, other.reason.code) == ("inconclusive", "not-measured")
 
 
 def test_a_measured_finding_is_recorded_whole() -> None:
