@@ -13,8 +13,8 @@ from append_prefill.records.baselines import save_baseline
 from append_prefill.records.run import Run
 from append_prefill.report.history.note import note_of
 from append_prefill.report.write import write_reports
-from append_prefill.run.confirming import join
 from append_prefill.run.history import add_run, follow_run
+from append_prefill.run.joining import join
 from append_prefill.run.references import compared_with
 from append_prefill.run.session import Session
 

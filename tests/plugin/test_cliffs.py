@@ -13,17 +13,22 @@ from tests.conftest import TINY
 # Of a simulated server whose m from 65 on take so much longer that a busy machine shows it, too.
 KEPT = cliff(
     fast=(128, 64), slow=(128, 65), context_tokens=(2, 512), append_tokens=(65, 96),
-    expected_ratio=1.0, ratio=40.0, low=39.0, high=41.0,
+    expected_ratio=1.0, ratio=20.0, low=19.0, high=21.0,
 )  # fmt: skip
 SMOOTH = "simulated:floor_ms=3,new_token_us=1"
-SLOW = f"{SMOOTH},fault=slow-in=0..512:65..96:40"
+SLOW = f"{SMOOTH},fault=slow-in=0..512:65..96:20"
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_a_kept_cliff_is_told_on_either_side(suite, workers):
     keep(suite.path / "cliffs", "tiny", [KEPT])
     result = suite.run(
-        f"--sglang={SLOW}", f"--against={SMOOTH}", "--starts=3", "--experiment=cliffs", *workers
+        f"--sglang={SLOW}",
+        f"--against={SMOOTH}",
+        "--starts=3",
+        "--samples=2",
+        "--experiment=cliffs",
+        *workers,
     )
     record = suite.record()
     assert record["plan"]["points"] == []
@@ -43,7 +48,7 @@ def test_a_kept_cliff_is_told_on_either_side(suite, workers):
 
 def test_all_of_the_profile_has_them_beside_and_its_definition_has_not(suite):
     keep(suite.path / "cliffs", "tiny", [KEPT])
-    result = suite.run("-v", "-k", "regressed", "--baseline=none")
+    result = suite.run("-v", "-k", "regressed", "--baseline=none", "--samples=2")
     assert result.ret == 0
     record, profile = suite.record(), load_profile(str(TINY))
     assert record["definition"] == definition_of(profile)
@@ -57,7 +62,7 @@ def test_all_of_the_profile_has_them_beside_and_its_definition_has_not(suite):
 
 def test_a_run_of_some_experiments_leaves_them_out(suite):
     keep(suite.path / "cliffs", "tiny", [KEPT])
-    suite.run("--experiment=append", "--baseline=none")
+    suite.run("--experiment=append", "--baseline=none", "--samples=2")
     assert suite.record()["cliffs"] == []
 
 

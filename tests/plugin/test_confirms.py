@@ -13,7 +13,7 @@ from append_prefill.run.history import load
 from tests.conftest import run_once
 
 # Four times as slow: what a busy machine adds to either is nothing beside it.
-SLOW, FAST = "simulated:floor_ms=80,new_token_us=1", "simulated:floor_ms=20,new_token_us=1"
+SLOW, FAST = "simulated:floor_ms=40,new_token_us=1", "simulated:floor_ms=10,new_token_us=1"
 PART = ("--baseline=none", "--experiment=append", "--samples=2")
 FILES = ("test_regression.py",)
 

@@ -36,20 +36,17 @@ def run(tmp_path_factory, name, planted, *arguments):
     return suite, suite.record(), result
 
 
-@pytest.fixture(scope="module")
-def dear(tmp_path_factory):
-    """40 ms whatever is moved and 200 µs a token. Two workers, of which one measures the pair."""
-    planted = "transfer_ms=40,transfer_us=200,devices=2"
-    return run(tmp_path_factory, "pair-dear", planted, "-n", "2", "--samples=1")
-
-
 def finding_of(record):
     (finding,) = [f for f in record["findings"] if f["id"] == "pd_pair_time"]
     return finding
 
 
-def test_a_pair_that_costs_too_much_is_told_by_its_verdict(dear):
-    _, record, result = dear
+def test_a_pair_that_costs_too_much_is_told_and_the_backend_that_does_not_run_says_why(
+    tmp_path_factory,
+):
+    """40 ms whatever is moved and 200 µs a token. Two workers, of which one measures the pair."""
+    planted = "transfer_ms=40,transfer_us=200,devices=2"
+    suite, record, result = run(tmp_path_factory, "pair", planted, "-n", "2", "--samples=1")
     finding = finding_of(record)
     # At L = 448: 40 + 512 * 0.2 ms over 5 ms.
     assert finding["measured"] > 2
@@ -58,10 +55,6 @@ def test_a_pair_that_costs_too_much_is_told_by_its_verdict(dear):
     assert finding["verdict"] in ("broken", "inconclusive")
     assert record["verdict"] == finding["verdict"]
     assert result.ret == (finding["verdict"] == "broken")
-
-
-def test_the_backend_that_does_not_run_says_why_and_the_other_is_measured(dear):
-    suite, record, _ = dear
     ran, none = record["pd_pair"]
     assert (ran["backend"], none["backend"]) == ("simulated", "nixl")
     assert [launch["failure"] for launch in ran["launches"]] == [None, None]
@@ -72,16 +65,12 @@ def test_the_backend_that_does_not_run_says_why_and_the_other_is_measured(dear):
     page = (suite.latest() / "report.html").read_text()
     assert "A prefill and a decode server" in page
     assert "not applicable: " in page
-
-
-def test_a_measured_pair_is_a_link_of_the_routing_map(dear):
-    suite, record, _ = dear
-    (pair, _) = record["pd_pair"]
+    # What was measured is a link of the routing map.
     mapped = json.loads((suite.latest() / "routing.json").read_text())
     links = {link["link"]: link for link in mapped["maps"][0]["links"]}
     told = links["pd_pair simulated"]
-    assert told["gb_per_s"] == pytest.approx(1000 / pair["ms_per_gb"]["value"])
-    assert told["fixed_ms"] == pytest.approx(pair["fixed_ms"]["value"])
+    assert told["gb_per_s"] == pytest.approx(1000 / ran["ms_per_gb"]["value"])
+    assert told["fixed_ms"] == pytest.approx(ran["fixed_ms"]["value"])
 
 
 def test_without_the_marker_no_pair_is_launched(suite):

@@ -102,11 +102,11 @@ def test_what_the_reference_cannot_hold_is_refused(suite):
     result = suite.run(
         f"--sglang={python}",
         f"--against={python}",
-        "--against-server-arg=--context-length=100",
+        "--against-server-arg=--context-length=5",
         files=FAST,
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "--against-server-arg --context-length 100: holds 100 tokens" in result.stderr.str()
+    assert "--against-server-arg --context-length 5: holds 5 tokens" in result.stderr.str()
 
 
 def git(folder, *arguments):

@@ -19,7 +19,7 @@ WHY = "An argument of at least twenty letters."
 POINTS = ((64, 64), (960, 64))
 COST = Cost(floor_ms=2, new_token_us=0, cached_token_us=0, decode_ms=0.1)
 MOVING = Cost(
-    floor_ms=2, new_token_us=0, cached_token_us=0, decode_ms=0.1, transfer_ms=20, transfer_us=100
+    floor_ms=2, new_token_us=0, cached_token_us=0, decode_ms=0.1, transfer_ms=20, transfer_us=400
 )
 
 
@@ -86,10 +86,10 @@ def bed_of(monkeypatch, tmp_path, *, gauges=(), faults=None, launches=1, dies=No
 
 
 def test_what_the_transfer_takes_is_recovered(monkeypatch, tmp_path):
-    """20 ms and 100 µs a token, which at 1,000 bytes a token are 100,000 ms a GB. Measured again,
+    """20 ms and 400 µs a token, which at 1,000 bytes a token are 400,000 ms a GB. Measured again,
     at most four times, where a machine that is busy with other tests moved it."""
     bed, _ = bed_of(monkeypatch, tmp_path)
-    least = pytest.approx([20 + 12.8, 20 + 102.4], abs=6)
+    least = pytest.approx([20 + 51.2, 20 + 409.6], abs=20)
     alone_ms, pair_ms = [[1e9, 1e9], [1e9, 1e9]]
     for _ in range(5):
         told = summarise_backend(pair.measure_backend(bed, "x"), 1000)
@@ -102,7 +102,7 @@ def test_what_the_transfer_takes_is_recovered(monkeypatch, tmp_path):
             break
     assert told.reason is None
     assert more_ms == least
-    assert told.ms_per_gb.value > 50_000
+    assert told.ms_per_gb.value > 200_000
     assert [len(series.alone_ms) for series in told.launches[0].series] == [4, 4]
     assert [series.void for series in told.launches[0].series] == [0, 0]
 

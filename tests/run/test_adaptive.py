@@ -172,7 +172,7 @@ def test_an_undecided_run_looks_again_and_every_look_is_kept():
 def test_an_interrupted_run_is_judged_at_the_level_of_the_analysis_it_did_not_reach():
     world = undecided()
     schedule = schedule_of(PROFILE.policy, 5)
-    levels = [(now.alpha, now.pass_confidence) for now in schedule.analyses]
+    levels = [(now.alpha, now.pass_confidence, None) for now in schedule.analyses]
     state = world.begin()
     for level in levels:
         assert world.decider.next_level(state) == level

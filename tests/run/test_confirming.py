@@ -11,8 +11,9 @@ from append_prefill.records.confirmation import Confirms
 from append_prefill.records.history.entry import key_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run, write_run
-from append_prefill.run.confirming import join, read_suspicion, refuse_other
+from append_prefill.run.confirming import read_suspicion, refuse_other
 from append_prefill.run.history import add_run, load
+from append_prefill.run.joining import join
 from tests.report import samples
 from tests.report.parts import profile
 
@@ -96,7 +97,8 @@ def test_the_answer_is_in_record_history_and_report(suspicion, run, answer):
         assert said in (suspicion.folder / name).read_text()
 
 
-def test_the_history_says_it_beside_the_verdict(suspicion, capsys):
+def test_the_history_says_it_beside_the_verdict(suspicion, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
     joined(suspicion, samples.passing())
     report_dir = suspicion.folder.parent
     assert main(["history", "--report-dir", str(report_dir)]) == 0

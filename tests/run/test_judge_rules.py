@@ -177,7 +177,12 @@ def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, 
     monkeypatch.setattr(comparing, "compare_references", lambda *_, **__: [])
     looks = [look(threshold, number + 1) for number, threshold in enumerate(thresholds)]
     compare_all(run_of(), PROFILE, References(), replicable=True, looks=looks)
-    assert asked == {"alpha": alpha, "pass_confidence": 0.95 if alpha is None else 1 - alpha}
+    assert asked == {
+        "alpha": alpha,
+        "alpha_faster": None,
+        "pass_confidence": 0.95 if alpha is None else 1 - alpha,
+        "known": None,
+    }
 
 
 def test_the_last_level_reaches_the_joint_test():
@@ -628,7 +633,7 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
         "replicable": False,
         "looks": looks,
         "level": None,
-        "given": (findings, comparison, []),
+        "given": (findings, comparison, [], None),
     }
 
 
