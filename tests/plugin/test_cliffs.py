@@ -19,8 +19,8 @@ SMOOTH = "simulated:floor_ms=3,new_token_us=1"
 SLOW = f"{SMOOTH},fault=slow-in=0..512:65..96:20"
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_a_kept_cliff_is_told_on_either_side(suite, workers):
+def test_a_kept_cliff_is_told_on_either_side(suite):
+    """By two workers; the tests below have none."""
     keep(suite.path / "cliffs", "tiny", [KEPT])
     result = suite.run(
         f"--sglang={SLOW}",
@@ -28,7 +28,8 @@ def test_a_kept_cliff_is_told_on_either_side(suite, workers):
         "--starts=3",
         "--samples=2",
         "--experiment=cliffs",
-        *workers,
+        "-n",
+        "2",
     )
     record = suite.record()
     assert record["plan"]["points"] == []

@@ -33,11 +33,11 @@ def then(suite):
     return suite.path / "reports" / "then"
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_what_is_slower_again_is_confirmed(suspecting, workers):
+def test_what_is_slower_again_is_confirmed(suspecting):
+    """By two workers; what is withdrawn below is so by none."""
     slow, fast = (f"{side},devices=2" for side in (SLOW, FAST))
     result = suspecting.run(
-        "--confirms=reports/then", f"--sglang={slow}", f"--against={fast}", *PART, *workers,
+        "--confirms=reports/then", f"--sglang={slow}", f"--against={fast}", *PART, "-n", "2",
         files=FILES,
     )  # fmt: skip
     assert result.ret == 1
