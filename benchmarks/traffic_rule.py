@@ -114,7 +114,9 @@ def as_kept(runs: list[Run], profile: Profile) -> Setting:
         pair.append(np.sqrt(max(0.0, np.mean(between) - np.mean(inside))))
         # Beyond its rounds: all experiments have two of them here.
         round_.append(np.sqrt(np.mean(inside) * 2))
-    assumed = profile.noise.pair_sd or 0.0
+    assumed = profile.noise.pair_sd
+    if assumed is None:
+        raise ValueError(f"profile {profile.name} assumes nothing of how a pair scatters")
     return Setting(
         "two CPU cores, as kept",
         assumed,

@@ -113,21 +113,26 @@ class Common:
     df: float
 
 
-def common_of(assumed_sd: float | None, points: FloatArray | None) -> Common:
-    """From the profile's assumption and the points' log ratio of every pair, shape (..., pairs)."""
-    assumed = 0.0 if assumed_sd is None else assumed_sd**2
+def common_of(assumed_sd: float | None, points: FloatArray | None) -> Common | None:
+    """From the profile's assumption and the points' log ratio of every pair, shape (..., pairs).
+
+    None where a profile assumes nothing and fewer than two pairs say it.
+    """
     if points is None or points.shape[-1] < 2:
-        return Common(np.asarray(assumed), ASSUMED_DF)
+        return None if assumed_sd is None else Common(np.asarray(assumed_sd**2), ASSUMED_DF)
     variance, own_df = points.var(axis=-1, ddof=1), points.shape[-1] - 1.0
+    if assumed_sd is None:
+        return Common(variance, own_df)
     df = own_df + ASSUMED_DF
-    return Common((own_df * variance + ASSUMED_DF * assumed) / df, df)
+    return Common((own_df * variance + ASSUMED_DF * assumed_sd**2) / df, df)
 
 
 def expected(levels: Levels, common: Common) -> Spread:
     """What a pair's ratio is expected to scatter by, shape (..., experiments).
 
     Stored noise where there is some; else the family's word; in a family too small for that the
-    assumption.
+    assumption. What rounds leave open is left out of it where it is not known: too low a word
+    counts for less the further the pairs scatter beyond it (`moderation.moderate`).
     """
     own = variance_of(levels.ratios)
     stored = np.isfinite(levels.known_variance)

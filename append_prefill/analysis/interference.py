@@ -12,10 +12,9 @@ from statistics import median
 from typing import Literal
 
 from append_prefill.analysis.summary import Interval, geometric_interval
-from append_prefill.records.grounds import FindingGround, FindingVerdict
+from append_prefill.analysis.verdict.gates import gate_cost
 from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.records.run import Finding
-from append_prefill.workload.experiment import Bound
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic_experiment import WINDOW_TOKENS
 
@@ -44,7 +43,7 @@ def decode_interference(starts: Sequence[Start], profile: Profile) -> Finding | 
     measured = _over_before(of, "itl_append_ms")
     full = _over_before(of, "itl_prefill_ms")
     bound = profile.bound_of(ID)
-    verdict, ground = _gated(measured, bound, profile.name)
+    gated = gate_cost(measured, bound, profile.name, "held-up")
     return Finding(
         id=ID,
         claim=CLAIM,
@@ -55,8 +54,8 @@ def decode_interference(starts: Sequence[Start], profile: Profile) -> Finding | 
         high=None if measured is None else measured.high,
         bound=None if bound is None else bound.limit,
         argument="" if bound is None else bound.argument,
-        verdict=verdict,
-        reason=ground,
+        verdict=gated.verdict,
+        reason=gated.ground,
         details={
             "full_prefill": None if full is None else full.value,
             "itl_before_ms": _median(of),
@@ -82,24 +81,3 @@ def _over_before(of: Sequence[Sequence[TrafficSeries]], which: Which) -> Interva
 def _median(of: Sequence[Sequence[TrafficSeries]]) -> float | None:
     values = [ms for launch in of for s in launch for ms in s.itl_before_ms if ms is not None]
     return median(values) if values else None
-
-
-def _gated(
-    measured: Interval | None, bound: Bound | None, profile: str
-) -> tuple[FindingVerdict, FindingGround]:
-    """As the study's findings, but that there is no near end which could have got cheaper."""
-    if bound is None:
-        return "not-applicable", FindingGround(code="no-bound", text=profile)
-    if not bound.meaningful:
-        return "not-applicable", FindingGround(code="no-meaning")
-    if bound.limit is None:
-        return "not-applicable", FindingGround(code="not-gated")
-    if measured is None:
-        return "inconclusive", FindingGround(code="not-measured", text="no valid sample")
-    if measured.low is None or measured.high is None:
-        return "inconclusive", FindingGround(code="one-launch")
-    if measured.high <= bound.limit:
-        return "holds", FindingGround(code="within")
-    if measured.low <= bound.limit:
-        return "inconclusive", FindingGround(code="straddles")
-    return "broken", FindingGround(code="held-up")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from append_prefill.analysis.summary import CONFIDENCE, Interval, t_interval
+from append_prefill.analysis.verdict.gates import Gated, gate_cost
 from append_prefill.records.figures import Estimate
-from append_prefill.records.grounds import FindingGround, FindingVerdict
+from append_prefill.records.grounds import FindingGround
 from append_prefill.records.pd_pair import PairBackend, PairLaunch, PairPoint, PairSeries
 from append_prefill.records.run import Finding
 from append_prefill.workload.experiment import Bound
@@ -74,7 +75,7 @@ def pair_finding(
     ran = [backend for backend in backends if backend.points]
     bound = profile.bound_of(FINDING)
     share = _share(ran[0]) if ran else None
-    verdict, ground = _gated(share, bound, profile.name, backends)
+    gated = _gated(share, bound, profile.name, backends)
     return Finding(
         id=FINDING,
         claim=CLAIM,
@@ -85,8 +86,8 @@ def pair_finding(
         high=None if share is None else share.high,
         bound=None if bound is None else bound.limit,
         argument="" if bound is None else bound.argument,
-        verdict=verdict,
-        reason=ground,
+        verdict=gated.verdict,
+        reason=gated.ground,
         details={
             # What the routing map reckons with, also of a run that measured nothing else.
             **({"kv_bytes_per_token": float(kv_bytes_per_token)} if kv_bytes_per_token else {}),
@@ -160,23 +161,9 @@ def _estimate(values: Sequence[float]) -> Estimate:
 
 def _gated(
     share: Interval | None, bound: Bound | None, profile: str, backends: Sequence[PairBackend]
-) -> tuple[FindingVerdict, FindingGround]:
-    """As the study's findings, but that a machine on which no pair runs has nothing to judge."""
+) -> Gated:
+    """A machine on which no pair runs has nothing to judge."""
     if not any(backend.points for backend in backends):
         why = "; ".join(f"{backend.backend}: {backend.reason}" for backend in backends)
-        return "not-applicable", FindingGround(code="no-pair", text=why)
-    if bound is None:
-        return "not-applicable", FindingGround(code="no-bound", text=profile)
-    if not bound.meaningful:
-        return "not-applicable", FindingGround(code="no-meaning")
-    if bound.limit is None:
-        return "not-applicable", FindingGround(code="not-gated")
-    if share is None:
-        return "inconclusive", FindingGround(code="not-measured", text="no valid sample")
-    if share.low is None or share.high is None:
-        return "inconclusive", FindingGround(code="one-launch")
-    if share.high <= bound.limit:
-        return "holds", FindingGround(code="within")
-    if share.low <= bound.limit:
-        return "inconclusive", FindingGround(code="straddles")
-    return "broken", FindingGround(code="pair-costs")
+        return Gated("not-applicable", FindingGround(code="no-pair", text=why))
+    return gate_cost(share, bound, profile, "pair-costs")

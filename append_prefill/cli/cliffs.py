@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
+from append_prefill.cli.measuring import add_server
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.cli.searching import teller
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
@@ -39,16 +40,7 @@ def register(commands: Commands) -> None:
         "nobody went to see · 7 a server failed · 4 an option cannot be honoured.",
     )
     parser.add_argument("--sglang", metavar="ENV", help="as of append-prefill run")
-    parser.add_argument("--profile", metavar="NAME|FILE", help="as of append-prefill run")
-    parser.add_argument("--model", metavar="PATH|NAME", help="the model to load")
-    parser.add_argument("--dummy-weights", action="store_true", help="with random weights")
-    parser.add_argument(
-        "--server-arg",
-        action="append",
-        default=[],
-        metavar="ARG",
-        help="passed on to sglang.launch_server; repeatable",
-    )
+    add_server(parser)
     parser.add_argument(
         "--lock-clocks", action="store_true", help="lock the GPU's SM clock meanwhile"
     )

@@ -38,6 +38,20 @@ _TEST = "test_surface_has_not_regressed"
 _MEASURED, _INTERRUPTED = (0, 1, 7, 8), 2
 
 
+def add_server(parser: argparse.ArgumentParser, whose: str = "") -> None:
+    """The options of what is served; `whose` says which servers take `--server-arg`."""
+    parser.add_argument("--profile", metavar="NAME|FILE", help="as of append-prefill run")
+    parser.add_argument("--model", metavar="PATH|NAME", help="the model to load")
+    parser.add_argument("--dummy-weights", action="store_true", help="with random weights")
+    parser.add_argument(
+        "--server-arg",
+        action="append",
+        default=[],
+        metavar="ARG",
+        help=f"passed on to sglang.launch_server{whose}; repeatable",
+    )
+
+
 def add_measuring(parser: argparse.ArgumentParser) -> None:
     """The options of what is measured, and how."""
     parser.add_argument(
@@ -48,16 +62,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         help="measure the points of this experiment (default: of the one that moved most); "
         "repeatable",
     )
-    parser.add_argument("--profile", metavar="NAME|FILE", help="as of append-prefill run")
-    parser.add_argument("--model", metavar="PATH|NAME", help="the model to load")
-    parser.add_argument("--dummy-weights", action="store_true", help="with random weights")
-    parser.add_argument(
-        "--server-arg",
-        action="append",
-        default=[],
-        metavar="ARG",
-        help="passed on to sglang.launch_server of every version; repeatable",
-    )
+    add_server(parser, " of every version")
     parser.add_argument(
         "--starts",
         type=int,

@@ -84,7 +84,7 @@ def change_note(comparison: Comparison) -> str:
     """What stands by a table of times and changes; empty where the changes are the times' own."""
     if all(point.p is None for point in comparison.points):
         return ""
-    return f"Of {statistic_words(comparison)}, which scatters less than the medians a user waits."
+    return f"A change is of {statistic_words(comparison)}, which scatters less than the medians."
 
 
 def shared_note(comparison: Comparison) -> str:

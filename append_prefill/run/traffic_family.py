@@ -112,6 +112,8 @@ def family_of(run: Run, profile: Profile, noise: NoiseRecord | None) -> Family:
     of_points = level_of(pairs, points).ratios if points else {}
     assumed = prior_of(profile.noise)
     common = common_of(assumed.pair_sd, np.array(list(of_points.values())) if of_points else None)
+    if common is None:
+        return Family()
     spread = expected(levels, common)
     priors = {}
     for at, (name, one) in enumerate(zip(kept, stored, strict=True)):

@@ -6,6 +6,7 @@ import pytest
 from append_prefill.analysis.family import (
     FAMILY_WORTH,
     MEAN_SHARE,
+    Common,
     Levels,
     common_of,
     expected,
@@ -41,7 +42,7 @@ def test_the_rates_add_up_to_the_whole_and_pass_on():
 
 def test_a_family_says_how_far_all_are_from_what_was_expected():
     """Three times the expected scatter, in all of them: seen at three pairs each."""
-    found = expected(levels(drawn(12), inside=1e-4), common_of(None, None))
+    found = expected(levels(drawn(12), inside=1e-4), Common(np.asarray(0.0), ASSUMED_DF))
     assert 6e-4 < float(np.median(found.variance)) < 11e-4
     assert float(found.df.max()) <= FAMILY_WORTH * 2
     assert float(found.df.mean()) > 4
@@ -69,6 +70,9 @@ def test_stored_noise_goes_before_the_family():
 
 def test_the_points_tell_what_pairs_have_in_common():
     assert common_of(0.01, None).variance == pytest.approx(1e-4)
+    assert common_of(None, None) is None
+    alone = common_of(None, np.array([-0.06, 0.0, 0.06]))
+    assert (float(alone.variance), alone.df) == (pytest.approx(36e-4), 2)
     shown = common_of(0.01, np.array([-0.06, 0.0, 0.06]))
     assert shown.variance == pytest.approx((2 * 36e-4 + 1e-4) / 3)
     assert shown.df == 2 + ASSUMED_DF

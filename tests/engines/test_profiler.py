@@ -25,7 +25,7 @@ from tests.engines.spies import spy
             "Scheduler.run (/e/lib/python3.11/site-packages/sglang/srt/managers/scheduler.py)",
             "sglang.srt.managers.scheduler:Scheduler.run",
         ),
-        ("run (/work/sglang/python/sglang/srt/utils/__init__.py)", "sglang.srt.utils:run"),
+        ("run (/src/sglang/python/sglang/srt/utils/__init__.py)", "sglang.srt.utils:run"),
         ("Runner.run (/usr/lib/python3.12/asyncio/runners.py)", "asyncio.runners:Runner.run"),
         ("f.<locals>.g (/home/x/tool.py)", "tool:f.<locals>.g"),
         ("_run_code (<frozen runpy>)", "<frozen runpy>:_run_code"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from append_prefill.analysis.measures import Measured
+from append_prefill.analysis.summary import Interval
 from append_prefill.analysis.verdict.regime import Ratio, regime_of
 from append_prefill.records.grounds import FindingGround, FindingVerdict
 from append_prefill.workload.experiment import Bound
@@ -61,3 +63,31 @@ def gate(
     elif regime.shifted is None:
         return Gated("inconclusive", ground.model_copy(update={"code": "shift-unclear"}))
     return Gated("broken", ground)
+
+
+def gate_cost(
+    measured: Interval | None,
+    bound: Bound | None,
+    profile: str,
+    broken: Literal["held-up", "pair-costs"],
+) -> Gated:
+    """The same of what others cost a request, which has no near end that could have got cheaper.
+
+    `measured` is a ratio with its interval over launches, None where no sample of it is valid;
+    `broken` the ground where it lies beyond the bound of that profile.
+    """
+    if bound is None:
+        return Gated("not-applicable", FindingGround(code="no-bound", text=profile))
+    if not bound.meaningful:
+        return Gated("not-applicable", FindingGround(code="no-meaning"))
+    if bound.limit is None:
+        return Gated("not-applicable", FindingGround(code="not-gated"))
+    if measured is None:
+        return Gated("inconclusive", FindingGround(code="not-measured", text="no valid sample"))
+    if measured.low is None or measured.high is None:
+        return Gated("inconclusive", FindingGround(code="one-launch"))
+    if measured.high <= bound.limit:
+        return Gated("holds", FindingGround(code="within"))
+    if measured.low <= bound.limit:
+        return Gated("inconclusive", FindingGround(code="straddles"))
+    return Gated("broken", FindingGround(code=broken))

@@ -6,7 +6,7 @@ import pytest
 
 from append_prefill.analysis.measures import Measured
 from append_prefill.analysis.summary import Interval
-from append_prefill.analysis.verdict.gates import gate
+from append_prefill.analysis.verdict.gates import gate, gate_cost
 from append_prefill.records.grounds import FindingGround
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Bound
@@ -168,3 +168,24 @@ def test_what_stood_in_the_reference_is_no_news(value, high, verdict, code):
     open_or = "shift-unclear" if code == "beyond" else code
     assert (unclear.ground.code, unclear.standing) == (open_or, verdict == "regime-shift")
     assert unclear.verdict == ("inconclusive" if code == "beyond" else verdict)
+
+
+LIMIT = Bound(limit=1.2, argument="An argument of at least twenty letters.")
+LIMITLESS = Bound(argument="An argument of at least twenty letters.")
+
+
+@pytest.mark.parametrize(
+    ("measured", "bound", "verdict", "code"),
+    [
+        (Interval(1.0, 0.9, 1.2), LIMIT, "holds", "within"),
+        (Interval(1.2, 1.2, 1.3), LIMIT, "inconclusive", "straddles"),
+        (Interval(1.4, 1.21, 1.6), LIMIT, "broken", "held-up"),
+        (Interval(1.4, None, None), LIMIT, "inconclusive", "one-launch"),
+        (None, LIMIT, "inconclusive", "not-measured"),
+        (Interval(1.4, 1.21, 1.6), LIMITLESS, "not-applicable", "not-gated"),
+        (Interval(1.4, 1.21, 1.6), None, "not-applicable", "no-bound"),
+    ],
+)
+def test_what_others_cost_has_no_near_end(measured, bound, verdict, code):
+    found = gate_cost(measured, bound, "tiny", "held-up")
+    assert (found.verdict, found.ground.code) == (verdict, code)
