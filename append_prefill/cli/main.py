@@ -68,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] and given[0] in _BECOME_PYTEST and "--" in given
         else len(given)
     )
-    # Statistics and charts take a second to import, and `run` needs neither in this process.
-    names = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
+    # Statistics and charts take a second to import: `run` needs neither in this process, the
+    # version needs no command at all.
+    named = given[:1] and given[0] in (*_COMMANDS, "--version")
+    names = [name for name in _COMMANDS if name == given[0]] if named else _COMMANDS
     whole = parser(names)
     args, unknown = whole.parse_known_args(
         given[:cut], argparse.Namespace(passed=given[cut + 1 :], typed=given)

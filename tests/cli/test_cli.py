@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import append_prefill
 from append_prefill.cli.compare import compare_runs
 from append_prefill.cli.main import EXIT_BROKEN_PIPE, main
 from append_prefill.records.baselines import save_baseline
@@ -48,6 +49,26 @@ def refused(capsys: Captured, *arguments: str) -> str:
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def test_the_version_is_told_without_importing_a_command() -> None:
+    """Statistics and charts take a second and more to import; a script may ask often."""
+    asked = (
+        "import sys\nfrom append_prefill.cli.main import main\n"
+        "try:\n    main(['--version'])\n"
+        "finally:\n    print(*sorted(m for m in sys.modules if m.startswith('append_prefill')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    version, modules = done.stdout.splitlines()
+    assert version == append_prefill.__version__
+    assert modules.split() == [
+        "append_prefill",
+        "append_prefill.cli",
+        "append_prefill.cli.main",
+        "append_prefill.errors",
+    ]
 
 
 def test_unknown_command_is_a_usage_error(capsys: Captured) -> None:
