@@ -8,7 +8,7 @@ decode server's. All L + m tokens are moved, since the decode server keeps no pr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -50,24 +50,31 @@ class Bed:
     tell: Callable[[str], None]
 
 
-def measure_backend(bed: Bed, backend: str) -> PairBackend:
-    """All launches of one transfer backend.
+def measure_backend(
+    bed: Bed, backend: str, launches: Sequence[PairLaunch] = ()
+) -> Iterator[PairBackend]:
+    """One transfer backend behind `launches`, anew after each further launch, the last being whole.
 
-    Where the first comes to nothing its reason is the backend's, and no further one is tried. What
-    goes wrong is told, not raised.
+    Where a launch comes to nothing no further one is tried; the reason of the first is the
+    backend's. What goes wrong is told, not raised.
     """
-    launches: list[PairLaunch] = []
-    for index in range(bed.plan.launches):
-        bed.tell(f"P/D pair over {backend}, launch {index + 1}: starting three servers")
-        launches.append(_measure(bed, backend, index))
-        failure = launches[-1].failure
+    measured = list(launches)
+    while more_to_measure(measured, bed.plan):
+        bed.tell(f"P/D pair over {backend}, launch {len(measured) + 1}: starting three servers")
+        measured.append(_measure(bed, backend, len(measured)))
+        failure = measured[-1].failure
         if failure is not None:
             bed.tell(f"P/D pair over {backend}: {failure}")
-            break
-    whole = any(launch.failure is None for launch in launches)
-    return PairBackend(
-        backend=backend, launches=launches, reason=None if whole else launches[-1].failure
-    )
+        whole = any(launch.failure is None for launch in measured)
+        yield PairBackend(
+            backend=backend, launches=measured, reason=None if whole else measured[-1].failure
+        )
+
+
+def more_to_measure(launches: Sequence[PairLaunch], plan: PdPair) -> bool:
+    """Whether a backend with these launches is not as the plan has it yet."""
+    failed = any(launch.failure is not None for launch in launches)
+    return len(launches) < plan.launches and not failed
 
 
 def _measure(bed: Bed, backend: str, index: int) -> PairLaunch:

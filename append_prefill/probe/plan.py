@@ -227,7 +227,8 @@ def make_plan(
     where all of the profile's points are, or where `cliffs` is among the ids. The points of other
     traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
     So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
-    Raises KeyError for an id the profile lacks.
+    Where nothing else is measured one launch tells that: the pair has launches of its own, each
+    with a server alone beside it. Raises KeyError for an id the profile lacks.
     """
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
@@ -247,7 +248,7 @@ def make_plan(
         points=points,
         drawn=tuple(point for point in drawn if point not in points),
         sides=tuple(sides),
-        starts=starts or profile.plan.starts,
+        starts=starts or (profile.plan.starts if chosen or heard or pair is None else 1),
         samples=samples or profile.plan.samples,
         seed=seed,
         budget_minutes=budget_minutes or profile.plan.budget_minutes,

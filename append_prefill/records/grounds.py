@@ -214,7 +214,8 @@ class RunWarning(Record):
 
     `launch` counts from 1, as progress lines do. `text` is somebody else's words: an error's, an
     engine's, a stored record's. `launches` began (of one that the user `interrupted`: were
-    planned) and `usable_launches` were measured to their end, in a run that ended early.
+    planned) and `usable_launches` were measured to their end, in a run that ended early;
+    `pair-interrupted`: the same of the P/D pair's own launches, over all its backends.
     `resumed`: it was cut off when `launches` pairs were done, and gone on with `value` s later.
     `changed-within`: from block `limit` on, counted from 1, times were `value` times as long.
     `elsewhere`: the stored run of `version` is of another machine, by these `fields`.
@@ -239,6 +240,7 @@ class RunWarning(Record):
         "judging-failed",
         "not-finished",
         "interrupted",
+        "pair-interrupted",
         "resumed",
         "left-out",
     ]

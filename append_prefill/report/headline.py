@@ -30,6 +30,7 @@ from append_prefill.report.traffic import (
     tally_words,
 )
 from append_prefill.report.traffic_sentence import also_words, mean_sentence, traffic_sentence
+from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import Word, exit_meaning, shared_note, word_of
 
 
@@ -282,11 +283,12 @@ def _reservations(run: Run) -> list[Reservation]:
 
 
 def _infrastructure(run: Run) -> str | None:
-    """What ended the run, in the words of the error that did."""
+    """What ended the run: in the words of the error that did, or what was cut off."""
     codes = ("infrastructure", "judging-failed")
-    return next(
-        (w.text for w in run.warnings if isinstance(w, RunWarning) and w.code in codes), None
-    )
+    warnings = [w for w in run.warnings if isinstance(w, RunWarning)]
+    told = [w.text for w in warnings if w.code in codes]
+    told += [warning_words(w) for w in warnings if w.code == "pair-interrupted"]
+    return next(iter(told), None)
 
 
 def _first_line(text: str) -> str:

@@ -75,6 +75,12 @@ def warning_words(warning: RunWarning | str) -> str:
                 f"{fmt.count(warning.launches)} planned server launches were measured to their "
                 "end. Those were judged; so few tell less."
             )
+        case "pair-interrupted":
+            return (
+                f"Interrupted: {fmt.count(warning.usable_launches)} of "
+                f"{fmt.count(warning.launches)} planned launches of the P/D pair were measured to "
+                "their end."
+            )
         case "resumed":
             return (
                 f"Cut off after {fmt.plural(warning.launches or 0, 'pair')} of launches and gone "

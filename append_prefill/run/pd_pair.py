@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -11,12 +11,14 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from append_prefill.engines.base import Device
-from append_prefill.probe.pair import Bed, measure_backend
+from append_prefill.probe.pair import Bed, measure_backend, more_to_measure
 from append_prefill.probe.plan import Plan
+from append_prefill.records.grounds import RunWarning
 from append_prefill.records.pd_pair import PairBackend
 from append_prefill.records.store import write_whole
 from append_prefill.run.queue import WORK
 from append_prefill.run.settings import Settings
+from append_prefill.workload.pd_pair import PdPair
 
 FILE = "pd_pair.json"
 _BACKENDS = TypeAdapter(list[PairBackend])
@@ -29,12 +31,31 @@ def read_pairs(folder: Path) -> list[PairBackend]:
 
 
 def measure_pairs(bed: Bed) -> None:
-    """Every backend that is not in the folder yet. Nothing a pair does ends the run."""
-    done = read_pairs(bed.folder)
+    """Every backend's launches that are not in the folder yet, each kept as soon as it is whole.
+
+    Nothing a pair does ends the run.
+    """
+    done = {one.backend: one for one in read_pairs(bed.folder)}
     for backend in bed.plan.backends:
-        if all(one.backend != backend for one in done):
-            done.append(measure_backend(bed, backend))
-            write_whole(bed.folder / FILE, _BACKENDS.dump_json(done, indent=1).decode())
+        launches = done[backend].launches if backend in done else ()
+        for measured in measure_backend(bed, backend, launches):
+            done[backend] = measured
+            text = _BACKENDS.dump_json(list(done.values()), indent=1).decode()
+            write_whole(bed.folder / FILE, text)
+
+
+def cut_pair(pair: PdPair | None, measured: Sequence[PairBackend]) -> RunWarning | None:
+    """How much there is of a planned pair that was not measured to its end; None where all is."""
+    if pair is None:
+        return None
+    launches = {one.backend: one.launches for one in measured}
+    if not any(more_to_measure(launches.get(name, ()), pair) for name in pair.backends):
+        return None
+    return RunWarning(
+        code="pair-interrupted",
+        launches=pair.launches * len(pair.backends),
+        usable_launches=sum(one.failure is None for of in launches.values() for one in of),
+    )
 
 
 class Turn:

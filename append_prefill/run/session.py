@@ -33,7 +33,7 @@ from append_prefill.run.adaptive import Decider
 from append_prefill.run.device import free_device
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.judging import as_judging_error
-from append_prefill.run.pd_pair import Turn
+from append_prefill.run.pd_pair import Turn, cut_pair
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import WORK, PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.recorder import Recorder
@@ -118,6 +118,9 @@ class Session:
             else:
                 why = state.failed or f"{len(state.done)} of {state.planned} pairs measured."
                 problems.insert(0, f"The run was cut short: {why}")
+        cut = cut_pair(self.plan.pd_pair, run.pd_pair)
+        if cut is not None and state is not None and state.closed is not None:
+            run = run.model_copy(update={"warnings": [*run.warnings, cut]})
         if problems:
             raise InfrastructureError(" ".join(problems))
         if state is not None and state.closed is not None:

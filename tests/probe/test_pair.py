@@ -85,6 +85,11 @@ def bed_of(monkeypatch, tmp_path, *, gauges=(), faults=None, launches=1, dies=No
     return bed, stopped
 
 
+def all_of(bed):
+    """The backend after its last launch."""
+    return list(pair.measure_backend(bed, "x"))[-1]
+
+
 def test_what_the_transfer_takes_is_recovered(monkeypatch, tmp_path):
     """20 ms and 400 µs a token, which at 1,000 bytes a token are 400,000 ms a GB. Measured again,
     at most four times, where a machine that is busy with other tests moved it."""
@@ -92,7 +97,7 @@ def test_what_the_transfer_takes_is_recovered(monkeypatch, tmp_path):
     least = pytest.approx([20 + 51.2, 20 + 409.6], abs=20)
     alone_ms, pair_ms = [[1e9, 1e9], [1e9, 1e9]]
     for _ in range(5):
-        told = summarise_backend(pair.measure_backend(bed, "x"), 1000)
+        told = summarise_backend(all_of(bed), 1000)
         # What a busy machine adds to the pair, which is two servers, is in its medians.
         of = told.launches[0].series
         alone_ms = [min(ms, *one.alone_ms) for ms, one in zip(alone_ms, of, strict=True)]
@@ -114,13 +119,13 @@ def test_rounds_on_a_device_that_was_not_ours_do_not_count(monkeypatch, tmp_path
         end=lambda own: SimpleNamespace(void="busy", values={}),
     )
     bed, _ = bed_of(monkeypatch, tmp_path, gauges=[busy])
-    (launch,) = pair.measure_backend(bed, "x").launches
+    (launch,) = all_of(bed).launches
     assert [(series.alone_ms, series.void) for series in launch.series] == [([], 4), ([], 4)]
 
 
 def test_a_half_that_does_not_come_up_is_the_reason_and_nothing_is_left(monkeypatch, tmp_path):
     bed, stopped = bed_of(monkeypatch, tmp_path, dies="decode", launches=3)
-    told = pair.measure_backend(bed, "x")
+    told = all_of(bed)
     assert told.reason == "ImportError: no nixl"
     assert len(told.launches) == 1
     assert [server._planted.threads_alive() for server in stopped] == [0, 0]
@@ -128,7 +133,7 @@ def test_a_half_that_does_not_come_up_is_the_reason_and_nothing_is_left(monkeypa
 
 def test_a_prefill_half_that_refuses_is_the_reason(monkeypatch, tmp_path):
     bed, _ = bed_of(monkeypatch, tmp_path, faults=Faults(stream_error=1.0))
-    assert "the prefill server: Internal error" in pair.measure_backend(bed, "x").reason
+    assert "the prefill server: Internal error" in all_of(bed).reason
 
 
 @pytest.mark.parametrize(

@@ -127,3 +127,14 @@ def test_what_is_there_at_once_is_more_than_the_longest():
     points = plan(experiments=["append"])
     shortest = min(point.total_tokens for point in points.all_points)
     assert points.held_tokens(2) == shortest + 2
+
+
+def test_a_pair_that_is_all_there_is_has_one_launch_beside_it():
+    profile = load_profile("llama-3.1-8b")
+
+    def launches(*experiments):
+        return make_plan(profile, seed=1, sides=("candidate",), experiments=experiments).starts
+
+    assert launches("pd_pair") == 1
+    assert launches("pd_pair", "append") == launches("append") == profile.plan.starts
+    assert launches("pd_pair", "turns") == profile.plan.starts
