@@ -1,6 +1,7 @@
 """Does it change what is measured that a server was launched ahead and held until its turn?
 
     python -m benchmarks.held_launch --sglang ENV --pairs 6 --out DIR
+    python -m benchmarks.held_launch --read benchmarks/data/h200-2026-11/held.starts.json.gz
 
 Measures pairs of launches of one version against itself, on one device. Of each pair one server
 was launched while the pair before it came up, and held until its turn (`probe.ahead`); the other
@@ -9,12 +10,14 @@ launched and measured. DIR gets a file a launch (`starts/`), as any run does.
 
 Prints the seconds from their turn until the servers were ready, held and not, and the level of
 those that were held over that of those that were not, with its 95 % interval over pairs. On a GPU
-also what a held server takes of its memory, which should be nothing.
+also what a held server takes of its memory, which should be nothing. `--read` prints the same of
+launches that were kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import math
 import time
 from collections.abc import Sequence
@@ -24,6 +27,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 import numpy as np
+from pydantic import TypeAdapter
 from scipy import stats
 
 from append_prefill.analysis.summary import faster_half
@@ -119,13 +123,21 @@ def tell(starts: Sequence[Start]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sglang", required=True)
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--sglang")
+    given.add_argument("--read", type=Path, metavar="FILE")
     parser.add_argument("--profile", default=None)
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--samples", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.read is not None:
+        with gzip.open(options.read) as kept:
+            tell(TypeAdapter(list[Start]).validate_json(kept.read()))
+        return
+    if options.out is None:
+        parser.error("--out is needed where something is measured")
     settings = resolve(Options(sglang=options.sglang, profile=options.profile), Path.cwd())
     profile = narrowed(settings.profile)
     folder = options.out.resolve()  # servers run elsewhere
