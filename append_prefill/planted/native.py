@@ -8,6 +8,7 @@ from typing import Any
 
 from append_prefill.planted.protocol import Generate, Settings, error_body
 from append_prefill.planted.wire import chunk, event
+from append_prefill.workload.wordlevel import spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Progress:
 
 def spoken(output_ids: list[int]) -> str:
     """What the detokenizer makes of a reply's ids: each word behind a space, as SGLang's does."""
-    return "".join(f" w{token_id}" for token_id in output_ids)
+    return "".join(f" {spelled(token_id)}" for token_id in output_ids)
 
 
 def aborted_body(message: str, rid: str) -> dict[str, Any]:

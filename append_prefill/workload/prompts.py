@@ -61,5 +61,9 @@ class PromptSource:
         listed: list[int] = ids.tolist()
         return listed
 
+    def letters(self, count: int, alphabet: str) -> str:
+        """So many fresh letters, each as likely as any other."""
+        return "".join(alphabet[at] for at in self._rng.integers(len(alphabet), size=count))
+
     def _ids(self, count: int) -> NDArray[np.int64]:
         return self._rng.integers(FIRST_ORDINARY_ID, self._vocab_size, size=count)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from append_prefill.errors import UsageError
+from append_prefill.workload.boundary import TEXT_TOKENS_MIN
 from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.experiment import Argument, Id, Strict
 from append_prefill.workload.points import Point
@@ -17,10 +18,6 @@ from append_prefill.workload.traffic import Condition, ContextKind, Form, State,
 CONDITIONS_MAX = 200
 """Append-prefills of one experiment. They are compared by one joint test, which works on a square
 of them: 200 take it a second, and ten conversations of an agent have as many turns."""
-
-
-MARKERS_MAX = 4
-"""Tokens that a chat's template puts around the words of a message; see `probe.speech`."""
 
 
 COMPANY_MAX = 64
@@ -155,10 +152,11 @@ class TrafficExperiment(Strict):
             )
         if not talks and (sources.count(None) != 2 or not self.points):
             raise ValueError(f"{self.id}: a primed context takes points, and no conversation")
-        if self.form == "chat" and any(few := [p for p in self.points if min(p) <= MARKERS_MAX]):
+        few = [point for point in self.points if min(point) < TEXT_TOKENS_MIN]
+        if self.form != "ids" and few:
             raise ValueError(
-                f"{self.id}: a chat's markers take up to {MARKERS_MAX} tokens of a message, so a "
-                f"point has more of either, not {list(few[0])}"
+                f"{self.id}: the letters at the boundary and a chat's markers take tokens, so a "
+                f"point of {self.form} has {TEXT_TOKENS_MIN} or more of either, not {list(few[0])}"
             )
         if self.context == "session" and self.form != "ids":
             raise ValueError(f"{self.id}: a session is sent ids, not {self.form}")

@@ -1,9 +1,10 @@
 """A vocabulary whose texts can be counted: token id N is the word `wN`.
 
 A text is words separated by single spaces, so that every word is one token wherever it stands and
-the tokens of a text put together are the tokens of its parts. What a request costs as text and what
-it costs as ids can then be compared token by token. A chat is rendered with a marker before each
-message, one after it, and the assistant's marker where the reply is to begin: the reply of one
+the tokens of a text put together are the tokens of its parts; only runs of letters (`merging`)
+become other tokens where more is put to them without a space. What a request costs as text and
+what it costs as ids can then be compared token by token. A chat is rendered with a marker before
+each message, one after it, and the assistant's marker where the reply is to begin: the reply of one
 turn, rendered as a message of the next, has the same ids as when it was generated.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+
+from append_prefill.workload.merging import LETTERS, RUNS, pieces_of
 
 UNKNOWN_ID = 0
 """What stands for a word that is none of the vocabulary's; it is spelled `<unk>`."""
@@ -26,6 +29,9 @@ MARKERS: Mapping[int, str] = {
 }
 """Ids that are no words, by their spelling. A reply's text leaves them out, as special tokens."""
 
+_RUN = -1
+"""Stands for a word with letters, whose tokens may be several, until they are put in its place."""
+
 _WORD = re.compile(r"w(0|[1-9][0-9]{0,8})")
 
 
@@ -33,29 +39,47 @@ class _Ids(dict[str, int]):
     """Ids by their spelling, filled as words are met: looking up is all that a known word costs."""
 
     def __missing__(self, word: str) -> int:
+        if not set(LETTERS).isdisjoint(word):
+            return _RUN
         found = _WORD.fullmatch(word)
         token_id = int(found[1]) if found else UNKNOWN_ID
-        if token_id == UNKNOWN_ID or token_id in MARKERS:
+        if token_id == UNKNOWN_ID or token_id in MARKERS or token_id in RUNS:
             return UNKNOWN_ID
         self[word] = token_id
         return token_id
 
 
-_IDS = _Ids({spelled: token_id for token_id, spelled in MARKERS.items()})
+_IDS = _Ids({text: token_id for token_id, text in (*MARKERS.items(), *RUNS.items())})
 
 
 def encode(text: str) -> list[int]:
-    """The ids of a text: one for each word, `UNKNOWN_ID` for what is no word and no marker."""
-    return list(map(_IDS.__getitem__, text.split()))
+    """The ids of a text: one for each word, `UNKNOWN_ID` for what is no word and no marker.
+
+    One or more for a run of letters.
+    """
+    words = text.split()
+    ids = list(map(_IDS.__getitem__, words))
+    if _RUN not in ids:
+        return ids
+    whole: list[int] = []
+    for word, token_id in zip(words, ids, strict=True):
+        if token_id == _RUN:
+            whole += [_IDS.get(piece, UNKNOWN_ID) for piece in pieces_of(word)]
+        else:
+            whole.append(token_id)
+    return whole
+
+
+def spelled(token_id: int) -> str:
+    """A token's own text, as it stands apart from others."""
+    if token_id == UNKNOWN_ID:
+        return "<unk>"
+    return MARKERS.get(token_id) or RUNS.get(token_id) or f"w{token_id}"
 
 
 def decode(ids: Iterable[int]) -> str:
     """The text of ids, without markers. `encode(decode(ids)) == ids` where all are words."""
-    return " ".join(
-        "<unk>" if token_id == UNKNOWN_ID else f"w{token_id}"
-        for token_id in ids
-        if token_id not in MARKERS
-    )
+    return " ".join(spelled(token_id) for token_id in ids if token_id not in MARKERS)
 
 
 def encode_chat(messages: Sequence[tuple[str, str]]) -> list[int]:

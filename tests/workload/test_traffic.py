@@ -96,6 +96,14 @@ def test_the_conditions_of_an_experiment_are_its_units():
         ({"context": "primed", "form": "chat"}, "takes points"),
         ({"context": "primed", "form": "chat", "conversation": None}, "takes points"),
         ({"points": [[0, 1]]}, "at least one context"),
+        (
+            {"context": "primed", "conversation": None, "form": "text", "points": [[7, 8]]},
+            "a point of text has 8 or more",
+        ),
+        (
+            {"context": "primed", "conversation": None, "form": "chat", "points": [[8, 7]]},
+            "a point of chat has 8 or more",
+        ),
         ({"points": [[1, 1], [1, 1]]}, "twice"),
         ({"company": "together"}, "company is"),
         ({"every": 0}, "every"),

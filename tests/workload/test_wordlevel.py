@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from append_prefill.workload.merging import RUNS
 from append_prefill.workload.wordlevel import (
     END_ID,
     MARKERS,
@@ -51,6 +52,24 @@ def test_a_reply_is_in_the_next_turns_prompt_as_it_was_generated():
         ]
     )
     assert second == [*first, *reply, 7, 4, 40, 7, 5]
+
+
+def test_a_run_of_letters_is_merged_by_rank_and_not_from_the_left():
+    assert encode("AB") == [next(i for i, run in RUNS.items() if run == "AB")]
+    assert decode(encode("ABC")) == "A BC"
+    assert decode(encode("ABCB")) == "AB CB"
+    assert decode(encode("CCC w20 DDDDD")) == "CC C w20 DD DD D"
+
+
+def test_letters_apart_are_tokens_apart():
+    assert encode(decode(RUNS)) == [*RUNS]
+    assert encode("A B C") == [64, 65, 66]
+
+
+def test_what_is_unknown_in_a_run_is_one_token():
+    assert encode("AxyB") == [64, UNKNOWN_ID, 65]
+    assert encode("xA") == [UNKNOWN_ID, 64]
+    assert encode("w64 w79") == [UNKNOWN_ID, 79]
 
 
 def test_a_role_without_a_marker_is_refused():
