@@ -24,6 +24,7 @@ class Gathered:
     void: Counter[str] = field(default_factory=Counter)
     planned_cached_tokens: int | None = None
     company: list[Company] = field(default_factory=list)
+    boundary_merged_tokens: list[int | None] = field(default_factory=list)
 
     def add(self, sample: Sample, block: int, block_void: str | None) -> None:
         times = sample.result
@@ -41,11 +42,12 @@ class Gathered:
             self.cached_tokens.append(times.cached_tokens)
             self.block.append(block)
             self.company.append(sample.company)
+            self.boundary_merged_tokens.append(sample.boundary_merged_tokens)
 
     def series(self, condition: Condition) -> Series | TrafficSeries:
         """As the record keeps it: a plain series of the default traffic, else with its own."""
         point, traffic = condition.point, condition.traffic
-        others = ("void", "planned_cached_tokens", "company")
+        others = ("void", "planned_cached_tokens", "company", "boundary_merged_tokens")
         kept = {k: v for k, v in asdict(self).items() if k not in others}
         kept |= {
             "context_tokens": point.context_tokens,
@@ -58,5 +60,11 @@ class Gathered:
             values = [getattr(company, name) for company in self.company]
             # Empty where no sample has one: it is not of that company.
             kept[name] = values if any(value is not None for value in values) else []
+        merged = [tokens for tokens in self.boundary_merged_tokens if tokens is not None]
         planned = self.planned_cached_tokens
-        return TrafficSeries(**kept, **asdict(traffic), planned_cached_tokens=planned)
+        return TrafficSeries(
+            **kept,
+            **asdict(traffic),
+            planned_cached_tokens=planned,
+            boundary_merged_tokens=merged,
+        )

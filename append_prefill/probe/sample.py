@@ -49,7 +49,8 @@ class Sample:
     """One append-prefill: its times, or the reason why it proves nothing.
 
     `planned_cached_tokens`: what should have been cached where that is not a matter of validity,
-    None elsewhere.
+    None elsewhere. `boundary_merged_tokens`: how many of the context's tokens at its end are others
+    in the whole prompt; None where nothing could merge.
     """
 
     point: Point
@@ -57,6 +58,7 @@ class Sample:
     traffic: Traffic = DEFAULT
     planned_cached_tokens: int | None = None
     company: Company = ALONE
+    boundary_merged_tokens: int | None = None
 
     @property
     def condition(self) -> Condition:
@@ -85,13 +87,18 @@ def take_sample(
     return Sample(point, result_of(timing, point, page_tokens, output_tokens))
 
 
-def result_of(timing: Timing, point: Point, page_tokens: int, output_tokens: int) -> Times | str:
+def result_of(
+    timing: Timing, point: Point, page_tokens: int, output_tokens: int, *, merged_tokens: int = 0
+) -> Times | str:
     """The times, if the timing proves TTFT at `point`, else the reason why it does not.
+
+    `merged_tokens`: how many of the context's last tokens are others in the prompt, so that the
+    cache cannot have them for it.
 
     Reasons are worded without the sample's own numbers where those vary, so that counting by
     reason groups them.
     """
-    expected = point.cached_tokens(page_tokens)
+    expected = (point.context_tokens - merged_tokens) // page_tokens * page_tokens
     times = times_of(timing, point.total_tokens, output_tokens)
     if isinstance(times, Times) and times.cached_tokens != expected:
         return f"wrong split: cached_tokens {times.cached_tokens}, planned {expected}"

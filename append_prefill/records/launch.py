@@ -66,6 +66,11 @@ class TrafficSeries(Series):
     context counts whatever was cached, since it is what the user waits; whether replies are cached
     is a finding of its own.
 
+    `boundary_merged_tokens`, as parallel: of a text or a chat, how many of the context's tokens at
+    its end are others in the whole prompt, by the server's own tokenizer and template, so that the
+    cache cannot have them for it; empty where there is none to merge. A primed sample counts where
+    exactly these, and with them the rest of their page, were not found cached.
+
     In company a block has several samples. The further lists are as parallel, and empty where a
     value is not of that company. `together:k` and `rate:r`: `due_ms` is when the request was due,
     since the first of its unit was, `late_ms` how much later the client sent it; TTFT and
@@ -80,6 +85,7 @@ class TrafficSeries(Series):
     company: str = "alone"
     state: State = "fresh"
     planned_cached_tokens: int | None = None
+    boundary_merged_tokens: list[int] = []
     due_ms: list[MaybeMs] = []
     late_ms: list[MaybeMs] = []
     itl_before_ms: list[MaybeMs] = []
@@ -90,7 +96,10 @@ class TrafficSeries(Series):
     def _is_traffic(self) -> TrafficSeries:
         if self.traffic.is_default:
             raise ValueError("a primed prompt of ids, alone, to a fresh server belongs to `series`")
-        for name in ("due_ms", "late_ms", "itl_before_ms", "itl_append_ms", "itl_prefill_ms"):
+        for name in (
+            *("due_ms", "late_ms", "itl_before_ms", "itl_append_ms", "itl_prefill_ms"),
+            "boundary_merged_tokens",
+        ):
             count = len(getattr(self, name))
             if count not in (0, len(self.ttft_ms)):
                 raise ValueError(

@@ -20,12 +20,13 @@ class TrafficPoint(Record):
     null where they are too few to tell. `cached_tokens` is the median of what was cached,
     `planned_cached_tokens` what should have been.
 
-    The rest is null where it does not apply. `over_alone`: TTFT over that of the same point in the
-    default traffic, in the same launches, with `over_alone_low` and `over_alone_high`, its 95 %
-    interval over launches. `offered_per_s` and `completed_per_s`: requests a second that were due,
-    and that came to their end, from the first being due on, in the median of all units;
-    `saturation_per_s`: the latter where it stays behind what was offered, so that a queue grows.
-    `late_p99_ms`: how late the client sent.
+    The rest is null where it does not apply. `boundary_merged_tokens`: how many tokens at the end
+    of a text's or a chat's context are others in the whole prompt, in the mean of all samples.
+    `over_alone`: TTFT over that of the same point in the default traffic, in the same launches,
+    with `over_alone_low` and `over_alone_high`, its 95 % interval over launches. `offered_per_s`
+    and `completed_per_s`: requests a second that were due, and that came to their end, from the
+    first being due on, in the median of all units; `saturation_per_s`: the latter where it stays
+    behind what was offered, so that a queue grows. `late_p99_ms`: how late the client sent.
     """
 
     context_tokens: Tokens
@@ -41,6 +42,7 @@ class TrafficPoint(Record):
     void: int
     cached_tokens: float | None
     planned_cached_tokens: int | None
+    boundary_merged_tokens: float | None = None
     over_alone: float | None = None
     over_alone_low: float | None = None
     over_alone_high: float | None = None
@@ -63,11 +65,28 @@ class OverIds(Record):
     per_1000_tokens_ms: Estimate
 
 
+class Boundary(Record):
+    """What the candidate's tokenizer and template merged where context and append meet.
+
+    `share` of the prompts lost tokens of their context to it, `tokens` of them in the mean of those
+    prompts, null where none did. `prefilled_again_tokens`: how many more tokens those prompts
+    prefilled than the others at the same points, which the rest of a page is part of, and
+    `cost_ms`: how much more TTFT they took for it in the same launches, with its 95 % interval over
+    launches; null where no point has prompts of both.
+    """
+
+    share: float = Field(ge=0, le=1)
+    tokens: float | None
+    prefilled_again_tokens: float | None
+    cost_ms: Estimate | None
+
+
 class TrafficResult(Record):
     """One experiment in other traffic than the default, judged on its own.
 
-    `over_ids` is null for ids, and where the points were not measured as ids; `growth` for a fresh
-    server, and where no launch tells it. `comparison` is null where nothing was compared; its
+    `over_ids` is null for ids, and where the points were not measured as ids; `boundary` for ids,
+    and for conversations, whose turns begin with a new word; `growth` for a fresh server, and where
+    no launch tells it. `comparison` is null where nothing was compared; its
     false-alarm rate is this experiment's part of the run's. `reason` says why the experiment was
     not measured, null where it was. `heavy`: it is measured only where it is asked for
     (`-m "append_prefill and load"`); false in records of suites before 0.2.
@@ -81,6 +100,7 @@ class TrafficResult(Record):
     state: State
     points: list[TrafficPoint]
     over_ids: OverIds | None = None
+    boundary: Boundary | None = None
     growth: Growth | None = None
     comparison: Comparison | None = None
     reason: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 
 from append_prefill.analysis.summary import usable
 from append_prefill.records.comparison import PointEffect
+from append_prefill.records.launch import TrafficSeries
 from append_prefill.records.run import PointSummary, Run
 from append_prefill.records.traffic import TrafficPoint
 from append_prefill.report.spreads import Spread
@@ -40,6 +41,7 @@ CSV_COLUMNS = (
     "company",
     "state",
     "planned_cached_tokens",
+    "boundary_merged_tokens",
 )
 """`launch`, `pair` and `block` count from 0, as in the record. The traffic's columns, from
 `context` on, stand last, so that those before them stay where they were."""
@@ -60,9 +62,12 @@ def to_csv(run: Run) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(CSV_COLUMNS)
     for start in run.starts:
-        points = [(series, DEFAULT, None) for series in start.series]
-        others = [(s, s.traffic, s.planned_cached_tokens) for s in start.traffic]
-        for series, traffic, planned in (*points, *others):
+        for series in (*start.series, *start.traffic):
+            traffic, planned = DEFAULT, None
+            merged: Sequence[int | None] = ()
+            if isinstance(series, TrafficSeries):
+                traffic, planned = series.traffic, series.planned_cached_tokens
+                merged = series.boundary_merged_tokens
             columns = zip(
                 series.block,
                 series.ttft_ms,
@@ -70,14 +75,14 @@ def to_csv(run: Run) -> str:
                 series.itl_ms,
                 series.output_tokens,
                 series.cached_tokens,
+                merged or [None] * len(series.block),
                 strict=True,
             )
-            for block, *values in columns:
+            for block, *values, merged_tokens in columns:
                 place = (start.side, start.index, start.pair, block)
                 point = (series.context_tokens, series.append_tokens)
-                table.writerow(
-                    (*place, *point, *values, int(start.usable), *astuple(traffic), planned)
-                )
+                said = (int(start.usable), *astuple(traffic), planned, merged_tokens)
+                table.writerow((*place, *point, *values, *said))
     return text.getvalue()
 
 

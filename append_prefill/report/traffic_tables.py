@@ -12,7 +12,7 @@ from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import Run
 from append_prefill.records.states import Growth
-from append_prefill.records.traffic import TrafficPoint, TrafficResult
+from append_prefill.records.traffic import Boundary, TrafficPoint, TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.spreads import Spread, spreads_of
 from append_prefill.report.traffic import moved_places, traffic_words, within, worst_first
@@ -126,6 +126,7 @@ def _costs(result: TrafficResult) -> list[str]:
             costs.append(f"over ids {fmt.signed(fixed.value)} ms")
         if grows.value is not None:
             costs.append(f"per 1000 tokens {fmt.signed(grows.value)} ms")
+    costs += [] if result.boundary is None else [boundary_words(result.boundary)]
     costs += [] if result.growth is None else _grown(result.growth)
     costs += [
         f"a queue grows: {fmt.number(p.saturation_per_s)} of {fmt.number(p.offered_per_s)} a "
@@ -134,6 +135,26 @@ def _costs(result: TrafficResult) -> list[str]:
         if p.saturation_per_s is not None
     ]
     return costs
+
+
+_PAGES_SHOW_TOKENS = 0.5
+"""With pages of one token there is no rest; less than this is means over other prompts."""
+
+
+def boundary_words(boundary: Boundary) -> str:
+    """As in "a merge across the boundary took 1.1 tokens of the context in 36 % of the prompts"."""
+    if boundary.tokens is None:
+        return "no prompt lost a token of its context to a merge across the boundary"
+    words = (
+        f"a merge across the boundary took {fmt.number(boundary.tokens, 2)} tokens of the context "
+        f"in {fmt.share(boundary.share)} of the prompts"
+    )
+    again, cost = boundary.prefilled_again_tokens, boundary.cost_ms
+    if again is not None and again - boundary.tokens >= _PAGES_SHOW_TOKENS:
+        words += f", {fmt.number(again, 2)} with the rest of their pages"
+    if cost is not None and cost.value is not None:
+        words += f", which cost {fmt.signed(cost.value)} ms{_ends(cost)}"
+    return words
 
 
 _PER = {"leaves": "per 1000 leaves", "minutes": "per minute", "burst": "after the burst"}

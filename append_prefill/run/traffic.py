@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from append_prefill.analysis.boundary import boundary
 from append_prefill.analysis.company import ratios, throughput
 from append_prefill.analysis.family import part_of_each
 from append_prefill.analysis.forms import over_ids
@@ -92,6 +93,7 @@ def judge_traffic(
                 state=traffic.state,
                 points=summarise(candidate, experiment),
                 over_ids=over_ids(candidate, experiment),
+                boundary=boundary(candidate, experiment),
                 growth=growth(candidate, traffic.state),
                 comparison=compared[experiment.id],
                 reason=_not_measured(candidate, experiment),
@@ -207,6 +209,7 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
         of_launches = medians.get(point, {})
         per_start = list(of_launches.values())
         interval = geometric_interval(per_start) if per_start else None
+        merged = [tokens for s in series for tokens in s.boundary_merged_tokens]
         over = ratios(of_launches, alone.get(point, {}))
         rates = throughput(series)
         late_ms = np.array([ms for s in series for ms in s.late_ms if ms is not None])
@@ -226,6 +229,7 @@ def summarise(starts: Sequence[Start], experiment: TrafficExperiment) -> list[Tr
                 void=sum(v.count for s in series for v in s.void),
                 cached_tokens=float(np.median(cached)) if cached else None,
                 planned_cached_tokens=planned[0] if planned else None,
+                boundary_merged_tokens=float(np.mean(merged)) if merged else None,
                 over_alone=over.value if over else None,
                 over_alone_low=over.low if over else None,
                 over_alone_high=over.high if over else None,

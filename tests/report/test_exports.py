@@ -135,6 +135,7 @@ def test_csv_has_a_row_a_sample_of_both_sides() -> None:
         "company": "alone",
         "state": "fresh",
         "planned_cached_tokens": "",
+        "boundary_merged_tokens": "",
     }
     assert rows[0]["itl_ms"] == ""
 

@@ -15,7 +15,7 @@ import pytest
 from append_prefill.plugin.ending import exit_status
 from append_prefill.records.figures import Estimate
 from append_prefill.records.run import Run
-from append_prefill.records.traffic import OverIds
+from append_prefill.records.traffic import Boundary, OverIds
 from append_prefill.report.delivery.account import status_line
 from append_prefill.report.exports import CSV_COLUMNS, to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.headline import headline_of
@@ -166,6 +166,40 @@ def test_what_traffic_costs_stands_in_its_row() -> None:
     ]
 
 
+COST = Estimate(value=0.34, low=-0.12, high=0.8)
+TOOK = "a merge across the boundary took"
+
+
+@pytest.mark.parametrize(
+    ("boundary", "words"),
+    [
+        (
+            Boundary(share=0.37, tokens=1.0, prefilled_again_tokens=1.05, cost_ms=None),
+            f"{TOOK} 1.0 tokens of the context in 37\u00a0% of the prompts",
+        ),
+        (
+            Boundary(share=0.37, tokens=1.1, prefilled_again_tokens=64.0, cost_ms=COST),
+            f"{TOOK} 1.1 tokens of the context in 37\u00a0% of the prompts, "
+            "64 with the rest of their pages, which cost +0.34 ms (\u22120.12 to +0.80)",
+        ),
+        (
+            Boundary(share=0.0, tokens=None, prefilled_again_tokens=None, cost_ms=None),
+            "no prompt lost a token of its context to a merge across the boundary",
+        ),
+    ],
+)
+def test_what_was_merged_across_the_boundary_is_said(boundary: Boundary, words: str) -> None:
+    run = SLOWER().model_copy(deep=True)
+    text = run.traffic[1]
+    text.boundary = boundary
+    notes = {row.result.experiment: row.notes for row in traffic_rows(run)}
+    assert notes[text.experiment][-1] == words
+    said = html.unescape(render_html(run)).replace("\u202f", "\u00a0")
+    assert words in said
+    assert words in render_markdown(run)
+    assert any(words in line for line in summary_lines(run, None))
+
+
 def test_several_conversations_are_charted_over_their_contexts() -> None:
     """The same turn of each is at another L."""
     run = LOST().model_copy(deep=True)
@@ -311,6 +345,12 @@ def test_exports_have_the_samples_of_other_traffic() -> None:
         "ids",
         "",
     )
+    assert {row["boundary_merged_tokens"] for row in rows} == {""}
+    run = run.model_copy(deep=True)
+    run.starts[0].traffic[0].boundary_merged_tokens = [0, 2, 0, 0, 0, 1, 0, 0]
+    rows = list(csv.DictReader(io.StringIO(to_csv(run))))
+    of = [row for row in rows if row["boundary_merged_tokens"]]
+    assert [row["boundary_merged_tokens"] for row in of] == ["0", "2", *"00010", "0"]
     bencher = to_bencher(run)
     assert "ttft/L150-m200/replied" in bencher
     assert "ttft/L512-m32/together:8" in bencher

@@ -67,6 +67,22 @@ def test_alike_on_both_sides_passes():
     assert run.traffic[0].comparison.method.must_catch == TALK.must_catch
 
 
+def test_what_a_text_merges_is_in_its_result_and_nothing_in_that_of_ids():
+    text = conversation(
+        "text", context="primed", conversation=None, form="text", points=[[256, 64], [512, 64]]
+    )
+    run = run_of(experiments=(TALK, text))
+    for start in run.starts:
+        for series in start.traffic:
+            if series.form == "text":
+                series.boundary_merged_tokens = [0, 1, 0, 2, 0]
+    turns, found = judged(run, with_traffic(profile(), TALK, text)).traffic
+    assert (found.boundary.share, found.boundary.tokens) == (0.4, 1.5)
+    assert [p.boundary_merged_tokens for p in found.points] == [0.6, 0.6]
+    assert turns.boundary is None
+    assert {p.boundary_merged_tokens for p in turns.points} == {None}
+
+
 def test_the_points_are_judged_as_if_nothing_else_had_been_measured():
     slow = judged(run_of(Model(floor_ms=24), Model()))
     alike = judged(run_of(Model(), Model()))
