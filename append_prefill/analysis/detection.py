@@ -9,6 +9,7 @@ is a tenth of the effect.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import optimize, special
@@ -157,38 +158,15 @@ def mde(
     return detectable(math.sqrt(variance), df, alpha, power=power, min_effect=min_effect)
 
 
-def starts_needed(
-    effect: float,
-    start_sd: float,
-    alpha: float,
-    power: float = 0.95,
-    *,
-    paired: bool = False,
-    prior_df: float = 0.0,
-    night_sd: float = 0.0,
-    night_df: float | None = None,
-    night_error: float = 0.0,
-    min_effect: float = 0.0,
-) -> int | None:
-    """Fewest launches per side whose `mde` is at most `effect`; None if MAX_STARTS do not suffice.
+def starts_needed(effect: float, mde_of: Callable[[int], float | None]) -> int | None:
+    """Fewest launches per side whose `mde_of` is at most `effect`; None if MAX_STARTS do not
+    suffice.
 
     Between-session variance does not shrink with launches, so across sessions None is common.
     """
 
     def enough(starts: int) -> bool:
-        found = mde(
-            start_sd,
-            starts,
-            starts,
-            alpha,
-            power,
-            paired=paired,
-            prior_df=prior_df,
-            night_sd=night_sd,
-            night_df=night_df,
-            night_error=night_error,
-            min_effect=min_effect,
-        )
+        found = mde_of(starts)
         return found is not None and found <= effect
 
     if not enough(MAX_STARTS):

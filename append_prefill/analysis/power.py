@@ -43,17 +43,15 @@ def power_of(
         return figures
     paired, least = profile.plan.interleave, policy.min_effect
     means = _launch_sds(prior, noise, design, error, samples, paired=paired)
-    needed = [
-        starts_needed(
+
+    def enough(name: str, sd: float, df: float) -> int | None:
+        alpha = policy.false_alarm_rate * design.shares[name]
+        return starts_needed(
             policy.must_catch,
-            sd,
-            policy.false_alarm_rate * design.shares[name],
-            paired=paired,
-            prior_df=df,
-            min_effect=least,
+            lambda n: mde(sd, n, n, alpha, paired=paired, prior_df=df, min_effect=least),
         )
-        for name, sd, df in means
-    ]
+
+    needed = [enough(*mean) for mean in means]
     figures["starts_needed_side_by_side"] = min((n for n in needed if n is not None), default=None)
     if paired and prior.pair_sd is not None:
         figures["mde_control"] = _by_control(prior.through_control(), means, design, policy, starts)

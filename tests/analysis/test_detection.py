@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -164,33 +165,11 @@ def test_an_mde_is_found_in_95_of_100_unless_told_otherwise() -> None:
     assert detectable(0.01, 8, 0.01) == detectable(0.01, 8, 0.01, power=0.95, min_effect=0.0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"power": 0.5},
-        {"paired": True},
-        {"prior_df": 30.0},
-        {"night_sd": 0.003},
-        {"night_sd": 0.003, "night_df": 3.0},
-        {"night_sd": 0.003, "night_df": 3.0, "night_error": 0.001**2},
-        {"min_effect": 0.028},
-    ],
-)
-def test_starts_needed_asks_for_what_an_mde_is_given(options) -> None:
-    needed = starts_needed(0.04, 0.03, 0.007, **options)
-    assert needed is not None
-    assert mde(0.03, needed, needed, 0.007, **options) <= 0.04
-    assert mde(0.03, needed - 1, needed - 1, 0.007, **options) > 0.04
-
-
-def test_starts_needed_reaches_the_most_there_are_and_the_least_that_tell(monkeypatch) -> None:
+def test_starts_needed_reaches_the_most_there_are_and_the_least_that_tell() -> None:
     for enough_from in (2, 3, 100, 101, MAX_STARTS - 1, MAX_STARTS, MAX_STARTS + 1):
-        monkeypatch.setattr(
-            detection, "mde", lambda sd, a, b, *_, at=enough_from, **__: 0.03 if a >= at else 0.04
-        )
-        expected = enough_from if enough_from <= MAX_STARTS else None
-        assert starts_needed(0.03, 0.01, 0.01) == expected
+        for too_few in (0.04, None):
+            needed = starts_needed(0.03, lambda n: 0.03 if n >= enough_from else too_few)  # noqa: B023
+            assert needed == (enough_from if enough_from <= MAX_STARTS else None)
 
 
 def test_one_start_detects_nothing() -> None:
@@ -217,13 +196,17 @@ def test_more_of_everything_detects_less() -> None:
 
 
 def test_starts_needed_turns_mde_round() -> None:
-    needed = starts_needed(0.03, 0.01, 0.007, prior_df=16, min_effect=0.015)
+    def alike(sd: float, **options: float) -> Callable[[int], float | None]:
+        return lambda starts: mde(sd, starts, starts, 0.01, **options)
+
+    of = alike(0.01, prior_df=16, min_effect=0.015)
+    needed = starts_needed(0.03, of)
     assert needed is not None
-    assert mde(0.01, needed, needed, 0.007, prior_df=16, min_effect=0.015) <= 0.03
-    assert mde(0.01, needed - 1, needed - 1, 0.007, prior_df=16, min_effect=0.015) > 0.03
-    assert starts_needed(10.0, 0.01, 0.01) == 2
-    assert starts_needed(0.03, 1.0, 0.01) is None
-    assert starts_needed(0.03, 0.01, 0.01, night_sd=0.02) is None
+    assert of(needed) <= 0.03
+    assert of(needed - 1) > 0.03
+    assert starts_needed(10.0, alike(0.01)) == 2
+    assert starts_needed(0.03, alike(1.0)) is None
+    assert starts_needed(0.03, alike(0.01, night_sd=0.02)) is None
     assert MAX_STARTS >= 100
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,11 @@ RECORD = NoiseRecord(
     points=[],
 )
 ALPHA = POLICY.false_alarm_rate * 0.76
+
+
+def needed(effect: float, sd: float, alpha: float, **options: Any) -> int | None:
+    """Launches a side, alike on both, whose `mde` is the effect."""
+    return starts_needed(effect, lambda n: mde(sd, n, n, alpha, **options))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.2, 0.05, 0.02])
@@ -70,9 +76,7 @@ def test_a_plans_power_is_the_levels(interleave: bool, scale: float) -> None:
                 prior_df=16.0,
                 min_effect=least,
             ),
-            "starts_needed_side_by_side": starts_needed(
-                POLICY.must_catch, together, ALPHA, **options
-            ),
+            "starts_needed_side_by_side": needed(POLICY.must_catch, together, ALPHA, **options),
         }
     )
 
@@ -141,9 +145,9 @@ def test_a_plan_with_strata_finds_by_the_quieter_what_the_level_buries() -> None
     assert found["mde_side_by_side"] == found["mde_compute"] < 0.2 * found["mde_floor"]
     level = mde(math.sqrt(0.05**2 + 0.2**2 / 10), 5, 5, 0.26 * rate, **known)
     assert found["mde_side_by_side"] < level
-    needed = starts_needed(0.2, *compute, **known)
-    assert found["starts_needed_side_by_side"] == needed
-    assert needed < starts_needed(0.2, *floor, **known)
+    of_compute = needed(0.2, *compute, **known)
+    assert found["starts_needed_side_by_side"] == of_compute
+    assert of_compute < needed(0.2, *floor, **known)
     # Where the level is the quietest, as where both scatter alike and apart, it is the best.
     quiet = STRATA_NOISE.model_copy(update={"pair_sd": 0.001, "round_sd": 0.001})
     best = power.power_of(of_strata(), quiet, POINTS, starts=5, samples=10)

@@ -14,7 +14,8 @@ import numpy as np
 
 from append_prefill.analysis.change import change_of
 from append_prefill.analysis.design import ALIKE
-from append_prefill.analysis.detection import starts_needed
+from append_prefill.analysis.detection import mde, starts_needed
+from append_prefill.analysis.joint import Part
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.shapes import Chunks
 from append_prefill.analysis.steps import sizes_of
@@ -243,13 +244,16 @@ def _starts_needed(
         (part, shares[name], prior.of_stratum(name, paired=sides.paired)[1])
         for name, part in joint.strata.items()
     ]
-    enough = []
-    for part, share, known_df in means:
+
+    def enough(part: Part, share: float, known_df: float) -> int | None:
         variance = float(part.spread.variance[0]) - 2 * night_sd**2
-        enough.append(
-            starts_needed(
-                policy.must_catch,
-                float(np.sqrt(max(variance, 0.0) / sides.per_start)),
+        start_sd = float(np.sqrt(max(variance, 0.0) / sides.per_start))
+        return starts_needed(
+            policy.must_catch,
+            lambda starts: mde(
+                start_sd,
+                starts,
+                starts,
                 judged.alpha * share,
                 paired=sides.paired,
                 prior_df=known_df,
@@ -257,9 +261,11 @@ def _starts_needed(
                 night_df=prior.night_df if nights else None,
                 night_error=prior.night_error if nights else 0.0,
                 min_effect=policy.min_effect,
-            )
+            ),
         )
-    needed = min((number for number in enough if number is not None), default=None)
+
+    numbers = [enough(*mean) for mean in means]
+    needed = min((number for number in numbers if number is not None), default=None)
     if needed is not None and judged.verdict == "inconclusive":
         return max(needed, min(na, nb) + 1)
     return needed

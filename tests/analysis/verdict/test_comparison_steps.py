@@ -168,17 +168,22 @@ def test_starts_needed_is_asked_of_the_launches_own_noise(
 ) -> None:
     asked = {}
 
-    def needed(*given, **options):
-        asked.update(options, given=given)
+    def needed(effect, mde_of):
+        assert (effect, mde_of(6)) == (POLICY.must_catch, 0.05)
         return 7
 
+    def mde(*given, **options):
+        asked.update(options, given=given)
+        return 0.05
+
     monkeypatch.setattr(comparison, "starts_needed", needed)
+    monkeypatch.setattr(comparison, "mde", mde)
     prior = replace(KNOWN, night_sd=night_sd, night_error=0.0002)
     sides = plain_sides(3, 3, paired=True) if paired else plain_sides(2, 4)
     made = judgement("pass", level=of_variance(0.0075), strata={})
     assert comparison._starts_needed(sides, made, prior, POLICY, nights=nights) == 7
-    effect, found_sd, alpha = asked.pop("given")
-    assert (effect, alpha) == (POLICY.must_catch, pytest.approx(0.004 * 0.26))
+    found_sd, *starts, alpha = asked.pop("given")
+    assert (starts, alpha) == ([6, 6], pytest.approx(0.004 * 0.26))
     assert found_sd == pytest.approx(sd)
     assert asked == {
         "paired": paired,
@@ -205,18 +210,24 @@ def test_the_mean_that_takes_fewest_launches_says_how_many(
     """Each asked at its own part of the rate and its own noise."""
     asked, left = [], list(answers)
 
-    def needed(effect, sd, alpha, **options):
-        asked.append((effect, sd, alpha, options["prior_df"]))
+    def needed(effect, mde_of):
+        assert effect == POLICY.must_catch
+        mde_of(2)
         return left.pop(0)
 
+    def mde(sd, starts, same, alpha, **options):
+        assert (starts, same) == (2, 2)
+        asked.append((sd, alpha, options["prior_df"]))
+
     monkeypatch.setattr(comparison, "starts_needed", needed)
+    monkeypatch.setattr(comparison, "mde", mde)
     strata = {"floor": of_variance(0.03), "compute": of_variance(0.003)}
     made = judgement("pass", level=of_variance(0.012), strata=strata)
     sides = plain_sides(4, 4, paired=paired)
     assert comparison._starts_needed(sides, made, KNOWN, POLICY, nights=False) == told
     per_start, df = (0.25, 12.0) if paired else (0.5, 16.0)
     assert asked == [
-        (POLICY.must_catch, pytest.approx(math.sqrt(v / per_start)), pytest.approx(0.004 * s), df)
+        (pytest.approx(math.sqrt(v / per_start)), pytest.approx(0.004 * s), df)
         for v, s in ((0.012, 0.26), (0.03, 0.3), (0.003, 0.25))
     ]
 
