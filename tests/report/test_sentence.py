@@ -14,7 +14,7 @@ from append_prefill.records.comparison import (
     Comparison,
     Effect,
 )
-from append_prefill.records.grounds import Ground, Method, NoiseSource
+from append_prefill.records.grounds import Ground, Method, NoiseSource, RunWarning
 from append_prefill.records.run import Run
 from append_prefill.report.headline import headline_of
 from append_prefill.report.markdown import escape
@@ -291,3 +291,18 @@ def test_places_are_the_sentences() -> None:
     ]
     _, comparison = compared("regression", change=change(parts, term("floor", -4.0)))
     assert where_words(comparison) == "at m ≥ 820 (+12.0 %) and at m ≤ 512 (−24.0 %)"
+
+
+def test_a_run_that_was_cut_off_in_its_pair_says_so() -> None:
+    """All it was to measure was the pair: no finding is judged, and no server failed."""
+    whole = samples.attached()
+    run = samples.infrastructure().model_copy(
+        update={
+            "starts": whole.starts,
+            "warnings": [RunWarning(code="pair-interrupted", launches=6, usable_launches=1)],
+        }
+    )
+    assert headline_of(run).sentence == (
+        "1 launch measured with the candidate, nothing judged: Interrupted: 1 of 6 planned "
+        "launches of the P/D pair were measured to their end."
+    )
