@@ -111,7 +111,7 @@ def crossover_words(run: Run) -> str:
     if value > longest:
         notes.append("extrapolated")
     bracket = f" ({'; '.join(notes)})" if notes else ""
-    return f"m* = {fmt.count(math.floor(value))} new tokens{bracket}"
+    return f"m* = {fmt.count(round(value))} new tokens{bracket}"
 
 
 def surface_words(run: Run) -> str:
