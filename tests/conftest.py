@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from tests.forked import run_pytest
+from append_prefill.probe import floor
+from tests.forked import FLOOR_REPEATS, run_pytest
 
 REPOSITORY = Path(__file__).parent.parent
 TINY = Path(__file__).parent / "tiny.toml"
@@ -93,6 +95,13 @@ def run_once(
             kept.write_text(json.dumps([int(result.ret), result.outlines, result.errlines]))
     ret, *lines = json.loads(kept.read_text())
     return Suite(folder), pytest.RunResult(ret, *lines, duration=0.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_repeats_of_the_client_floor() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(floor, "REPEATS", FLOOR_REPEATS)
+        yield
 
 
 @pytest.fixture

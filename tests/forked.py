@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from append_prefill.probe import floor
+
 IMPORTED = [
     "append_prefill.report.write",
     "append_prefill.run.folders",
@@ -27,6 +29,10 @@ IMPORTED = [
     "append_prefill.run.session",
 ]
 """All that is heavy. Not the plugin itself, which pytest imports."""
+
+FLOOR_REPEATS = 4
+"""Every launch measures the client's floor; no test of a run reads more of it than that it is there,
+and forty pairs at two lengths would take as long as all samples of its launch."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(IMPORTED)
@@ -76,6 +82,7 @@ def _become_pytest(
     # Both belong to the process that this one was forked from, and write where it wrote.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    floor.REPEATS = FLOOR_REPEATS
     sys.argv = ["pytest", *arguments]
     try:
         runpy.run_module("pytest", run_name="__main__", alter_sys=True)

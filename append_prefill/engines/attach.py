@@ -12,7 +12,7 @@ import httpx
 import psutil
 
 from append_prefill.engines.base import Device, ServerDescription
-from append_prefill.engines.describe import describe_server, json_object
+from append_prefill.engines.describe import client_of, describe_server, json_object
 from append_prefill.engines.model import config_digest, dtype_of, read_config
 from append_prefill.engines.versions import MODEL_INFO_PATHS, SERVER_INFO_PATHS
 from append_prefill.errors import ServerDiedError, UsageError
@@ -200,4 +200,4 @@ class AttachedServer:
 
 def _client(url: str, api_key: str | None) -> httpx.Client:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=_TIMEOUT_S)
+    return client_of(url, headers=headers, timeout=_TIMEOUT_S)

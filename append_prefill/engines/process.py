@@ -17,7 +17,7 @@ import psutil
 
 from append_prefill.engines import _supervisor
 from append_prefill.engines.base import Device, ServerDescription
-from append_prefill.engines.describe import describe_server
+from append_prefill.engines.describe import client_of, describe_server
 from append_prefill.engines.devices import memory_used_bytes
 from append_prefill.engines.gate import Gate, Quiet
 from append_prefill.engines.ports import give_back
@@ -81,7 +81,7 @@ class ServerProcess:
         self._quiet = Quiet()
         self._awaited: float | None = None
         self._began = time.monotonic()
-        self._http = httpx.Client(base_url=self.base_url, trust_env=False, timeout=5.0)
+        self._http = client_of(self.base_url, timeout=5.0)
         atexit.register(self.stop)
 
     def pids(self) -> set[int]:

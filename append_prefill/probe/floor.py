@@ -26,6 +26,9 @@ from append_prefill.probe.client import TimedClient, generate_body
 _SERVER = Path(__file__).with_name("floor_server.py")
 _FIRST_TOKEN = b'"completion_tokens":1'
 _LAST_BYTES = b"0\r\n\r\n"
+REPEATS = 40
+"""Pairs of requests at each length: they put the median within some hundredths of a ms, next to TTFTs
+of many ms."""
 
 TtftMs = Callable[[Sequence[int]], float]
 """Sends one prompt and returns its TTFT in ms."""
@@ -129,19 +132,19 @@ def probe_ttft_ms(client: TimedClient, input_ids: Sequence[int]) -> float:
 
 
 def measure_client_floor(
-    tokens: Sequence[int] = (64, 1024), *, repeats: int = 40, delay_ms: float = 1.0
+    tokens: Sequence[int] = (64, 1024), *, repeats: int | None = None, delay_ms: float = 1.0
 ) -> list[ClientFloor]:
     """The timed client's floor at each prompt length; about 0.4 s at the defaults.
 
-    Forty pairs put the median within some hundredths of a ms, next to TTFTs of many ms. The short
-    delay is what makes this cheap enough for every run; it takes nothing from the difference.
+    `repeats` None: `REPEATS` pairs of requests. The short delay is what makes this cheap enough for
+    every run; it takes nothing from the difference.
     """
     with FloorServer(delay_ms=delay_ms) as server, TimedClient(server.base_url) as client:
         return compare_clients(
             server,
             {"probe": lambda input_ids: probe_ttft_ms(client, input_ids)},
             tokens,
-            repeats=repeats,
+            repeats=REPEATS if repeats is None else repeats,
         )
 
 

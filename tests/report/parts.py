@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from append_prefill.analysis.findings import STUDY_EXPERIMENTS
@@ -36,6 +37,7 @@ GPU = "GPU-5c7e3f9a-1b52-4c0e-9d0a-6a1f3a7b2c44"
 Change = Callable[[Point], float]
 
 
+@cache
 def profile() -> Profile:
     """The shipped profile with the study's experiments, whatever else it may have by now."""
     whole = load_profile("llama-3.1-8b")

@@ -10,15 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import RBFInterpolator
 
 from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
 from append_prefill.analysis.surface import PLAIN, Fit, Form, fit_starts, predict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RBFInterpolator
 
 BOUND = 0.15
 """A jump beyond 15 % is a cliff. Steps that SGLang makes on purpose are mostly below, where a
@@ -145,6 +148,9 @@ def expected_of(
     if fitted is None:
         return None
     form, (fit,) = fitted
+    # A good part of what importing the suite would take, and only a search for cliffs comes here.
+    from scipy.interpolate import RBFInterpolator  # noqa: PLC0415
+
     residuals = values - _log_surface(form, fit, points)
     slow = [i for i in np.argsort(-residuals) if residuals[i] > least and i not in kept]
     return Expected(

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ruptures import KernelCPD
 from scipy import special
 
 from append_prefill.analysis.summary import CONFIDENCE, FloatArray
@@ -69,6 +68,10 @@ def change_points(values: Sequence[float] | FloatArray, *, series: int) -> list[
     scatter = scatter_of(array)
     if count < 2 * SHORTEST or scatter == 0:
         return []
+    # It imports scipy's stats, half of what importing the suite would take; most runs have no
+    # series this long.
+    from ruptures import KernelCPD  # noqa: PLC0415
+
     array = _clipped(array, scatter)
     rate = PAGE_RATE / max(series, 1) / count / 2  # two-sided
     penalty = float(special.ndtri(rate)) ** 2

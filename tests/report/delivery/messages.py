@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+
 from append_prefill.records.run import Run
 from tests.report import samples
 
@@ -38,8 +41,27 @@ def of_too_many_points() -> Run:
     return run.model_copy(update={"findings": [*run.findings, *many]})
 
 
-RUNS = {name: make()[0] for name, make in samples.SAMPLES.items()} | {
-    "hostile": hostile(HOSTILE),
-    "megabyte": hostile(MEGABYTE),
-    "full": of_too_many_points(),
-}
+class Runs(Mapping[str, Run]):
+    """Each is made when a test first asks for it: whoever only collects the tests needs the names."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Run]]) -> None:
+        self._makers = {name: cache(make) for name, make in makers.items()}
+
+    def __getitem__(self, name: str) -> Run:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+RUNS = Runs(
+    {name: lambda make=make: make()[0] for name, make in samples.SAMPLES.items()}
+    | {
+        "hostile": lambda: hostile(HOSTILE),
+        "megabyte": lambda: hostile(MEGABYTE),
+        "full": of_too_many_points,
+    }
+)
