@@ -31,8 +31,8 @@ IMPORTED = [
 """All that is heavy. Not the plugin itself, which pytest imports."""
 
 FLOOR_REPEATS = 4
-"""Every launch measures the client's floor; no test of a run reads more of it than that it is there,
-and forty pairs at two lengths would take as long as all samples of its launch."""
+"""Every launch measures the client's floor, of which no test of a run reads more than that it is
+there; forty pairs at two lengths would take as long as all samples of its launch."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(IMPORTED)

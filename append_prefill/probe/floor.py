@@ -27,8 +27,8 @@ _SERVER = Path(__file__).with_name("floor_server.py")
 _FIRST_TOKEN = b'"completion_tokens":1'
 _LAST_BYTES = b"0\r\n\r\n"
 REPEATS = 40
-"""Pairs of requests at each length: they put the median within some hundredths of a ms, next to TTFTs
-of many ms."""
+"""Pairs of requests at each length: they put the median within some hundredths of a ms, next to
+TTFTs of many ms."""
 
 TtftMs = Callable[[Sequence[int]], float]
 """Sends one prompt and returns its TTFT in ms."""

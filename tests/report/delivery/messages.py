@@ -42,7 +42,7 @@ def of_too_many_points() -> Run:
 
 
 class Runs(Mapping[str, Run]):
-    """Each is made when a test first asks for it: whoever only collects the tests needs the names."""
+    """Each is made when a test first asks for it: to collect the tests takes the names alone."""
 
     def __init__(self, makers: Mapping[str, Callable[[], Run]]) -> None:
         self._makers = {name: cache(make) for name, make in makers.items()}
