@@ -120,7 +120,9 @@ def samples_of(start: Start, point: Point) -> FloatArray:
     """The launch's valid TTFT samples in ms at `point`, shape (samples,)."""
     samples: list[float] = []
     for series in start.series:
-        if series.point == point:
+        # Not by `series.point`: this is asked for every point of every launch.
+        at = series.context_tokens, series.append_tokens
+        if at == (point.context_tokens, point.append_tokens):
             samples += series.ttft_ms
     return np.array(samples)
 

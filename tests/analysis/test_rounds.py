@@ -39,7 +39,9 @@ def test_the_middle_half_leaves_out_a_quarter_at_either_end():
     assert middle_half(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == 3.5
     assert middle_half(np.array([1.0, 2.0, 6.0])) == 3.0
     assert middle_half(np.array([7.0])) == 7.0
-    assert np.isnan(middle_half(np.array([])))
+    one, other = launch([[np.nan, 3.0]] * 3), launch([[3.0, 3.0]] * 3, side="reference")
+    assert np.isnan(pair_figures(one, other, [A, B]).values).tolist() == [True, False]
+    assert pair_figures(one, other, []).values.size == 0
 
 
 def test_rounds_stand_in_their_rows_and_invalid_samples_are_holes():

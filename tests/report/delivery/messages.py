@@ -22,15 +22,28 @@ def relabelled(run: Run, label: str, against: str) -> Run:
     )
 
 
+@cache
+def _plain() -> Run:
+    return samples.regression()
+
+
 def hostile(text: str) -> Run:
     """Names, arguments, variables, warnings and claims that all hold `text`."""
-    run = relabelled(samples.regression(), text, f"{text}!")
-    for start in run.starts:
-        if start.side == "candidate":
-            start.subject |= {"commit": text, "environment": {text: text, "SGLANG_X": text}}
-            start.server_args = [f"--{text}", text]
+    run = relabelled(_plain(), text, f"{text}!")
+    named = {"commit": text, "environment": {text: text, "SGLANG_X": text}}
+    starts = [
+        start.model_copy(
+            update={"subject": start.subject | named, "server_args": [f"--{text}", text]}
+        )
+        if start.side == "candidate"
+        else start
+        for start in run.starts
+    ]
     found = run.findings[0].model_copy(update={"claim": text, "reason": text})
-    return run.model_copy(update={"warnings": [text] * 20, "findings": [found, *run.findings[1:]]})
+    # Of a megabyte, two are more than anybody takes.
+    warnings = [text] * (20 if len(text) < len(MEGABYTE) else 2)
+    findings = [found, *run.findings[1:]]
+    return run.model_copy(update={"starts": starts, "warnings": warnings, "findings": findings})
 
 
 def of_too_many_points() -> Run:
