@@ -21,9 +21,7 @@ from append_prefill.workload.profile import Launching
 
 # Three points are enough for what launches have to do with one another, and no conversation.
 PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
-PROFILE = PROFILE.model_copy(
-    update={"experiments": (PROFILE.experiment("append"),), "traffic": ()}
-)
+PROFILE = PROFILE.model_copy(update={"experiments": (PROFILE.experiment("append"),), "traffic": ()})
 DEVICE = Device("cpu", "cpu", "test", 2**30)
 ENOUGH = Topology(tuple((core,) for core in range(6)))
 

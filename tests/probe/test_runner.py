@@ -19,10 +19,8 @@ from append_prefill.workload.loading import load_profile
 from append_prefill.workload.profile import Placement
 
 # Three points are enough for what launches have to do with one another, and no conversation.
-PROFILE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
-PROFILE = PROFILE.model_copy(
-    update={"experiments": (PROFILE.experiment("append"),), "traffic": ()}
-)
+WHOLE = load_profile(str(Path(__file__).parents[1] / "tiny.toml"))
+PROFILE = WHOLE.model_copy(update={"experiments": (WHOLE.experiment("append"),), "traffic": ()})
 DEVICE = Device("cpu", "cpu", "test", 2**30)
 
 
@@ -49,9 +47,9 @@ def engine(key="kernels", **options):
 def runner(tmp_path, monkeypatch):
     monkeypatch.setattr("append_prefill.engines.compiled.tempfile.gettempdir", lambda: tmp_path)
 
-    def make(*, interleave=False):
+    def make(*, interleave=False, traffic=()):
         changed = PROFILE.plan.model_copy(update={"interleave": interleave})
-        profile = PROFILE.model_copy(update={"plan": changed})
+        profile = PROFILE.model_copy(update={"plan": changed, "traffic": traffic})
         plan = make_plan(profile, seed=1, sides=("candidate", "reference"))
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
@@ -151,7 +149,7 @@ def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternat
         take(self, point)
 
     monkeypatch.setattr(Launch, "take", noted)
-    pair_runner, folder, _ = runner(interleave=True)
+    pair_runner, folder, _ = runner(interleave=True, traffic=WHOLE.traffic)
     bench = pair_runner._bench
     plan = bench.profile.plan.model_copy(update={"alternate": alternate})
     bench = replace(bench, profile=bench.profile.model_copy(update={"plan": plan}))
