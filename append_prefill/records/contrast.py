@@ -122,8 +122,10 @@ def _chosen(
     # Of a server that was running nobody knows them.
     if not (run.replicated and (baseline is None or baseline.replicated) and ours and theirs):
         return []
+    # Launches of one side mostly have the same, of any length.
     own, other = (
-        _agreed(arguments(start.server_args) for start in side) for side in (ours, theirs)
+        _agreed(map(arguments, dict.fromkeys(tuple(start.server_args) for start in side)))
+        for side in (ours, theirs)
     )
     names = sorted({*own, *other}, key=lambda name: (not (name in own and name in other), name))
     return [

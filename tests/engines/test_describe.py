@@ -208,6 +208,6 @@ def test_what_a_server_resolved_is_flat_small_and_without_secrets_and_places():
 
 
 def test_a_server_that_says_too_much_does_not_fill_the_record():
-    told = resolved_in({f"key_{n}": "x" * 10_000 for n in range(5000)} | {"k" * 10**6: 1})
+    told = resolved_in({f"key_{n}": "x" * 1_000 for n in range(5000)} | {"k" * 10**6: 1})
     assert len(told) == 2000
     assert len(str(told)) < 500_000

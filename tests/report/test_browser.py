@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def browser() -> Iterator[Any]:
 Open = Callable[..., Any]
 
 
+@cache
+def page_of(name: str) -> str:
+    run, baseline = samples.SAMPLES[name]()
+    return render_html(run, profile=parts.profile(), baseline=baseline)
+
+
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     """A function that opens a sample's page; what the page complains of fails the test."""
@@ -55,10 +62,8 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     contexts = []
 
     def open_page(name: str, width: int = 1280, height: int = 800, **options: Any) -> Any:
-        run, baseline = samples.SAMPLES[name]()
         file = tmp_path / f"{name}.html"
-        text = render_html(run, profile=parts.profile(), baseline=baseline)
-        file.write_text(text, encoding="utf-8")
+        file.write_text(page_of(name), encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
