@@ -14,9 +14,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from execnet import gateway_base, gateway_io
+from execnet.gateway_base import ExecModel
 
 from append_prefill.probe import floor
 
@@ -84,8 +88,76 @@ def _become_pytest(
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     floor.REPEATS = FLOOR_REPEATS
     sys.argv = ["pytest", *arguments]
+    _fork_workers(arguments)
     try:
         runpy.run_module("pytest", run_name="__main__", alter_sys=True)
     finally:
         # A process of multiprocessing leaves without, and the suite stops its servers there.
         atexit._run_exitfuncs()
+
+
+class _Worker:
+    """In place of the `subprocess.Popen` of xdist's next worker: forked before pytest begins.
+
+    As execnet starts one, it is a process of its own with a pipe at either end, and runs what comes
+    down the first. All but the imports is done by then: those take longer than what it measures.
+    """
+
+    def __init__(self, others: Sequence[_Worker]) -> None:
+        (to_it, self._to_it), (self._from_it, from_it) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            # Of a pipe that others hold open, no one sees the end.
+            for end in (self._to_it, self._from_it, *(e for o in others for e in o.ends)):
+                os.close(end)
+            for end, standard in ((to_it, 0), (from_it, 1)):
+                os.dup2(end, standard)
+                os.close(end)
+            _become_worker()
+        os.close(to_it)
+        os.close(from_it)
+        self.ends = (self._to_it, self._from_it)
+
+    def opened(self) -> _Worker:
+        self.stdin, self.stdout = os.fdopen(self._to_it, "wb"), os.fdopen(self._from_it, "rb")
+        return self
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _become_worker() -> NoReturn:
+    sys.argv = ["-c"]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    status = 1
+    try:
+        if line := sys.stdin.readline():
+            exec(eval(line), {"__name__": "__main__"})
+        status = 0
+    finally:
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _fork_workers(arguments: Sequence[str]) -> None:
+    """As many as `-n` asks for; what else is started (another Python, one more) is as ever."""
+    workers: list[_Worker] = []
+    for _ in range(int(arguments[arguments.index("-n") + 1]) if "-n" in arguments else 0):
+        workers.append(_Worker(workers))
+    if not workers:
+        return
+    as_ever = gateway_io.Popen2IOMaster.__init__
+
+    def begin(self: gateway_io.Popen2IOMaster, args: list[str], execmodel: ExecModel) -> None:
+        if workers and (args[0], args[-1]) == (sys.executable, gateway_io.popen_bootstrapline):
+            self.popen = worker = workers.pop(0).opened()
+            gateway_base.Popen2IO.__init__(self, worker.stdin, worker.stdout, execmodel=execmodel)
+        else:
+            as_ever(self, args, execmodel)
+
+    gateway_io.Popen2IOMaster.__init__ = begin
