@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,22 +26,20 @@ from execnet.gateway_base import ExecModel
 
 from append_prefill.probe import floor
 
-IMPORTED = [
-    "append_prefill.report.write",
-    "append_prefill.run.folders",
-    "append_prefill.run.hosts",
-    "append_prefill.run.outcome",
-    "append_prefill.run.outlook",
-    "append_prefill.run.session",
-]
-"""All that is heavy. Not the plugin itself, which pytest imports."""
-
 FLOOR_REPEATS = 4
 """Every launch measures the client's floor, of which no test of a run reads more than that it is
 there; forty pairs at two lengths would take as long as all samples of its launch."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(IMPORTED)
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
+
+
+@cache
+def _begin() -> None:
+    """Start the process that is forked, where it finds what it imports beforehand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        forkserver.ensure_running()
 
 
 def run_pytest(folder: Path, *arguments: str) -> pytest.RunResult:
@@ -48,6 +48,7 @@ def run_pytest(folder: Path, *arguments: str) -> pytest.RunResult:
     And has its temporary files: the locks on devices lie there, and a test that takes the machine's
     CPU for one would wait for every other that does.
     """
+    _begin()
     (folder / "tmp").mkdir(exist_ok=True)
     out, err = folder / "stdout", folder / "stderr"
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))

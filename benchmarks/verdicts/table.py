@@ -43,8 +43,14 @@ def shifts(setting: Setting, kind: str, effect: float) -> Callable[[int], Array]
     return shift
 
 
-def table(setting: Setting, sessions: int, seed: int, *, across: bool) -> Rates:
-    """Alarms of every rule at every effect, in % of `sessions`; and the launches they took."""
+def table(
+    setting: Setting, sessions: int, seed: int, *, across: bool, only: tuple[str, ...] = ("",)
+) -> Rates:
+    """Alarms of every rule at every effect, in % of `sessions`; and the launches they took.
+
+    `only`: what the names of the effects begin with. Each is drawn by itself, so that it is the
+    same whichever others are asked for.
+    """
     cells = [("none", shifts(setting, "floor", 0.0))]
     cells += [
         (f"{kind} +{100 * e:g} %", shifts(setting, kind, e))
@@ -55,6 +61,8 @@ def table(setting: Setting, sessions: int, seed: int, *, across: bool) -> Rates:
     cells.append((f"floor at the MDE, +{100 * promise:.2f} %", shifts(setting, "floor", promise)))
     rows: Rates = {}
     for number, (name, shift) in enumerate(cells):
+        if not name.startswith(only):
+            continue
         rng = np.random.default_rng([seed, number, int(across)])
         drawn = draw(rng, setting, sessions, setting.launches, across=across)
         drawn.candidate[...] += shift(sessions)[:, None, :, None]

@@ -20,7 +20,7 @@ WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "x
 def first(request, tmp_path_factory) -> tuple[Suite, pytest.RunResult]:
     """A run on a machine where nothing is stored yet."""
     name = "first-xdist" if request.param else "first-alone"
-    return run_once(tmp_path_factory, name, FLAT, "--starts=3", "-ra", *request.param, files=None)
+    return run_once(tmp_path_factory, name, FLAT, "--starts=3", "-ra", *request.param)
 
 
 def shown(result: pytest.RunResult) -> list[str]:
@@ -90,7 +90,7 @@ def test_a_part_is_not_offered_as_a_baseline(suite):
 
 def test_under_tox_the_commands_are_toxs(suite, monkeypatch):
     monkeypatch.setenv("TOX_ENV_NAME", "append_prefill")
-    result = suite.run(FLAT, files=None)
+    result = suite.run(FLAT, files=("test_regression.py",))
     result.stdout.fnmatch_lines(
         ["*/bin/append-prefill baselines store reports/*", "*tox -e append_prefill -- --sglang *"]
     )
@@ -123,7 +123,11 @@ def test_a_stored_run_that_hardly_tells_is_said_before_the_run(suite):
     profile.write_text(TINY.read_text().replace("night_sd = 0.02", "night_sd = 0.3"))
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version="
     stored = suite.run(
-        f"--profile={profile}", f"{sglang}0.5.5", "--save-baseline", "--baseline=none", files=None
+        f"--profile={profile}",
+        f"{sglang}0.5.5",
+        "--save-baseline",
+        "--baseline=none",
+        files=("test_regression.py",),
     )
     assert "hardly tell" not in stored.stdout.str()
     # It is said before tests are collected, so that none need be.
@@ -142,7 +146,7 @@ def test_a_stored_run_that_hardly_tells_is_said_before_the_run(suite):
 def test_a_stored_run_of_another_machine_is_none_of_this_one(suite):
     """As the stored runs that come with the suite are, on anybody's first run."""
     sglang = "--sglang=simulated:floor_ms=12,new_token_us=1,cached_token_us=0,sglang_version="
-    assert suite.run(f"{sglang}0.5.5", "--save-baseline", files=None).ret == 0
+    assert suite.run(f"{sglang}0.5.5", "--save-baseline", files=("test_regression.py",)).ret == 0
     (path,) = (suite.path / "baselines").rglob("0.5.5.json")
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"identity": record["identity"] | {"logical_cores": 96}}))
@@ -167,7 +171,9 @@ def test_a_stored_run_of_another_machine_is_none_of_this_one(suite):
 def test_a_run_of_one_finding_is_not_judged_by_what_is_stored(suite, workers):
     """No selected test compares: exit status 1 with every test passed would be nobody's fault."""
     sglang = "--sglang=simulated:new_token_us=1,cached_token_us=0,sglang_version="
-    store = suite.run(f"{sglang}0.5.5,floor_ms=3", "--save-baseline", "--starts=3", files=None)
+    store = suite.run(
+        f"{sglang}0.5.5,floor_ms=3", "--save-baseline", "--starts=3", files=("test_regression.py",)
+    )
     assert store.ret == 0
     slower = f"{sglang}0.5.6,floor_ms=12"
     result = suite.run(slower, "--starts=3", *workers, files=("test_exp3_append.py",))

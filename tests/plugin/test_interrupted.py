@@ -37,7 +37,7 @@ Launch.open_block = interrupted
 def test_whole_launches_are_judged(suite, workers):
     interrupt(suite, launch=2, workers=workers)
     sglang = "--sglang=simulated:floor_ms=3,new_token_us=1,sglang_version=0.5.5"
-    result = suite.run(sglang, "--starts=4", "--save-baseline", *workers, files=None)
+    result = suite.run(sglang, "--starts=4", "--save-baseline", *workers)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     record = suite.record()
     assert record["verdict"] not in (None, "infrastructure")

@@ -11,7 +11,7 @@ import pytest
 from append_prefill.cli.main import main
 from append_prefill.planted.cost import Cost
 from append_prefill.planted.server import PlantedServer
-from tests.conftest import TINY
+from tests.conftest import EVERY, TINY
 from tests.forked import run_pytest
 
 FAST = ("test_exp3_append.py",)
@@ -25,7 +25,7 @@ def test_without_the_marker_no_server_starts(suite):
 
 
 def test_a_run_leaves_record_report_summary_junit_and_logs(suite):
-    result = suite.run("--baseline=none")
+    result = suite.run("--baseline=none", files=EVERY)
     assert result.ret == 0
     folder = suite.latest()
     present = {path.name for path in folder.iterdir()}

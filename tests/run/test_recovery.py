@@ -21,6 +21,8 @@ COST = Cost(
 # adds does not decide whether the interval holds it.
 FIRST_SEED = 42
 PLANTED = {"floor_ms": 8.0, "new_token_us": 12.0, "cached_token_us": 3.0}
+# What a sample scatters by is little beside a launch; each takes tens of ms to wait for.
+SAMPLES = 4
 POINTS = [Point(c, a) for c in (64, 1024, 2048) for a in (16, 256, 1024)]
 
 
@@ -34,7 +36,7 @@ def measured_start(index):
         for point in POINTS:
             samples = [
                 take_sample(client, prompts, point, page_tokens=1, output_tokens=2).result
-                for _ in range(7)
+                for _ in range(SAMPLES)
             ]
             assert all(isinstance(sample, Times) for sample in samples)
             series.append(
@@ -46,7 +48,7 @@ def measured_start(index):
                     itl_ms=[s.itl_ms for s in samples],
                     output_tokens=[s.output_tokens for s in samples],
                     cached_tokens=[s.cached_tokens for s in samples],
-                    block=list(range(7)),
+                    block=list(range(SAMPLES)),
                 )
             )
     return Start(
