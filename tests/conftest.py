@@ -39,6 +39,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def points_alone() -> str:
+    """The tiny profile without its conversation, for runs of many launches."""
+    text = TINY.read_text(encoding="utf-8")
+    return text[: text.index("[[traffic]]")] + text[text.index("[bounds.") :]
+
+
 class Suite:
     """The perf tests in a folder of their own, run against simulated servers."""
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import TINY
+from tests.conftest import points_alone
 
 OLD, NEW, PINNED = (
     f"simulated:sglang-version={version},floor_ms={floor},new_token_us=1"
@@ -17,7 +17,7 @@ NIGHT = ("--starts=3", "--samples=3")
 def test_two_nights_are_compared_by_their_ratio_to_the_control(suite, workers):
     beside = '[plan]\ninterleave = true\nalternate = "sample"'
     profile = suite.path / "beside.toml"
-    assumed = TINY.read_text().replace("[noise]", "[noise]\npair_sd = 0.02")
+    assumed = points_alone().replace("[noise]", "[noise]\npair_sd = 0.02")
     profile.write_text(assumed.replace("[plan]", beside))
     common = (f"--profile={profile}", f"--control={PINNED}", *NIGHT, *workers)
     files = ("test_regression.py",)
