@@ -74,6 +74,7 @@ def run_pytest(folder: Path, *arguments: str) -> pytest.RunResult:
 def _become_pytest(
     folder: Path, arguments: tuple[str, ...], environment: dict[str, str], out: Path, err: Path
 ) -> None:
+    assert "tests.preloaded" in sys.modules  # multiprocessing does not say where it could not be
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -17,6 +17,7 @@ import append_prefill.run.hosts
 import append_prefill.run.outcome
 import append_prefill.run.outlook
 import append_prefill.run.session  # noqa: F401
+import tests.forked  # noqa: F401
 from append_prefill.engines.describe import client_of
 from append_prefill.report.templating import ENVIRONMENT
 

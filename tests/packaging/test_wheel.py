@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from append_prefill.places import TESTS_PACKAGE
-from tests.conftest import REPOSITORY, TINY
+from tests.conftest import REPOSITORY, points_alone
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def installed(environment, tmp_path) -> Installed:
     folder = tmp_path / "empty"
     folder.mkdir()
     # What is tested is the way to a verdict: no load on the machine may break a bound.
-    calm = re.sub(r"^limit = .*$", "limit = 100", TINY.read_text(), flags=re.MULTILINE)
+    calm = re.sub(r"^limit = .*$", "limit = 100", points_alone(), flags=re.MULTILINE)
     (tmp_path / "calm.toml").write_text(calm)
     return Installed(environment, folder)
 
