@@ -102,7 +102,7 @@ def pair_figures(
     count = len(points)
 
     def of_levels(some: FloatArray) -> FloatArray:
-        levels = _columns(some, faster_half).reshape(-1, 2, count)
+        levels = _columns(some, faster_half).reshape(-1, 2, max(1, count))
         return np.asarray(levels[:, 0] - levels[:, 1]).ravel()
 
     return _figures(np.concatenate([a, b], axis=1), of_levels, fewest)
@@ -138,7 +138,7 @@ def _figures(
     at_once = max(1, _AT_ONCE // max(1, table.size))
     without = np.concatenate(
         [
-            _each_without(table, range(first, min(first + at_once, rounds)), figure)
+            _each_without(table, range(first, min(first + at_once, rounds)), values.size, figure)
             for first in range(0, rounds, at_once)
         ]
     )
@@ -148,10 +148,14 @@ def _figures(
 
 
 def _each_without(
-    table: FloatArray, left_out: Sequence[int], figure: Callable[[FloatArray], FloatArray]
+    table: FloatArray,
+    left_out: Sequence[int],
+    points: int,
+    figure: Callable[[FloatArray], FloatArray],
 ) -> FloatArray:
     """`figure` without each of those rounds, shape (left out, points)."""
     places = np.arange(len(table) - 1)
     kept = places + (places >= np.array(left_out)[:, np.newaxis])
-    beside = np.moveaxis(table[kept], 0, 1).reshape(len(table) - 1, -1)
-    return figure(beside).reshape(len(left_out), -1)
+    beside = np.moveaxis(table[kept], 0, 1)
+    beside = beside.reshape(len(table) - 1, len(left_out) * table.shape[1])
+    return figure(beside).reshape(len(left_out), points)

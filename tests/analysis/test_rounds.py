@@ -41,7 +41,14 @@ def test_the_middle_half_leaves_out_a_quarter_at_either_end():
     assert middle_half(np.array([7.0])) == 7.0
     one, other = launch([[np.nan, 3.0]] * 3), launch([[3.0, 3.0]] * 3, side="reference")
     assert np.isnan(pair_figures(one, other, [A, B]).values).tolist() == [True, False]
-    assert pair_figures(one, other, []).values.size == 0
+
+
+@pytest.mark.parametrize("alternated", ["sample", "block"])
+def test_of_no_points_nothing_is_told(alternated):
+    """As of a stratum that a record has no point of."""
+    sides = [launch([[3.0, 3.0]] * 3, side, alternated) for side in ("candidate", "reference")]
+    nothing = pair_figures(*sides, [], fewest=2)
+    assert nothing.values.size == nothing.covariance.size == 0
 
 
 def test_rounds_stand_in_their_rows_and_invalid_samples_are_holes():
