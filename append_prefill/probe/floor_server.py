@@ -13,6 +13,7 @@ It holds as many answers at once as it is asked for.
 """
 
 import collections
+import contextlib
 import selectors
 import socket
 import sys
@@ -57,7 +58,10 @@ def _receive(connection: socket.socket) -> tuple[str, str]:
             length = int(value)
     missing = end + 4 + length - len(data)
     while missing > 0:
-        missing -= len(connection.recv(min(missing, 1 << 20)))
+        part = connection.recv(min(missing, 1 << 20))
+        if not part:
+            return "", ""
+        missing -= len(part)
     method, path, _ = head.split(" ", 2)
     return method, path
 
@@ -71,7 +75,13 @@ class _Server:
         self._held_ns: list[int] = []
 
     def serve(self, connection: socket.socket) -> bool:
-        """Take one request; False when the peer has closed instead."""
+        """Take one request; False when the peer has closed instead, or has left in its midst."""
+        try:
+            return self._serve(connection)
+        except ConnectionError:
+            return False
+
+    def _serve(self, connection: socket.socket) -> bool:
         method, path = _receive(connection)
         received_ns = time.monotonic_ns()
         if not method:
@@ -100,9 +110,11 @@ class _Server:
         while self._waiting and self.wait_s() == 0:
             received_ns, connection = self._waiting.popleft()
             sent_ns = time.monotonic_ns()
-            connection.sendall(_FIRST)
-            self._held_ns.append(sent_ns - received_ns)
-            connection.sendall(_REST)
+            # A run that is ended leaves without its answers.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(_FIRST)
+                self._held_ns.append(sent_ns - received_ns)
+                connection.sendall(_REST)
 
 
 def main() -> None:

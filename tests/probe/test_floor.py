@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import socket
+import struct
+from urllib.parse import urlsplit
+
 import pytest
 
 from append_prefill.errors import InfrastructureError
@@ -51,6 +55,25 @@ def test_no_server_is_left_behind() -> None:
     with FloorServer(delay_ms=1) as server:
         process = server._process
         assert process.poll() is None
+    assert process.poll() == 0
+
+
+@pytest.mark.parametrize("sent", ["whole", "head", "part of the body"])
+def test_a_client_that_leaves_is_no_fault_of_the_server(sent: str) -> None:
+    """As the client of a run that is killed does: before its answer is due, or while it sends."""
+    body = b"x" * 1000
+    head = b"POST /generate HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body)
+    request = {"whole": head + body, "head": head, "part of the body": head + body[:10]}[sent]
+    with FloorServer(delay_ms=50) as server:
+        address = urlsplit(server.base_url)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port)) as gone:
+            # Closed with data unsent, so that the server's next write is refused.
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(request)
+        with TimedClient(server.base_url) as client:
+            assert client.generate(list(range(1000, 1200)), max_new_tokens=2).error is None
+        process = server._process
     assert process.poll() == 0
 
 
