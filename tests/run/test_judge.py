@@ -229,7 +229,7 @@ def test_a_record_says_why_both_sides_were_measured_unasked():
             kv_fixed_bytes=0,
             candidate=SimpleNamespace(replicable=True),
         ),
-        plan=SimpleNamespace(narrowed=lambda profile: profile),
+        plan=SimpleNamespace(narrowed=lambda profile: profile, pd_pair=None),
         references=References(),
     )
     run, asked = run_of(Model(floor_ms=24), Model()), QueueState(planned=5, closed="done")
