@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from append_prefill.analysis.summary import FloatArray, faster_half
+from append_prefill.analysis.summary import FloatArray
 from append_prefill.records.launch import Start
 from append_prefill.workload.points import Point
 
@@ -30,9 +31,9 @@ TRIMMED = 0.25
 of two like samples makes a difference of 50 %, either way; the mean of the middle half does not
 see it, and unlike the median it has most of a mean's efficiency (84 % for normal samples, 64 %)."""
 
-
-_AT_ONCE = 2**18
-"""Values of tables that are side by side in memory: 2 MB of them, whatever a run has measured."""
+Window: TypeAlias = Callable[[int], tuple[int, int]]
+"""Which of that many sorted values a statistic is the mean of: the first, and that behind the last.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,15 @@ class Figures:
     covariance: FloatArray | None
 
 
-def middle_half(differences: FloatArray) -> FloatArray:
-    """Mean of what is left without `TRIMMED` of the values at either end, over the last axis."""
-    count = differences.shape[-1]
+def _faster(count: int) -> tuple[int, int]:
+    """The smaller half, rounded up, as `summary.faster_half` has it."""
+    return 0, (count + 1) // 2
+
+
+def _middle(count: int) -> tuple[int, int]:
+    """What is left without `TRIMMED` of the values at either end."""
     cut = int(TRIMMED * count)
-    return np.asarray(np.sort(differences)[..., cut : count - cut].mean(axis=-1))
+    return cut, count - cut
 
 
 def alike(candidate: Start, reference: Start) -> bool:
@@ -83,8 +88,7 @@ def rounds_of(*starts: Start) -> list[int]:
 
 def launch_figures(start: Start, points: Sequence[Point]) -> Figures:
     """The faster half of one launch's samples at every point."""
-    table = by_round(start, points, rounds_of(start))
-    return _figures(table, lambda some: _columns(some, faster_half))
+    return _figures(*_means(by_round(start, points, rounds_of(start)), _faster))
 
 
 def pair_figures(
@@ -98,64 +102,50 @@ def pair_figures(
     rounds = rounds_of(candidate, reference)
     a, b = (by_round(start, points, rounds) for start in (candidate, reference))
     if alike(candidate, reference):
-        return _figures(a - b, lambda some: _columns(some, middle_half), fewest)
-    count = len(points)
-
-    def of_levels(some: FloatArray) -> FloatArray:
-        levels = _columns(some, faster_half).reshape(-1, 2, max(1, count))
-        return np.asarray(levels[:, 0] - levels[:, 1]).ravel()
-
-    return _figures(np.concatenate([a, b], axis=1), of_levels, fewest)
+        return _figures(*_means(a - b, _middle), fewest)
+    (own, own_without), (other, other_without) = (_means(table, _faster) for table in (a, b))
+    return _figures(own - other, own_without - other_without, fewest)
 
 
-def _columns(table: FloatArray, figure: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """`figure`, over the last axis, of the values of each column that are there; NaN for none.
-
-    All whole columns at once, since rounds may be thousands, each of which is left out once.
-    """
-    gaps = np.isnan(table).any(axis=0)
-    values = np.full(table.shape[1], np.nan)
-    if len(table):
-        values[~gaps] = figure(table[:, ~gaps].T)
-    for column in np.flatnonzero(gaps):
-        there = table[~np.isnan(table[:, column]), column]
-        if there.size:
-            values[column] = figure(there)
-    return values
-
-
-def _figures(
-    table: FloatArray, figure: Callable[[FloatArray], FloatArray], fewest: int = ROUNDS_MIN
-) -> Figures:
-    """`figure` of all rounds, and the covariance by leaving out one round at a time.
-
-    `figure` takes tables side by side, too, and tells theirs one after the other.
-    """
-    values = figure(table)
-    rounds = len(table)
+def _figures(values: FloatArray, without: FloatArray, fewest: int = ROUNDS_MIN) -> Figures:
+    """Figures of all rounds, and their covariance by what they are `without` each of them."""
+    rounds = len(without)
     if rounds < fewest:
         return Figures(values, None)
-    at_once = max(1, _AT_ONCE // max(1, table.size))
-    without = np.concatenate(
-        [
-            _each_without(table, range(first, min(first + at_once, rounds)), values.size, figure)
-            for first in range(0, rounds, at_once)
-        ]
-    )
     # A point with one sample has none without its round: nothing is known of its error.
     centred = np.nan_to_num(without - without.mean(axis=0))
     return Figures(values, np.asarray((rounds - 1) / rounds * centred.T @ centred))
 
 
-def _each_without(
-    table: FloatArray,
-    left_out: Sequence[int],
-    points: int,
-    figure: Callable[[FloatArray], FloatArray],
-) -> FloatArray:
-    """`figure` without each of those rounds, shape (left out, points)."""
-    places = np.arange(len(table) - 1)
-    kept = places + (places >= np.array(left_out)[:, np.newaxis])
-    beside = np.moveaxis(table[kept], 0, 1)
-    beside = beside.reshape(len(table) - 1, len(left_out) * table.shape[1])
-    return figure(beside).reshape(len(left_out), points)
+def _means(table: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
+    """Of each column the mean of its window, shape (columns,), and that without each round, shape
+    (rounds, columns). Only values that are there count; NaN where none is.
+    """
+    values, without = np.full(table.shape[1], np.nan), np.full(table.shape, np.nan)
+    gaps = np.isnan(table).any(axis=0)
+    if len(table):
+        values[~gaps], without[:, ~gaps] = _with_and_without(table[:, ~gaps], window)
+    for column in np.flatnonzero(gaps):
+        there = ~np.isnan(table[:, column])
+        if there.any():
+            told, of_each = _with_and_without(table[there][:, [column]], window)
+            values[column] = without[:, column] = told[0]
+            without[there, column] = of_each[:, 0]
+    return values, without
+
+
+def _with_and_without(values: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
+    """The mean of each whole column's window, and that without each of its values.
+
+    Without the value of some rank the others' window is one value longer than theirs, less one: the
+    value itself where it is in it, else that at the end on its side. So all are told by one sort.
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    ranked, ranks = np.take_along_axis(values, order, axis=0), np.argsort(order, axis=0)
+    first, behind = window(len(values))
+    told = ranked[first:behind].mean(axis=0)
+    if len(values) == 1:
+        return told, np.full(values.shape, np.nan)
+    first, behind = window(len(values) - 1)
+    less = np.take_along_axis(ranked, np.clip(ranks, first, behind), axis=0)
+    return told, (ranked[first : behind + 1].sum(axis=0) - less) / (behind - first)

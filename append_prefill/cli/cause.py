@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.cli.searching import slug, teller
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.profiler import RATE_HZ, find_program
-from append_prefill.errors import UsageError
+from append_prefill.errors import EXIT_INCONCLUSIVE, UsageError
 from append_prefill.places import checkout_of
 from append_prefill.records.bisection import Bisection, read_bisection
 from append_prefill.records.cause import Cause, write_cause
@@ -47,8 +48,8 @@ def register(commands: Commands) -> None:
         "most: py-spy on every process that works, on a GPU torch's kernels as well. Writes one "
         "page: the verdict, what was bisected, the difference function by function. Nothing of it "
         "is part of a verdict.",
-        epilog="Exit status: 0 done · 7 a server cannot be measured, or not be profiled · 4 an "
-        "option cannot be honoured.",
+        epilog="Exit status: 0 done · 8 what was profiled does not show the change · 7 a server cannot "
+        "be measured, or not be profiled · 4 an option cannot be honoured.",
     )
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="run.json or its folder")
     parser.add_argument("--sglang", metavar="ENV", help="the candidate (default: the run's)")
@@ -116,16 +117,25 @@ def _run(args: argparse.Namespace) -> int:
         args.rate,
         teller(quiet=args.json),
     )
-    cause = cause_of(
-        moved,
-        _pairs(bench, settings, args.starts),
-        run=str(args.run_folder),
-        command=shlex.join(["append-prefill", *args.typed]),
-        profile=settings.profile.name,
-        names=names,
-        rate_hz=args.rate,
-        profiler=_version(program),
-    )
+
+    def measured(bench: Bench) -> Cause:
+        return cause_of(
+            moved,
+            _pairs(bench, settings, args.starts),
+            run=str(args.run_folder),
+            command=shlex.join(["append-prefill", *args.typed]),
+            profile=settings.profile.name,
+            names=names,
+            rate_hz=args.rate,
+            profiler=_version(program),
+            with_primes=bench.with_primes,
+        )
+
+    cause = measured(bench)
+    if isinstance(work, Point) and not cause.shown:
+        bench.tell("behind one context the change does not show: once more, each with its prime")
+        with_primes = measured(replace(bench, with_primes=True, folder=folder / "with-primes"))
+        cause = with_primes if with_primes.shown else cause
     write_cause(cause, folder)
     ends = ("" if run.compared is None else run.compared.reference_version, run.version)
     page = write_page(
@@ -139,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
         print_json(cause.model_dump(mode="json", by_alias=True))
     else:
         _tell(cause, page)
-    return 0
+    return 0 if cause.shown else EXIT_INCONCLUSIVE
 
 
 def _work(moved: Moved, profile: Profile) -> Point | tuple[Unit, ...]:
@@ -204,4 +214,6 @@ def _tell(cause: Cause, page: Path) -> None:
         left=["side"],
     )
     say(f"report: {page}")
+    if unshown := sentence.unshown_words(cause):
+        say(unshown, style="bold")
     say(sentence.cause_words(cause), style="bold")

@@ -16,7 +16,6 @@ from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
 from append_prefill.workload.pd_pair import PdPair
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
-from append_prefill.workload.strategies import drawn_points
 from append_prefill.workload.traffic import DEFAULT, Condition, State
 from append_prefill.workload.traffic_experiment import TrafficExperiment, Unit
 
@@ -230,6 +229,9 @@ def make_plan(
     Where nothing else is measured one launch tells that: the pair has launches of its own, each
     with a server alone beside it. Raises KeyError for an id the profile lacks.
     """
+    # With Hypothesis, which a tenth of a second goes into: who reads a record plans nothing.
+    from append_prefill.workload.strategies import drawn_points  # noqa: PLC0415
+
     traffic = {e.id: e for e in profile.traffic}
     if experiments is None:
         chosen = profile.experiments

@@ -6,8 +6,10 @@ Times are milliseconds per request. A value that is missing is None, never 0.
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -20,6 +22,10 @@ from append_prefill.workload.traffic import ContextKind, Form, State, Traffic
 
 FILE = "cause.json"
 SCHEMA: Literal["append-prefill/cause/1"] = "append-prefill/cause/1"
+
+SHOWN_SHARE = 0.5
+"""Of a run's change that has to show in the requests that are profiled, in logs: less is nearer to
+none than to it, and three pairs of a confirmed change do not scatter by as much as half of it."""
 
 
 class Spent(Record):
@@ -92,6 +98,7 @@ class Cause(Record):
     (None where it tells none), `ratio` with its interval what it compared. `functions` are in the
     order of their rank by `own`, those without one behind, by `whole`; `functions_seen` is of how
     many. `kernels` are in the order of their rank. `own_total` is the sum over all functions.
+    `with_primes`: a request is profiled with the prime before it.
     """
 
     schema_: Literal["append-prefill/cause/1"] = Field(default=SCHEMA, alias="schema")
@@ -116,6 +123,7 @@ class Cause(Record):
     rate_hz: int
     profiler: str
     launches: list[LaunchProfiled]
+    with_primes: bool = False
     own_total: Spent
     functions_seen: int
     functions: list[FunctionSpent]
@@ -137,6 +145,24 @@ class Cause(Record):
     def slower(self) -> bool:
         """Whether the run found the candidate slower there."""
         return self.ratio > 1
+
+    @property
+    def plain_ratio(self) -> float:
+        """TTFT of these requests without the profiler, candidate over reference: the geometric mean
+        over launches of their medians.
+        """
+        logs = {
+            side: fmean(math.log(one.plain_ms) for one in self.launches if one.side == side)
+            for side in ("candidate", "reference")
+        }
+        return math.exp(logs["candidate"] - logs["reference"])
+
+    @property
+    def shown(self) -> bool:
+        """Whether these requests, sent without the profiler, show what the run found."""
+        return math.log(self.plain_ratio) * (1 if self.slower else -1) >= SHOWN_SHARE * abs(
+            math.log(self.ratio)
+        )
 
 
 def write_cause(cause: Cause, folder: Path) -> Path:

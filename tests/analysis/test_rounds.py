@@ -6,7 +6,6 @@ from append_prefill.analysis.rounds import (
     alike,
     by_round,
     launch_figures,
-    middle_half,
     pair_figures,
     rounds_of,
 )
@@ -35,12 +34,68 @@ def launch(log_ms, side="candidate", alternated="sample", blocks=None):
     return made.model_copy(update={"interleaved": True, "alternated": alternated})
 
 
-def test_the_middle_half_leaves_out_a_quarter_at_either_end():
-    assert middle_half(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == 3.5
-    assert middle_half(np.array([1.0, 2.0, 6.0])) == 3.0
-    assert middle_half(np.array([7.0])) == 7.0
-    one, other = launch([[np.nan, 3.0]] * 3), launch([[3.0, 3.0]] * 3, side="reference")
-    assert np.isnan(pair_figures(one, other, [A, B]).values).tolist() == [True, False]
+@pytest.mark.parametrize(
+    ("differences", "middle"),
+    [([100.0, 1, 2, 3, 4, 5, 6, -100], 3.5), ([1.0, 2.0, 6.0], 3.0), ([7.0], 7.0)],
+)
+def test_the_middle_half_leaves_out_a_quarter_at_either_end(differences, middle):
+    one = launch([[value, np.nan] for value in differences])
+    other = launch([[0.0, 0.0] for _ in differences], side="reference")
+    told = pair_figures(one, other, [A, B]).values
+    assert told.tolist() == [pytest.approx(middle), pytest.approx(np.nan, nan_ok=True)]
+
+
+def by_hand(figure, table, less=None):
+    """The figure of each column's values, less that of the like column of another table, and the
+    jackknife's covariance, a round at a time.
+    """
+
+    def one(some):
+        columns = [column[~np.isnan(column)] for column in some.T]
+        return np.array([figure(np.sort(c)) if c.size else np.nan for c in columns])
+
+    def told(some):
+        return one(some) if less is None else one(some[:, :2]) - one(some[:, 2:])
+
+    table = table if less is None else np.hstack([table, less])
+
+    without = np.array([told(np.delete(table, row, axis=0)) for row in range(len(table))])
+    centred = np.nan_to_num(without - without.mean(axis=0))
+    return told(table), (len(table) - 1) / len(table) * centred.T @ centred
+
+
+def middle(ranked):
+    cut = int(0.25 * len(ranked))
+    return ranked[cut : len(ranked) - cut].mean()
+
+
+def faster(ranked):
+    return ranked[: (len(ranked) + 1) // 2].mean()
+
+
+@pytest.mark.parametrize("rounds", range(2, 14))
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_a_round_at_a_time_is_what_all_at_once_says(rounds, missing):
+    """With equal values among them, and samples that are not there."""
+    rng = np.random.default_rng(rounds)
+    a, b = 3 + rng.integers(0, 9, size=(2, rounds, 2)) / 10
+    a[rng.random(a.shape) < missing] = np.nan
+    one, other = launch(a), launch(b, side="reference")
+    told = pair_figures(one, other, [A, B], fewest=2)
+    # Rounds of which neither side has a sample at a point are in no table, and change nothing.
+    values, covariance = by_hand(middle, a - b)
+    np.testing.assert_allclose(told.values, values, atol=1e-12)
+    np.testing.assert_allclose(told.covariance, covariance, atol=1e-12)
+    alone = launch_figures(one, [A, B])
+    there = a[~np.isnan(a).all(axis=1)]
+    values, covariance = by_hand(faster, there)
+    np.testing.assert_allclose(alone.values, values, atol=1e-12)
+    if len(there) >= 3:
+        np.testing.assert_allclose(alone.covariance, covariance, atol=1e-12)
+    by_block = pair_figures(launch(a, alternated="block"), other, [A, B], fewest=2)
+    values, covariance = by_hand(faster, a, less=b)
+    np.testing.assert_allclose(by_block.values, values, atol=1e-12)
+    np.testing.assert_allclose(by_block.covariance, covariance, atol=1e-12)
 
 
 @pytest.mark.parametrize("alternated", ["sample", "block"])

@@ -9,16 +9,20 @@ import pytest
 
 from append_prefill.cli.main import main
 from append_prefill.engines.profiler import PROGRAM
-from append_prefill.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE
+from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_USAGE
 from append_prefill.records.bisection import write_bisection
 from append_prefill.records.cause import read_cause
-from append_prefill.records.store import RUN_FILE, write_run
+from append_prefill.records.store import RUN_FILE, read_run, write_run
 from tests.engines.spies import spy
 from tests.report.bisection.findings import found
 from tests.run.bisection.runs import compared
 from tests.run.cause.test_where import effect, told
 
 STACKS = "loop (/e/site-packages/sglang/s.py);batch (/e/site-packages/sglang/s.py) 40\n"
+OPTIONS = (
+    "--sglang simulated:floor-ms={candidate} --against simulated:floor-ms={reference} "
+    "--profile cpu-nano --seed 3"
+)
 FEW = ("--starts=2", "--requests=12", "--rate=50")
 
 
@@ -32,8 +36,7 @@ def run_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("append_prefill.cli.cause.find_program", lambda: program)
     comparison = told("regression", effect(64, 32, 1.2)).model_copy(update={"reference": "0.5.19"})
     made = compared("0.5.23", "0.5.19", 1.2, comparison=comparison)
-    options = "--sglang simulated:floor-ms=4 --against simulated --profile cpu-nano --seed 3"
-    suite = made.suite | {"options": options}
+    suite = made.suite | {"options": OPTIONS.format(candidate=12, reference=4)}
     made = made.model_copy(update={"verdict": "regression", "suite": suite})
     write_run(made, tmp_path / "run" / RUN_FILE)
     return tmp_path / "run"
@@ -62,6 +65,23 @@ def test_both_sides_are_profiled_at_what_moved_most(run_folder, capsys):
     page = (folder / "cause-0.5.19..0.5.23" / "cause.html").read_text(encoding="utf-8")
     assert "Steps between the versions" in page
     assert "Defaults that differ" not in page
+
+
+def test_a_change_that_the_requests_do_not_show_is_asked_for_with_primes_and_not_explained(
+    run_folder, capsys
+):
+    made = read_run(run_folder)
+    made.suite["options"] = OPTIONS.format(candidate=4, reference=12)
+    write_run(made, run_folder / RUN_FILE)
+    few = ("--starts=1", "--requests=12", "--rate=50")
+    assert main(["cause", str(run_folder), *few]) == EXIT_INCONCLUSIVE
+    out = " ".join(capsys.readouterr().out.split())
+    assert "once more, each with its prime" in out
+    assert out.count("pair 1 of 1: simulated and simulated") == 2
+    assert "These requests do not show the change" in out
+    folder = Path("reports/cause-0.5.19..0.5.23")
+    assert not read_cause(folder).with_primes
+    assert "do not show the change" in (folder / "cause.html").read_text(encoding="utf-8")
 
 
 def test_json_is_the_record(run_folder, capsys):

@@ -34,6 +34,7 @@ def render_page(
         said=headline.said,
         condition=sentence.condition_words(cause),
         cause_words=sentence.cause_words(cause),
+        unshown_words=sentence.unshown_words(cause),
         own_rows=sentence.own_rows(cause),
         whole_rows=sentence.whole_rows(cause),
         other_rows=sentence.other_rows(cause),

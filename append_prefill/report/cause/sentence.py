@@ -48,7 +48,8 @@ def cause_words(cause: Cause) -> str:
     sure = [(one, own) for one, own in _own(cause) if _moved(own, slower=cause.slower)]
     pairs = fmt.plural(len(cause.launches) // 2, "pair")
     more = "more" if cause.slower else "less"
-    total = f"On a core, a request takes {_ms(cause.own_total.delta_ms)} ms {more_or_less(cause)}"
+    request = "a request with its prime" if cause.with_primes else "a request"
+    total = f"On a core, {request} takes {_ms(cause.own_total.delta_ms)} ms {more_or_less(cause)}"
     if not sure:
         return (
             f"{total}, and of no function alone is it certain after {pairs} of launches that it "
@@ -60,6 +61,18 @@ def cause_words(cause: Cause) -> str:
         if abs(own.delta_ms) >= NAMED_SHARE * abs(sure[0][1].delta_ms)
     )
     return f"{total}. Of it, per request: {said}."
+
+
+def unshown_words(cause: Cause) -> str:
+    """That what was profiled is not what the run found; empty where it is."""
+    if cause.shown:
+        return ""
+    return (
+        "These requests do not show the change: sent without the profiler their TTFT moved by "
+        f"{fmt.plain_change(cause.plain_ratio)}, where the run found "
+        f"{fmt.plain_change(cause.ratio)}. So the functions named are not its cause, or not all of "
+        "it."
+    )
 
 
 def _own(cause: Cause) -> list[tuple[FunctionSpent, Spent]]:

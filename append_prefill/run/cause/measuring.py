@@ -23,7 +23,7 @@ from append_prefill.probe.sample import Times
 from append_prefill.probe.shooter import Shooter
 from append_prefill.records.cause import LaunchProfiled
 from append_prefill.records.grounds import Side
-from append_prefill.run.cause.sending import Outcome, PointWork, UnitWork, Work
+from append_prefill.run.cause.sending import Outcome, PointWork, SampleWork, UnitWork, Work
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
@@ -44,7 +44,9 @@ something else. A retraction or two changes no ranking."""
 
 @dataclass(frozen=True)
 class Bench:
-    """What every launch has in common. `work` is a point, or units of other traffic."""
+    """What every launch has in common. `work` is a point, or units of other traffic; `with_primes`:
+    each request at a point has its own prime before it, which is profiled with it.
+    """
 
     profile: Profile
     device: Device
@@ -56,6 +58,7 @@ class Bench:
     program: str
     rate_hz: int
     tell: Callable[[str], None]
+    with_primes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,13 @@ def _work(
     description, seed = server.describe(), (bench.seed, pair, 1)
     prompts = PromptSource(seed, bench.vocab_size)
     if isinstance(bench.work, Point):
-        idle_s = bench.profile.plan.idle_ms / 1000
+        plan = bench.profile.plan
+        idle_s = plan.idle_ms / 1000
+        if bench.with_primes:
+            tokens = plan.output_tokens
+            return SampleWork(
+                client, prompts, description, bench.work, output_tokens=tokens, idle_s=idle_s
+            )
         return PointWork(
             client, prompts, description, bench.work, vocab_size=bench.vocab_size, idle_s=idle_s
         )

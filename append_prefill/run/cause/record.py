@@ -38,6 +38,7 @@ def cause_of(
     names: tuple[str, str],
     rate_hz: int,
     profiler: str,
+    with_primes: bool = False,
 ) -> Cause:
     """The record; `pairs` are (candidate, reference), `names` what these two are called."""
     candidates, references = ([pair[side].stacks for pair in pairs] for side in (0, 1))
@@ -88,6 +89,7 @@ def cause_of(
         candidate_ms=effect.candidate_ms,
         rate_hz=rate_hz,
         profiler=profiler,
+        with_primes=with_primes,
         launches=[one.record for pair in pairs for one in pair],
         own_total=_spent(total["all"]),
         functions_seen=len(whole),

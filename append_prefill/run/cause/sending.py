@@ -4,7 +4,8 @@ Only what is asked about may run while the profiler looks on. At a point in the 
 context is primed before a batch, and each append-prefill of it has a suffix of its own, so that no
 prime is among them; a first token is all they ask for, since what follows is no part of TTFT. A
 unit of other traffic is taken as it is measured, with what it has to send before: a conversation's
-first turn, the contexts of those that come together.
+first turn, the contexts of those that come together. So is a point whose change does not show
+behind one context: each request then has a prime of its own before it, as a run's samples have.
 """
 
 from __future__ import annotations
@@ -91,6 +92,44 @@ class PointWork:
         time.sleep(self._idle_s)
         timing = self._client.generate([*self._context, *suffix], max_new_tokens=1)
         return result_of(timing, self._point, self._page_tokens, 1)
+
+
+class SampleWork:
+    """Append-prefills of one point as a run takes them, each behind a context primed for it."""
+
+    def __init__(
+        self,
+        client: TimedClient,
+        prompts: PromptSource,
+        description: ServerDescription,
+        point: Point,
+        *,
+        output_tokens: int,
+        idle_s: float,
+    ) -> None:
+        self._client, self._prompts, self._point = client, prompts, point
+        self._page_tokens = description.page_size_tokens
+        self._capacity_tokens = description.kv_capacity_tokens
+        self._output_tokens, self._idle_s = output_tokens, idle_s
+
+    def prepare(self) -> int:
+        self._client.flush_cache()
+        if self._capacity_tokens is None:
+            return UNTOLD_BATCH
+        each = self._point.total_tokens + self._output_tokens + self._page_tokens
+        return max(1, int(self._capacity_tokens * POOL_SHARE / each))
+
+    def send(self, count: int) -> list[Outcome]:
+        return [self._one() for _ in range(count)]
+
+    def _one(self) -> Outcome:
+        context, suffix = self._prompts.draw(self._point)
+        primed = self._client.prime(context)
+        if primed.error is not None:
+            return f"the context could not be primed: {primed.error}"
+        time.sleep(self._idle_s)
+        timing = self._client.generate([*context, *suffix], max_new_tokens=self._output_tokens)
+        return result_of(timing, self._point, self._page_tokens, self._output_tokens)
 
 
 class UnitWork:

@@ -46,6 +46,28 @@ def test_a_faster_candidate_is_told_as_faster():
     assert "sglang.cache:match (scheduler) \N{MINUS SIGN}2.0 ms" in said
 
 
+@pytest.mark.parametrize(
+    ("ratio", "shown"),
+    # The requests took 12 ms in place of 10, which is half of +44 % in logs.
+    [(1.2, True), (1.43, True), (1.45, False), (0.95, False)],
+)
+def test_a_change_that_the_requests_do_not_show_is_said_first(ratio, shown):
+    one = cause(ratio=ratio)
+    assert one.plain_ratio == pytest.approx(1.2)
+    assert one.shown is shown
+    said = sentence.unshown_words(one)
+    assert (said == "") is shown
+    page = plain(render_page(one, run(), steps=None, defaults=None))
+    assert ("do not show the change" in page) is not shown
+    if not shown:
+        assert "moved by +20 %, where the run found" in said
+
+
+def test_primes_that_were_profiled_are_in_what_a_request_takes():
+    said = sentence.cause_words(cause(with_primes=True))
+    assert said.startswith("On a core, a request with its prime takes 2.5 ms more")
+
+
 def test_rows_tell_what_only_one_side_has():
     rows = {row.name: row for row in sentence.own_rows(cause())}
     assert rows["new:fresh"].note == "only 0.5.23"

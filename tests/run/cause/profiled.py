@@ -27,7 +27,7 @@ def launch(side: str, pair: int, busy_ms: dict, kernels: dict | None = None) -> 
         pair=pair,
         requests=100,
         invalid=0,
-        plain_ms=10.0,
+        plain_ms=12.0 if side == "candidate" else 10.0,
         profiled_ms=10.5,
         recorded_s=1.0,
         idle_s=1.0,
@@ -53,7 +53,9 @@ def pairs(*, kernels: bool = False) -> list[tuple[Measured, Measured]]:
     return made
 
 
-def cause(*, ratio: float = 1.2, made: Any = None, kernels: bool = False) -> Cause:
+def cause(
+    *, ratio: float = 1.2, made: Any = None, kernels: bool = False, with_primes: bool = False
+) -> Cause:
     one = effect(448, 64, ratio)
     moved = Moved(None, DEFAULT, one, one.ratio, one.low, one.high)
     return cause_of(
@@ -65,4 +67,5 @@ def cause(*, ratio: float = 1.2, made: Any = None, kernels: bool = False) -> Cau
         names=("0.5.23", "0.5.19"),
         rate_hz=100,
         profiler="py-spy 0.4.1",
+        with_primes=with_primes,
     )

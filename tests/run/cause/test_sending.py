@@ -9,7 +9,7 @@ import pytest
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.sample import Times
 from append_prefill.probe.timing import Timing
-from append_prefill.run.cause.sending import POOL_SHARE, UNTOLD_BATCH, PointWork
+from append_prefill.run.cause.sending import POOL_SHARE, UNTOLD_BATCH, PointWork, SampleWork
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
 
@@ -82,3 +82,29 @@ def test_a_batch_leaves_half_of_the_pool_free():
 def test_a_context_that_cannot_be_primed_is_no_condition():
     with pytest.raises(InfrastructureError, match="could not be primed: full"):
         work(Client("full")).prepare()
+
+
+def samples(client, *, capacity=10_000, page=1):
+    described = SimpleNamespace(page_size_tokens=page, kv_capacity_tokens=capacity)
+    prompts = PromptSource((1,), 32_000)
+    return SampleWork(client, prompts, described, POINT, output_tokens=4, idle_s=0.0)
+
+
+def test_as_a_run_takes_them_each_has_a_prime_of_its_own():
+    client = Client()
+    made = samples(client)
+    made.prepare()
+    assert all(isinstance(one, Times) for one in made.send(5))
+    assert (client.flushed, client.tokens) == (1, [4] * 5)
+    assert len({tuple(context) for context in client.primed}) == 5
+    for context, sent in zip(client.primed, client.sent, strict=True):
+        assert sent[:64] == context
+        assert len(sent) == 72
+
+
+def test_samples_leave_half_of_the_pool_free_and_a_prime_that_fails_is_told():
+    room = samples(Client()).prepare()
+    assert room == int(POOL_SHARE * 10_000 / (72 + 4 + 1))
+    assert samples(Client(), capacity=70).prepare() == 1
+    assert samples(Client(), capacity=None).prepare() == UNTOLD_BATCH
+    assert samples(Client("full")).send(1) == ["the context could not be primed: full"]
