@@ -48,8 +48,8 @@ def register(commands: Commands) -> None:
         "most: py-spy on every process that works, on a GPU torch's kernels as well. Writes one "
         "page: the verdict, what was bisected, the difference function by function. Nothing of it "
         "is part of a verdict.",
-        epilog="Exit status: 0 done · 8 what was profiled does not show the change · 7 a server cannot "
-        "be measured, or not be profiled · 4 an option cannot be honoured.",
+        epilog="Exit status: 0 done · 8 what was profiled does not show the change · 7 a server "
+        "cannot be measured, or not be profiled · 4 an option cannot be honoured.",
     )
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="run.json or its folder")
     parser.add_argument("--sglang", metavar="ENV", help="the candidate (default: the run's)")
