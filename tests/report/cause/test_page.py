@@ -60,7 +60,7 @@ def test_a_change_that_the_requests_do_not_show_is_said_first(ratio, shown):
     page = plain(render_page(one, run(), steps=None, defaults=None))
     assert ("do not show the change" in page) is not shown
     if not shown:
-        assert "moved by +20 %, where the run found" in said
+        assert "moved by +20.0 %, where the run found" in said
 
 
 def test_primes_that_were_profiled_are_in_what_a_request_takes():
