@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
-import numpy as np
-
-from append_prefill.analysis.summary import CONFIDENCE, t_interval, usable
+from append_prefill.analysis.summary import t_interval, usable
 from append_prefill.records.figures import Estimate
 from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.records.traffic import Boundary
@@ -74,5 +72,5 @@ def _parted(
 def _estimate(values: Sequence[float]) -> Estimate | None:
     if not values:
         return None
-    interval = t_interval(np.array(values), CONFIDENCE)
+    interval = t_interval(values)
     return Estimate(value=interval.value, low=interval.low, high=interval.high)

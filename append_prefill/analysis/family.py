@@ -80,10 +80,10 @@ class Level:
 def level_of(pairs: Sequence[Pair], points: Sequence[Point]) -> Level:
     """Of pairs that hold one experiment's series alone; without pairs and points with holes."""
     pairs, points = whole(pairs, points)
-    figures = [pair_figures(*pair, points, fewest=FEWEST_ROUNDS) for pair in pairs]
-    known = [float(f.covariance.mean()) for f in figures if f.covariance is not None]
+    figures = {pair[0].pair: pair_figures(*pair, points, fewest=FEWEST_ROUNDS) for pair in pairs}
+    known = [float(f.covariance.mean()) for f in figures.values() if f.covariance is not None]
     return Level(
-        {pair[0].pair: float(f.values.mean()) for pair, f in zip(pairs, figures, strict=True)},
+        {pair: float(f.values.mean()) for pair, f in figures.items()},
         float(np.mean(known)) if known and len(known) == len(figures) else None,
     )
 

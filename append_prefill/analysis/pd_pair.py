@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from append_prefill.analysis.summary import CONFIDENCE, Interval, t_interval
+from append_prefill.analysis.summary import Interval, t_interval
 from append_prefill.analysis.verdict.gates import Gated, gate_cost
 from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import FindingGround
@@ -135,9 +135,8 @@ def _share(backend: PairBackend) -> Interval | None:
 
 
 def _more_ms(series: PairSeries) -> float | None:
-    both = zip(series.pair_ms, series.alone_ms, strict=True)
-    more = [pair - alone for pair, alone in both]
-    return float(np.median(more)) if more else None
+    more = np.subtract(series.pair_ms, series.alone_ms)
+    return float(np.median(more)) if more.size else None
 
 
 def _alone_ms(series: PairSeries) -> float | None:
@@ -155,7 +154,7 @@ def _of(
 def _estimate(values: Sequence[float]) -> Estimate:
     if not values:
         return Estimate(value=None, low=None, high=None)
-    interval = t_interval(values, CONFIDENCE)
+    interval = t_interval(values)
     return Estimate(value=interval.value, low=interval.low, high=interval.high)
 
 

@@ -114,7 +114,7 @@ def differences(
     """
     if not candidates or len(candidates) != len(references):
         raise ValueError("profiles are compared in pairs, of which there must be one")
-    keys = {key: None for one in (*candidates, *references) for key in one}
+    keys = dict.fromkeys(key for one in (*candidates, *references) for key in one)
     found = {}
     for key in keys:
         new = np.array([one.get(key, 0.0) for one in candidates])
@@ -141,8 +141,7 @@ def ranked(found: Mapping[_K, Difference], *, slower_first: bool = True) -> list
     By the estimate and not by the near end of its interval: with two or three pairs that says more
     of the scatter of a function's own few differences than of its size.
     """
-    sign = -1 if slower_first else 1
-    return sorted(found, key=lambda key: sign * found[key].delta_ms.value)
+    return sorted(found, key=lambda key: found[key].delta_ms.value, reverse=slower_first)
 
 
 def mean_of(profiles: Sequence[Mapping[_K, float]]) -> dict[_K, float]:

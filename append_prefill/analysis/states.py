@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from append_prefill.analysis.summary import CONFIDENCE, t_interval
+from append_prefill.analysis.summary import t_interval
 from append_prefill.records.figures import Estimate
 from append_prefill.records.launch import Start
 from append_prefill.records.states import Growth, Stage
@@ -93,7 +93,7 @@ def _estimate(values: Sequence[float | None]) -> Estimate:
     known = [value for value in values if value is not None]
     if not known:
         return Estimate(value=None, low=None, high=None)
-    interval = t_interval(known, CONFIDENCE)
+    interval = t_interval(known)
     return Estimate(value=interval.value, low=interval.low, high=interval.high)
 
 

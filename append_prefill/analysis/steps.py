@@ -84,7 +84,7 @@ def padding(append_tokens: FloatArray, sizes: Sizes) -> FloatArray:
     What is larger than the largest captured size, or would be more than `PADDING_FACTOR_MAX` times
     as long, is computed without a graph, as it is.
     """
-    buckets = np.array(sizes.bucket_tokens or (), dtype=np.float64)
+    buckets = np.array(sizes.bucket_tokens or ())
     if not buckets.size:
         return np.zeros(len(append_tokens))
 

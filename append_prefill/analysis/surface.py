@@ -70,7 +70,7 @@ class Fit:
         append = np.array([append_tokens])
         work = self.new * append
         for term, value in self.more:
-            work = work + value * column(term, self.sizes, append, np.zeros(1))
+            work = work + value * column(term, self.sizes, append, np.zeros_like(append))
         return float(work[0])
 
     @property
@@ -182,7 +182,7 @@ def choose(points: Sequence[Point], log_ms: FloatArray, sizes: Sizes = PLAIN) ->
     with as many degrees of freedom as there are more choices: one for `max`, which chooses its cut
     (else `sum`, where a flat TTFT just has no cost per token), and one a launch for a term, which
     is fitted to each. The 95 % interval of a term over launches has to lie above 0, too, and a
-    chunk step has to show at the edges themselves (`_steps_up`).
+    chunk step has to show at the edges themselves (`_rises_ms`).
 
     None where the points cannot tell three coefficients apart or no row is given.
     """
@@ -217,13 +217,13 @@ def choose(points: Sequence[Point], log_ms: FloatArray, sizes: Sizes = PLAIN) ->
         if all(_is_above_0([fit.of(term) for fit in fits]) for term in terms)
     ]
     form, terms = min(sure, key=score)
-    if "chunk" in terms and not _steps_up(form, points, log_ms, models[form, terms]):
+    if "chunk" in terms and not _is_above_0(_rises_ms(form, points, log_ms, models[form, terms])):
         steps["chunk"] = Step(code="bend", tokens=sizes.chunk_tokens)
         form, terms = min((model for model in sure if "chunk" not in model[1]), key=score)
     for term in sorted(possible.difference(steps)):
         others = tuple(t for t in terms if t != term and not {t, term} <= set(ATTENTION))
-        with_it = next((m for f, m in models if f == form and {*m} == {*others, term}), None)
-        if with_it is not None and (form, others) in models:
+        with_it = tuple(t for t in TERMS if t in {*others, term})
+        if (form, with_it) in models:
             steps[term] = Step(
                 code="fitted" if term in terms else "not-needed",
                 tokens=sizes.told_for(term),
@@ -233,24 +233,30 @@ def choose(points: Sequence[Point], log_ms: FloatArray, sizes: Sizes = PLAIN) ->
     return Chosen(form, models[form, terms], steps)
 
 
-def _steps_up(form: Form, points: Sequence[Point], log_ms: FloatArray, fits: Sequence[Fit]) -> bool:
-    """Whether TTFT itself steps up at the edges of chunks, beyond what the rest of the fit gives.
+def _rises_ms(
+    form: Form, points: Sequence[Point], log_ms: FloatArray, fits: Sequence[Fit]
+) -> FloatArray:
+    """How much TTFT itself steps up at the edges of chunks, beyond what the rest of the fit gives.
 
     A step in the fit may be a bend somewhere else. Of each launch the mean over the edges, the
-    quicker ones counting more, as their scatter is in proportion to TTFT; the 95 % interval over
-    launches has to lie above 0, of one launch the mean.
+    quicker ones counting more, as their scatter is in proportion to TTFT; shape (launches,).
     """
-    near, far = np.array(edges(points, int(fits[0].sizes.chunk_tokens or 0))).T
-    rises = []
-    for row, fit in zip(np.exp(log_ms), fits, strict=True):
-        others = tuple(entry for entry in fit.more if entry[0] != "chunk")
-        smooth = predict(form, replace(fit, more=others), points)
-        rise = (row[far] - row[near]) - (smooth[far] - smooth[near])
-        rises.append(float(np.average(rise, weights=1 / (row[far] ** 2 + row[near] ** 2))))
-    return _is_above_0(rises)
+    chunk_tokens = fits[0].sizes.chunk_tokens
+    assert chunk_tokens is not None  # a chunk step was fitted
+    near, far = np.array(edges(points, chunk_tokens)).T
+    own = np.exp(log_ms)
+    smooth = np.array(
+        [
+            predict(form, replace(fit, more=tuple(e for e in fit.more if e[0] != "chunk")), points)
+            for fit in fits
+        ]
+    )
+    beyond = own - smooth
+    weights = 1 / (own[:, far] ** 2 + own[:, near] ** 2)
+    return np.asarray(np.average(beyond[:, far] - beyond[:, near], weights=weights, axis=1))
 
 
-def _is_above_0(values: Sequence[float]) -> bool:
+def _is_above_0(values: Sequence[float] | FloatArray) -> bool:
     """Whether the 95 % interval over launches is; of one launch, its value."""
     interval = t_interval(values)
     return (interval.value if interval.low is None else interval.low) > 0

@@ -41,6 +41,26 @@ def test_the_rest_of_the_page_is_prefilled_again_too():
     assert (found.tokens, found.prefilled_again_tokens) == (1.5, 64)
 
 
+def test_prompts_are_held_against_those_of_their_own_point():
+    """Of 256 cached tokens 6 are lost by one of two prompts, of 2,048 twelve and 24 by two."""
+    (start,) = launches(count=1)
+    for series, merged in zip(start.traffic, ([0, 6], [12, 0, 24]), strict=True):
+        series.boundary_merged_tokens = merged
+        series.cached_tokens = [series.context_tokens - tokens for tokens in merged]
+        series.ttft_ms = [20 + tokens for tokens in merged]
+    found = boundary([start], TEXT)
+    assert (found.share, found.tokens, found.prefilled_again_tokens) == (0.6, 14, 14)
+    # Medians of a point, and their mean: 6 ms, and 18.
+    assert found.cost_ms.value == 12
+    # One point says the same of itself; one at which nothing could merge says nothing.
+    start.traffic[0].boundary_merged_tokens = []
+    found = boundary([start], TEXT)
+    assert (found.tokens, found.prefilled_again_tokens) == (18, 18)
+    assert found.cost_ms.value == 18
+    del start.traffic[0]
+    assert boundary([start], TEXT).prefilled_again_tokens == 18
+
+
 def test_where_nothing_merges_the_share_is_zero_and_nothing_else_is_told():
     found = boundary(launches([0] * 5), TEXT)
     assert found.share == 0

@@ -1,4 +1,5 @@
 import pytest
+from scipy import stats
 
 from append_prefill.analysis.pd_pair import pair_finding, summarise_backend
 from append_prefill.records.pd_pair import PairBackend, PairLaunch, PairSeries
@@ -12,7 +13,7 @@ TOKEN_BYTES = 100_000
 PLAN = PdPair(backends=("nixl", "tcp"), points=tuple(POINTS), argument=WHY)
 
 
-def launch(index, *, fixed_ms=5.0, ms_per_gb=40.0, alone_ms=20.0, failure=None):
+def launch(index, *, fixed_ms=5.0, ms_per_gb=40.0, alone_ms=20.0, points=POINTS, failure=None):
     def series(context, append):
         more = fixed_ms + ms_per_gb * (context + append) * TOKEN_BYTES / 1e9
         return PairSeries(
@@ -23,7 +24,7 @@ def launch(index, *, fixed_ms=5.0, ms_per_gb=40.0, alone_ms=20.0, failure=None):
             void=0,
         )
 
-    taken = [] if failure else [series(*point) for point in POINTS]
+    taken = [] if failure else [series(*point) for point in points]
     return PairLaunch(index=index, series=taken, failure=failure)
 
 
@@ -58,6 +59,35 @@ def test_the_handshake_and_the_link_are_told_apart():
     assert near.more_ms.value == pytest.approx(5 + 40 * 0.1152)
 
 
+def test_two_lengths_are_a_line_and_one_is_none():
+    two = summarise_backend(backend(launches=[launch(0, points=POINTS[:2])]), TOKEN_BYTES)
+    assert two.fixed_ms.value == pytest.approx(5, rel=1e-11)
+    assert two.ms_per_gb.value == pytest.approx(40, rel=1e-11)
+    same = [(512, 128), (128, 512)]  # of 640 tokens each
+    one = summarise_backend(backend(launches=[launch(0, points=same)]), TOKEN_BYTES)
+    assert (one.fixed_ms.value, one.ms_per_gb.value) == (None, None)
+
+
+def test_bytes_that_any_prompt_sends_are_sent_too():
+    told = summarise_backend(backend(), TOKEN_BYTES, 7)
+    assert [p.moved_bytes for p in told.points] == [
+        tokens * TOKEN_BYTES + 7 for tokens in (640, 1152, 8320)
+    ]
+
+
+def test_a_point_without_a_valid_sample_has_no_time_and_is_not_judged():
+    launches = [launch(0), launch(1)]
+    for one in launches:
+        one.series[1].alone_ms, one.series[1].pair_ms = [], []
+    told = summarise_backend(backend(launches=launches), TOKEN_BYTES)
+    assert (told.points[1].alone_ms.value, told.points[1].more_ms.value) == (None, None)
+    assert told.points[0].alone_ms.value == 21
+    assert told.ms_per_gb.value == pytest.approx(40)
+    finding = judged(backend(launches=launches))
+    assert (finding.verdict, finding.reason.code) == ("inconclusive", "not-measured")
+    assert (finding.measured, finding.low, finding.high) == (None, None, None)
+
+
 def test_without_a_geometry_there_are_points_and_no_line():
     told = summarise_backend(backend(), None)
     assert [point.moved_bytes for point in told.points] == [None] * 3
@@ -82,9 +112,29 @@ def test_what_takes_no_longer_with_more_bytes_is_no_speed():
 def test_the_share_at_the_studys_length_is_held_against_the_bound(limit, verdict, code):
     """(4 to 6 + 4.6) / 21 ms."""
     finding = judged(backend(), limit=limit)
+    half = stats.t(2).ppf(0.975) * (1 / 21) / 3**0.5
     assert finding.measured == pytest.approx((5 + 4.608) / 21)
+    assert finding.low == pytest.approx(finding.measured - half)
+    assert finding.high == pytest.approx(finding.measured + half)
+    assert (finding.bound, finding.argument) == (limit, WHY)
     assert (finding.verdict, finding.reason.code) == (verdict, code)
     assert finding.details["nixl_ms_per_gb"] == pytest.approx(40)
+
+
+def test_without_a_bound_there_is_nothing_to_hold_it_against():
+    own = with_pair(0.5)
+    unbound = own.model_copy(update={"bounds": profile().bounds})
+    finding = pair_finding([summarise_backend(backend(), TOKEN_BYTES)], unbound)
+    assert (finding.bound, finding.argument, finding.reason.code) == (None, "", "no-bound")
+    assert finding.measured == pytest.approx((5 + 4.608) / 21)
+
+
+def test_the_size_of_the_kv_is_told_where_it_is_known():
+    gone = [backend("nixl", [launch(0, failure="gone")])]
+    assert pair_finding(gone, with_pair(0.5), TOKEN_BYTES, 7).details == {
+        "kv_bytes_per_token": TOKEN_BYTES,
+        "kv_fixed_bytes": 7,
+    }
 
 
 def test_one_launch_decides_nothing():

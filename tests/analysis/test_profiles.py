@@ -66,6 +66,10 @@ def test_no_request_is_refused():
         per_request(profile({WORK: 1.0}, {}, requests=0), frozenset())
 
 
+def test_one_request_is_enough_to_say_what_one_takes():
+    assert per_request(profile({WORK: 3.0}, {}, requests=1), frozenset()) == {WORK: 3.0}
+
+
 def test_own_and_whole_time():
     stacks = {WORK: 2.0, (*WORK, "loop", "batch"): 1.0, ("http", "run"): 4.0, ("http",): 0.5}
     own = self_ms(stacks)
@@ -88,6 +92,7 @@ def test_what_one_side_has_never_shown_is_missing_there_and_no_zero():
     found = differences([{"new": 1.0}, {}], [{"old": 2.0}, {"old": 2.0}], sample_ms=0.0)
     assert found["new"].reference_ms is None
     assert found["new"].candidate_ms == 0.5
+    assert found["new"].delta_ms.value == 0.5
     assert found["old"].candidate_ms is None
     assert found["old"].delta_ms.value == -2.0
 
@@ -97,6 +102,18 @@ def test_launches_that_look_alike_are_no_surer_than_their_samples():
     found = differences([{"a": 0.2}] * 2, [{}] * 2, sample_ms=0.1)["a"].delta_ms
     assert found.value == pytest.approx(0.2)
     assert found.high - found.value == pytest.approx(1.96 * 0.1)
+    assert found.value - found.low == pytest.approx(1.96 * 0.1)
+    # Those of both sides count: 1.8 ms in all, as six launches saw them.
+    found = differences([{"a": 0.4}] * 3, [{"a": 0.2}] * 3, sample_ms=0.1)["a"].delta_ms
+    assert found.high - found.value == pytest.approx(1.96 * (0.1 * 1.8 / 9) ** 0.5)
+
+
+def test_launches_that_scatter_by_more_than_their_samples_say_so():
+    found = differences([{"a": 4.0}, {"a": 6.0}], [{"a": 1.0}, {"a": 1.0}], sample_ms=1e-3)["a"]
+    # Student's t of one degree of freedom: 12.7062 times sqrt(2) / sqrt(2).
+    assert found.delta_ms.value == 4.0
+    assert found.delta_ms.low == pytest.approx(4 - 12.7062, abs=1e-4)
+    assert found.delta_ms.high == pytest.approx(4 + 12.7062, abs=1e-4)
 
 
 def test_one_pair_has_no_interval():
@@ -119,3 +136,4 @@ def test_the_ranking_begins_where_the_change_is():
 
 def test_the_mean_counts_launches_that_never_showed_it():
     assert mean_of([{"a": 1.0}, {"b": 1.0}]) == {"a": 0.5, "b": 0.5}
+    assert mean_of([{"a": 1.0}, {"a": 2.0}]) == {"a": 1.5}

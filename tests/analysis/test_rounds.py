@@ -157,6 +157,22 @@ def test_two_rounds_tell_nothing_of_their_own_error(rounds, told):
     assert (launch_figures(launch(a), [A, B]).covariance is not None) is told
 
 
+@pytest.mark.parametrize("alternated", ["sample", "block"])
+def test_two_rounds_are_told_of_where_they_are_enough(alternated):
+    a = launch([[3.1, 3.0], [3.3, 3.2]], alternated=alternated)
+    b = launch([[3.0, 3.0], [3.0, 3.0]], side="reference", alternated=alternated)
+    assert pair_figures(a, b, [A, B]).covariance is None
+    # Without either round both points are 0.1 off their mean, to the same side.
+    found = pair_figures(a, b, [A, B], fewest=2).covariance
+    np.testing.assert_allclose(found, np.full((2, 2), 0.01))
+
+
+def test_a_launch_without_rounds_has_no_figures():
+    figures = launch_figures(start(0, {A: [], B: []}), [A, B])
+    assert np.isnan(figures.values).tolist() == [True, True]
+    assert figures.covariance is None
+
+
 @pytest.mark.simulation
 @pytest.mark.parametrize("alternated", ["sample", "block"])
 def test_a_pairs_error_is_what_it_says(alternated):

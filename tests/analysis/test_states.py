@@ -58,6 +58,21 @@ def test_a_stage_that_the_device_spoilt_is_no_part_of_the_line():
     assert growth([lone], "aged").full_ms.value == pytest.approx(0.5)
 
 
+def test_two_stages_of_a_full_pool_are_a_line_and_none_is_no_full_pool():
+    two = aged(0)
+    two.stages[3:] = []
+    assert growth([two], "aged").ttft_ms.value == pytest.approx(0.5)
+    never = launch(1, [stage("aged", [9.0]), stage("aged", [9.5])])
+    assert growth([never], "aged").ttft_ms.value is None
+    assert growth([never], "aged").full_ms.value is None
+
+
+def test_a_launch_that_ended_at_its_first_stage_tells_nothing():
+    ended = launch(1, [stage("aged", [9.0])])
+    assert growth([ended], "aged") is None
+    assert growth([aged(0), ended], "aged").launches == 1
+
+
 def test_of_a_burst_it_is_what_is_more_after_it():
     ways = [
         launch(k, [stage("overloaded", [8.0]), stage("overloaded", [8.0 + more], after_s=9)])

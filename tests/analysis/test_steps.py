@@ -18,6 +18,7 @@ from append_prefill.analysis.steps import (
     untried,
 )
 from append_prefill.planted.cost import Cost, graph_buckets, padded_tokens
+from append_prefill.records.run import Step
 from append_prefill.workload.points import Point
 from tests.analysis.factory import start
 
@@ -78,6 +79,51 @@ def test_sizes_are_what_all_launches_told():
     assert sizes_of([told(512, []), told(1024, None)]) == Sizes(None, None)
     assert sizes_of([told(512, []), told(512, [])]) == Sizes(512, ())
     assert sizes_of([start(0, {})]) == sizes_of([]) == Sizes()
+
+
+@pytest.mark.parametrize(
+    ("told", "chunk"), [(1, 1), (512, 512), (0, None), (-1, None), ("512", None), (None, None)]
+)
+def test_a_chunk_is_a_number_of_tokens(told, chunk):
+    one = start(0, {}).model_copy(update={"subject": {"chunked_prefill_tokens": told}})
+    assert sizes_of([one]).chunk_tokens == chunk
+
+
+def test_each_term_is_about_a_size_that_was_told():
+    sizes = Sizes(512, (128, 256, 384))
+    assert sizes.told_for("chunk") == 512
+    assert sizes.told_for("padding") == 384
+    assert sizes.told_for("attention") == sizes.told_for("attention_of_all") == 8192
+    assert Sizes(512, ()).told_for("padding") is None
+    assert Sizes(512).told_for("padding") is None
+
+
+def test_a_column_is_of_its_own_term():
+    """1,000 tokens behind 10 in chunks of 512: one further chunk, of 488."""
+    m, cached = np.array([1000.0]), np.array([10.0])
+    sizes = Sizes(512, (512,))
+    assert column("chunk", sizes, m, cached) == [1]
+    assert column("padding", sizes, m, cached) == [24]
+    assert column("attention", sizes, m, cached) == [1000 * 10 + 1000 * 1001 / 2]
+    assert column("attention_of_all", sizes, m, cached) == [522**2 + 1010**2]
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "is_edge"),
+    [
+        (300, 320, False),
+        (500, 512, False),
+        (513, 520, False),
+        (512, 513, True),
+        (1024, 1025, True),
+        # A quarter of a chunk apart, and a token more.
+        (512, 640, True),
+        (512, 641, False),
+    ],
+)
+def test_an_edge_is_between_a_whole_chunk_and_one_token_more(few, many, is_edge):
+    found = edges([Point(64, many), Point(64, few)], 512)
+    assert found == ([(1, 0)] if is_edge else [])
 
 
 def test_an_edge_has_two_points_close_by_behind_one_context():
@@ -145,3 +191,17 @@ def test_attention_is_of_one_kind_in_a_set():
 )
 def test_what_cannot_be_told_is_not_tried(sizes, points, codes):
     assert {term: step.code for term, step in untried(points, sizes).items()} == codes
+
+
+def test_what_is_not_tried_names_the_size_that_no_point_tells():
+    assert untried([Point(64, 512)], Sizes(512, (128, 256, 512))) == {
+        "chunk": Step(code="no-edge", tokens=512),
+        "padding": Step(code="no-edge", tokens=512),
+        "attention": Step(code="short", tokens=8192),
+        "attention_of_all": Step(code="short", tokens=8192),
+    }
+
+
+@pytest.mark.parametrize(("append", "short"), [(191, True), (192, False)])
+def test_from_8192_tokens_on_attention_may_be_seen(append, short):
+    assert ("attention" in untried([Point(8000, append)], Sizes(512, ()))) is short

@@ -4,6 +4,9 @@ import pytest
 from append_prefill.analysis.steps import Sizes, attended, further_chunks, padding
 from append_prefill.analysis.surface import (
     Fit,
+    _identified,
+    _is_above_0,
+    _rises_ms,
     choose,
     fit_start,
     fit_starts,
@@ -15,6 +18,7 @@ from append_prefill.planted.cost import Cost, Draws, graph_buckets
 from append_prefill.planted.info import server_info
 from append_prefill.planted.protocol import Settings
 from append_prefill.probe.launch import subject_of
+from append_prefill.records.run import Step
 from append_prefill.workload.points import Point
 from tests.analysis.factory import POINTS, start, starts_of
 
@@ -249,6 +253,76 @@ def test_planted_padding_comes_back():
     assert (off.padded_token_us, off.steps["padding"].code) == (None, "off")
 
 
+FIVE = [Point(64, 100), Point(64, 512), Point(64, 520), Point(9000, 512), Point(9000, 300)]
+FIVE_M = np.array([float(p.append_tokens) for p in FIVE])
+FIVE_MS = 20 + 0.01 * FIVE_M + 0.001 * np.array([float(p.context_tokens) for p in FIVE])
+
+
+def test_a_term_takes_a_point_more_than_there_are_coefficients():
+    sizes = Sizes(CHUNK, (256, 512))
+    assert _identified(FIVE[:4], sizes, ())
+    assert not _identified(FIVE[:4], sizes, ("chunk",))
+    assert _identified(FIVE, sizes, ("chunk",))
+    assert _identified(FIVE, sizes, ("padding",))
+    assert not _identified(FIVE, sizes, ("chunk", "padding"))
+
+
+def test_prompts_behind_no_context_tell_nothing_of_it():
+    behind_none = [Point(0, m) for m in (32, 64, 128, 256)]
+    assert choose(behind_none, np.log([[20.0, 20.1, 20.2, 20.4]])) is None
+
+
+def test_a_long_context_makes_no_column_too_small_to_tell():
+    """The square of 10^8 tokens is 10^16 ones, more than a float tells apart."""
+    points = [Point(k * 10**8, m) for k in (1, 2, 3) for m in (100, 200)]
+    assert _identified(points, Sizes(CHUNK, ()), ("attention_of_all",))
+
+
+def test_terms_that_points_cannot_tell_together_are_tried_alone():
+    sizes = Sizes(CHUNK, (256, 512))
+    plain = choose(FIVE, np.log([FIVE_MS]), sizes)
+    assert {term: step.code for term, step in plain.steps.items()} == dict.fromkeys(
+        ("chunk", "padding", "attention", "attention_of_all"), "not-needed"
+    )
+    # Beside the chunk step that is there no point is left for another term.
+    stepped = choose(FIVE, np.log([FIVE_MS + 2.5 * further_chunks(FIVE_M, CHUNK)]), sizes)
+    assert {term: step.code for term, step in stepped.steps.items()} == {"chunk": "fitted"}
+
+
+def test_a_step_that_no_edge_shows_is_a_bend(monkeypatch):
+    """The best of what is left is taken then, with its form."""
+    monkeypatch.setattr("append_prefill.analysis.surface._rises_ms", lambda *_: np.zeros(1))
+    truth = OF_FORM["sum"] + 2.5 * further_chunks(LONG_M, CHUNK)
+    found = choose(LONG, np.log(truth)[None], Sizes(CHUNK, ()))
+    assert found.steps["chunk"] == Step(code="bend", tokens=CHUNK)
+    assert found.form == "sum"
+    assert found.fits[0].of("chunk") == 0.0
+
+
+def test_what_hides_behind_the_floor_is_padded_there_too():
+    """Padding counts as new tokens do: of m = 500, below the floor, its 12 are not seen."""
+    coarse = Sizes(CHUNK, (256, 512))
+    padded = padding(LONG_M, coarse)
+    truth = np.maximum(20, 0.03 * (LONG_M + padded)) + 0.001 * LONG_L
+    fit = fit_start("max", LONG, truth, terms=("padding",), sizes=coarse)
+    assert (fit.floor, fit.new, fit.cached, fit.of("padding")) == pytest.approx(
+        (20, 0.03, 0.001, 0.03), rel=1e-6
+    )
+    assert fit.squares == pytest.approx(0.0, abs=1e-18)
+
+
+def test_exact_terms_are_told_in_their_units():
+    coarse = Sizes(CHUNK, (256, 512))
+    padded = 20 + 0.02 * (LONG_M + padding(LONG_M, coarse)) + 0.001 * LONG_L
+    surface = fit_surface(launches(padded, sizes=coarse, noise=0.0))
+    assert surface is not None
+    assert surface.padded_token_us.value == pytest.approx(20, rel=1e-8)
+    attending = OF_FORM["sum"] + 4e-6 * attended(LONG_M, LONG_L)
+    surface = fit_surface(launches(attending, sizes=Sizes(CHUNK, ()), noise=0.0))
+    assert surface is not None
+    assert surface.attention_ns.value == pytest.approx(4, rel=1e-8)
+
+
 def test_planted_attention_comes_back_and_a_step_beside_it():
     truth = OF_FORM["sum"] + 2.5 * further_chunks(LONG_M, CHUNK) + 4e-6 * attended(LONG_M, LONG_L)
     surface = fit_surface(launches(truth, sizes=Sizes(CHUNK, ())))
@@ -267,6 +341,30 @@ def test_a_chosen_fit_predicts_its_launch(form):
     np.testing.assert_allclose(predict(found.form, found.fits[0], LONG), truth, rtol=1e-6)
     assert found.fits[0].of("chunk") == pytest.approx(2.5)
     assert found.fits[0].of("padding") == 0.0
+    assert fit_starts(LONG, np.log(truth)[None], Sizes(CHUNK, ())) == (found.form, found.fits)
+
+
+EDGES = [Point(64, 512), Point(64, 520), Point(4096, 512), Point(4096, 520)]
+
+
+def test_at_the_edges_of_chunks_quicker_prompts_count_more():
+    """Of two launches: 1 ms more from 10 on and 3 less from 100 on; and 2 more in both places.
+
+    The rest of the fit has 0.1 ms of that, of the eight tokens between; its step counts for none.
+    """
+    log_ms = np.log([[10.0, 11.0, 100.0, 97.0], [10.0, 12.0, 100.0, 102.0]])
+    fit = Fit(0.0, 0.1 / 8, 0.0, 0.0, (("chunk", 1.0),), Sizes(512, ()))
+    quick, slow = 1 / (10**2 + 11**2), 1 / (100**2 + 97**2)
+    first = (0.9 * quick - 3.1 * slow) / (quick + slow)
+    assert _rises_ms("sum", EDGES, log_ms, [fit, fit]) == pytest.approx([first, 1.9])
+
+
+@pytest.mark.parametrize(
+    ("values", "above"),
+    [([0.1], True), ([0.0], False), ([0.0, 0.0], False), ([1.0, 1.1], True), ([1.0, 2.0], False)],
+)
+def test_what_is_above_0_is_so_by_its_interval(values, above):
+    assert _is_above_0(values) is above
 
 
 @pytest.mark.parametrize(
