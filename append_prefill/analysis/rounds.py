@@ -140,7 +140,7 @@ def _with_and_without(values: FloatArray, window: Window) -> tuple[FloatArray, F
     Without the value of some rank the others' window is one value longer than theirs, less one: the
     value itself where it is in it, else that at the end on its side. So all are told by one sort.
     """
-    order = np.argsort(values, axis=0, kind="stable")
+    order = np.argsort(values, axis=0)
     ranked, ranks = np.take_along_axis(values, order, axis=0), np.argsort(order, axis=0)
     first, behind = window(len(values))
     told = ranked[first:behind].mean(axis=0)

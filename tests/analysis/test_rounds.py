@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from append_prefill.analysis import rounds
 from append_prefill.analysis.rounds import (
-    _figures,
     alike,
     by_round,
     launch_figures,
@@ -168,24 +166,6 @@ def test_two_rounds_are_told_of_where_they_are_enough(alternated):
     found = pair_figures(a, b, [A, B], fewest=2).covariance
     np.testing.assert_allclose(found, np.full((2, 2), 0.01))
     np.testing.assert_allclose(pair_figures(a, b, [B], fewest=2).covariance, [[0.01]])
-
-
-@pytest.mark.parametrize(
-    ("most", "tables"), [(1, [2] * 5), (20, [4, 4, 2]), (39, [6, 4]), (50, [10])]
-)
-def test_as_many_rounds_are_left_out_at_once_as_memory_is_for(monkeypatch, most, tables):
-    """Five rounds of two points, in tables side by side whose whole would have `most` values."""
-    monkeypatch.setattr(rounds, "_AT_ONCE", most)
-    drawn, seen = np.random.default_rng(4).normal(size=(5, 2)), []
-
-    def means(some):
-        seen.append(some.shape)
-        return some.mean(axis=0)
-
-    found = _figures(drawn, means)
-    assert seen == [(5, 2), *((4, columns) for columns in tables)]
-    # The jackknife says of a mean what the textbook does.
-    np.testing.assert_allclose(found.covariance, np.cov(drawn.T) / 5)
 
 
 def test_a_launch_without_rounds_has_no_figures():
