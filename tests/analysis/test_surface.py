@@ -267,9 +267,10 @@ def test_a_term_takes_a_point_more_than_there_are_coefficients():
     assert not _identified(FIVE, sizes, ("chunk", "padding"))
 
 
-def test_prompts_behind_no_context_tell_nothing_of_it():
-    behind_none = [Point(0, m) for m in (32, 64, 128, 256)]
-    assert choose(behind_none, np.log([[20.0, 20.1, 20.2, 20.4]])) is None
+def test_launches_without_a_point_in_common_have_no_surface():
+    apart = np.log([[20.0, np.nan], [np.nan, 21.0]])
+    assert fit_surface(starts_of(apart, FIVE[:2])) is None
+    assert choose([], np.zeros((2, 0))) is None
 
 
 def test_a_long_context_makes_no_column_too_small_to_tell():
@@ -364,7 +365,7 @@ def test_at_the_edges_of_chunks_quicker_prompts_count_more():
     [([0.1], True), ([0.0], False), ([0.0, 0.0], False), ([1.0, 1.1], True), ([1.0, 2.0], False)],
 )
 def test_what_is_above_0_is_so_by_its_interval(values, above):
-    assert _is_above_0(values) is above
+    assert _is_above_0(values) == above
 
 
 @pytest.mark.parametrize(
