@@ -143,6 +143,14 @@ def test_a_sample_without_its_like_does_not_count():
     np.testing.assert_allclose(figures.values, [0.1, 0.0], atol=1e-12)
 
 
+def test_a_round_that_one_side_alone_has_does_not_count():
+    more, fewer = [[3.1, 3.0], [3.1, 3.0], [9.0, 9.0]], [[3.0, 3.0], [3.0, 3.0]]
+    figures = pair_figures(launch(more), launch(fewer, side="reference"), [A, B])
+    np.testing.assert_allclose(figures.values, [0.1, 0.0], atol=1e-12)
+    figures = pair_figures(launch(fewer), launch(more, side="reference"), [A, B])
+    np.testing.assert_allclose(figures.values, [-0.1, 0.0], atol=1e-12)
+
+
 def test_a_point_without_samples_has_no_figure_and_spoils_no_other():
     a = [[np.nan, 3.0], [np.nan, 3.2], [np.nan, 3.4], [np.nan, 3.6]]
     figures = launch_figures(launch(a), [A, B])
