@@ -108,7 +108,7 @@ def pair_figures(
 
 
 def _figures(values: FloatArray, without: FloatArray, fewest: int = ROUNDS_MIN) -> Figures:
-    """The statistics of all rounds, and their covariance by what they are `without` each of them."""
+    """The statistics of all rounds, and their covariance by what they are `without` each one."""
     rounds = len(without)
     if rounds < fewest:
         return Figures(values, None)
