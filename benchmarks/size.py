@@ -41,6 +41,7 @@ def main() -> None:
         print(f"report: {reported_s:.2f} s, {page.stat().st_size / 1e6:.2f} MB")
         print(f"compare: {timed('compare', str(record), str(record)):.2f} s")
         print(f"append-prefill --version: {timed('--version'):.2f} s")
+        print(f"of compare, Python and imports: {imported_s('append_prefill.cli.compare'):.2f} s")
 
 
 def samples_of(run: Run) -> int:
@@ -67,6 +68,13 @@ def repeated(series: Series, times: int, rng: np.random.Generator) -> Series:
     block = [turn * last + number for turn in range(times) for number in series.block]
     alike = {name: list(getattr(series, name)) * times for name in PARALLEL}
     return series.model_copy(update={"ttft_ms": ttft_ms, "e2e_ms": e2e_ms, "block": block, **alike})
+
+
+def imported_s(module: str) -> float:
+    """Seconds that starting Python and importing a command take."""
+    began_s = time.monotonic()
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    return time.monotonic() - began_s
 
 
 def timed(*arguments: str) -> float:

@@ -80,11 +80,11 @@ class Level:
 def level_of(pairs: Sequence[Pair], points: Sequence[Point]) -> Level:
     """Of pairs that hold one experiment's series alone; without pairs and points with holes."""
     pairs, points = whole(pairs, points)
-    figures = {pair[0].pair: pair_figures(*pair, points, fewest=FEWEST_ROUNDS) for pair in pairs}
-    known = [float(f.covariance.mean()) for f in figures.values() if f.covariance is not None]
+    of_pairs = {pair[0].pair: pair_figures(*pair, points, fewest=FEWEST_ROUNDS) for pair in pairs}
+    known = [float(f.covariance.mean()) for f in of_pairs.values() if f.covariance is not None]
     return Level(
-        {pair: float(f.values.mean()) for pair, f in figures.items()},
-        float(np.mean(known)) if known and len(known) == len(figures) else None,
+        {pair: float(f.values.mean()) for pair, f in of_pairs.items()},
+        float(np.mean(known)) if known and len(known) == len(of_pairs) else None,
     )
 
 
