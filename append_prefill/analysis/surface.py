@@ -70,7 +70,7 @@ class Fit:
         append = np.array([append_tokens])
         work = self.new * append
         for term, value in self.more:
-            work = work + value * column(term, self.sizes, append, np.zeros_like(append))
+            work = work + value * column(term, self.sizes, append, np.zeros(1))
         return float(work[0])
 
     @property

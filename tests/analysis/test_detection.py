@@ -162,6 +162,7 @@ def test_without_noise_the_least_effect_is_found() -> None:
 
 def test_an_mde_is_found_in_95_of_100_unless_told_otherwise() -> None:
     assert mde(0.01, 5, 5, 0.01) == mde(0.01, 5, 5, 0.01, 0.95, min_effect=0.0, prior_df=0.0)
+    assert mde(0.01, 5, 5, 0.01) == mde(0.01, 5, 5, 0.01, paired=False)
     assert detectable(0.01, 8, 0.01) == detectable(0.01, 8, 0.01, power=0.95, min_effect=0.0)
 
 

@@ -342,7 +342,13 @@ def test_a_chosen_fit_predicts_its_launch(form):
     np.testing.assert_allclose(predict(found.form, found.fits[0], LONG), truth, rtol=1e-6)
     assert found.fits[0].of("chunk") == pytest.approx(2.5)
     assert found.fits[0].of("padding") == 0.0
-    assert fit_starts(LONG, np.log(truth)[None], Sizes(CHUNK, ())) == (found.form, found.fits)
+
+
+def test_all_launches_are_fitted_as_was_chosen_for_their_servers_sizes():
+    log_ms = np.log(OF_FORM["sum"] + 2.5 * further_chunks(LONG_M, CHUNK))[None]
+    found = choose(LONG, log_ms, Sizes(CHUNK, ()))
+    assert fit_starts(LONG, log_ms, Sizes(CHUNK, ())) == (found.form, found.fits)
+    assert found.fits[0].of("chunk") == pytest.approx(2.5)
 
 
 EDGES = [Point(64, 512), Point(64, 520), Point(4096, 512), Point(4096, 520)]
