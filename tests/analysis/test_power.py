@@ -216,6 +216,37 @@ def test_a_record_of_few_rounds_vouches_little_for_many() -> None:
     assert at_the_floor(cut, 1000) == pytest.approx(expected)
 
 
+def test_pairs_and_rounds_that_do_not_scatter_at_all_find_the_least_effect() -> None:
+    still = OF_TEN_ROUNDS.model_copy(update={"strata": {"floor": components(0.0, 0.0)}})
+    assert at_the_floor(still, 10) == pytest.approx(POLICY.min_effect)
+
+
+def test_what_sessions_differ_by_beside_a_control_is_as_unsure_as_it_was_measured() -> None:
+    """From eight nights' ratios to it, of twelve pairs: what those scatter by was taken off."""
+    known = OF_TEN_ROUNDS.model_copy(
+        update={"nights": 8, "ratio_night_sd": 0.004, "pair_sd": 0.006}
+    )
+    options = {
+        "night_sd": 0.004,
+        "night_df": 7.0,
+        "night_error": 0.006**2 * 8 / 12,
+        "min_effect": POLICY.min_effect,
+    }
+    found = power.power_of(of_strata(), known, POINTS, starts=6, samples=10)["mde_control"]
+    rate, strata = POLICY.false_alarm_rate, {"level": (0.006, 0.06), "compute": (0.005, 0.02)}
+    each = [
+        mde(math.sqrt(pair_sd**2 + round_sd**2 / 10), 6, 6, share * rate, prior_df=12.0, **options)
+        for (pair_sd, round_sd), share in zip(strata.values(), (0.26, 0.25), strict=True)
+    ]
+    assert found == pytest.approx(min(each))
+
+
+def test_one_launch_finds_nothing_by_any_mean() -> None:
+    known = OF_TEN_ROUNDS.model_copy(update={"ratio_night_sd": 0.004})
+    found = power.power_of(of_strata(), known, POINTS, starts=1, samples=10)
+    assert (found["mde_side_by_side"], found["mde_control"]) == (None, None)
+
+
 NOTHING = dict.fromkeys(
     (
         "mde_side_by_side",

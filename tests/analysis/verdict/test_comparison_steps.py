@@ -12,7 +12,7 @@ import pytest
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.verdict import comparison
 from append_prefill.analysis.verdict.alarms import Alarm
-from append_prefill.analysis.verdict.comparison import compare
+from append_prefill.analysis.verdict.comparison import Control, compare
 from append_prefill.analysis.verdict.effects import bare_point
 from append_prefill.analysis.verdict.sides import Sides
 from append_prefill.records.comparison import Comparison, Effect
@@ -398,6 +398,31 @@ def test_a_comparison_is_made_of_its_steps(steps, kind, interleaved, paired, ali
         slower_points=[(64, 32)],
         reason=Ground(code="nothing-hides", left_out_starts=1),
     )
+
+
+def test_through_a_control_ratios_to_it_are_compared_and_it_is_named(steps, monkeypatch) -> None:
+    """At the rates it is given; what is known of sessions is what is known of their ratios."""
+
+    def through(*given):
+        steps.asked["sides_through_control"] = given
+        return steps.sides
+
+    monkeypatch.setattr(comparison, "sides_through_control", through)
+    a, b = launches(2), launches(2)
+    pairs = Control("0.5.19", list(zip(a, b, strict=True)), list(zip(b, a, strict=True)))
+    known = RECORD.model_copy(update={"pair_sd": 0.01, "pairs": 8, "ratio_night_sd": 0.005})
+    found = judged(
+        a, b, "baseline", known, control=pairs, plane=PLANE, alpha=0.004, alpha_faster=0.02
+    )
+    assert steps.asked["sides_through_control"] == (pairs.candidate, pairs.reference, [FEW[0]])
+    assert "sides_of" not in steps.asked
+    (_, prior, _, alpha), options = steps.asked["joint_test"]
+    assert prior == prior_of(known).through_control() != prior_of(known)
+    assert (alpha, options["alpha_faster"]) == (0.004, 0.02)
+    # Their ratios stand as far apart as pairs do, so the strata tell something.
+    assert options["plane"] == PLANE
+    assert (found.method.control, found.method.alpha) == ("0.5.19", 0.004)
+    assert judged(a, b).method.control is None
 
 
 @pytest.mark.parametrize(
