@@ -119,6 +119,7 @@ def tell(starts: Sequence[Start]) -> None:
     half = float(stats.t.ppf(0.975, len(changes) - 1)) * stdev(changes) / math.sqrt(len(changes))
     low, middle, high = (math.expm1(mean(changes) + x) for x in (-half, 0.0, half))
     print(f"held over not held: {middle:+.2%} ({low:+.2%} to {high:+.2%}), {len(changes)} pairs")
+    print(f"pairs scatter by {stdev(changes):.2%}")
 
 
 def main() -> None:

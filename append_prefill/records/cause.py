@@ -25,7 +25,8 @@ SCHEMA: Literal["append-prefill/cause/1"] = "append-prefill/cause/1"
 
 SHOWN_SHARE = 0.5
 """Of a run's change that has to show in the requests that are profiled, in logs: less is nearer to
-none than to it, and three pairs of a confirmed change do not scatter by as much as half of it."""
+none than to it, and the 95 % interval of a change that three pairs confirmed is narrower (16 %, 11
+to 21: `benchmarks/data/confirm-2026-11`)."""
 
 
 class Spent(Record):

@@ -147,7 +147,7 @@ def _wrong_schema(option: str, file: Path, name: object) -> UsageError:
 
 
 def _parsed(option: str, file: Path, remedy: str) -> Any:
-    """The JSON in `file`, by a parser that is three times as quick as Python's own."""
+    """The JSON in `file`, by pydantic's own parser: a large record is mostly numbers."""
     try:
         return from_json(file.read_bytes())
     except ValueError as error:  # what is nested too deep as well
