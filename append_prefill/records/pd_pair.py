@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
 from append_prefill.records.grounds import Record
@@ -20,6 +20,13 @@ class PairSeries(Record):
     alone_ms: list[TimeMs]
     pair_ms: list[TimeMs]
     void: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_parallel(self) -> PairSeries:
+        alone, pair = len(self.alone_ms), len(self.pair_ms)
+        if alone != pair:
+            raise ValueError(f"alone_ms has {alone} entries and pair_ms {pair}: they are parallel")
+        return self
 
     @property
     def point(self) -> Point:

@@ -165,3 +165,8 @@ def test_a_launch_that_failed_is_left_out():
 def test_nothing_is_found_where_none_was_planned():
     assert pair_finding([], with_pair(0.5)) is None
     assert pair_finding([backend()], profile()) is None
+
+
+def test_what_was_taken_one_way_alone_is_no_entry() -> None:
+    with pytest.raises(ValueError, match="alone_ms has 1 entries and pair_ms 2"):
+        PairSeries(context_tokens=8, append_tokens=8, alone_ms=[1.0], pair_ms=[2.0, 3.0], void=0)
