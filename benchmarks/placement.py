@@ -29,7 +29,8 @@ from append_prefill.engines.base import Engine
 from append_prefill.engines.compiled import has_compiled, note_compiled
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.local import SglangEngine
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.bench import Bench
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.placer import Placer
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import abba, make_plan

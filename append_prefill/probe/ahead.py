@@ -19,7 +19,8 @@ from typing import Self
 from append_prefill.engines.base import Engine, HeldServer
 from append_prefill.engines.waiting import await_held, await_reached
 from append_prefill.errors import ServerDiedError
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.bench import Bench
+from append_prefill.probe.launch import Launch
 from append_prefill.records.grounds import Side
 
 IMPORTING_CORES = 4

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain, repeat
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from append_prefill.engines.base import (
-    Device,
     Engine,
     HeldServer,
     RunningServer,
@@ -23,15 +21,14 @@ from append_prefill.engines.base import (
 from append_prefill.engines.describe import resolved_in
 from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
 from append_prefill.probe.aging import resident_bytes
+from append_prefill.probe.bench import Bench
 from append_prefill.probe.call import Crowd
 from append_prefill.probe.capacity import Room, check_capacity, left_out_of, left_out_words
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.client_load import measure_client_load
 from append_prefill.probe.floor import measure_client_floor
 from append_prefill.probe.gathered import Gathered
-from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.placement.topology import Topology
-from append_prefill.probe.plan import Plan, Task
+from append_prefill.probe.plan import Task
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.probe.shooter import Shooter
 from append_prefill.probe.warmup import is_heavy, refuse_nothing_valid, warm_up
@@ -39,7 +36,6 @@ from append_prefill.records.grounds import Side
 from append_prefill.records.launch import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
 from append_prefill.workload.points import Point
-from append_prefill.workload.profile import Profile
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic import DEFAULT, Condition, State
 
@@ -56,24 +52,6 @@ INTERRUPTED = "interrupted"
 """What a launch failed of that the user interrupted (Ctrl-C)."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all launches on one device share. `folder` is the run's, `tell` takes a line of
-    progress.
-
-    `vocab_size` bounds the prompts' token ids, `topology` has the cores to place threads on.
-    """
-
-    profile: Profile
-    plan: Plan
-    device: Device
-    guard: Guard
-    folder: Path
-    vocab_size: int
-    tell: Callable[[str], None]
-    topology: Topology
-
-
 class Launch:
     """One launch while it is measured: its server, its client and what it has gathered."""
 
@@ -87,6 +65,7 @@ class Launch:
         self._state: State = "fresh"
         self._gathered = {condition: Gathered() for condition in bench.plan.conditions}
         self._taken: list[Sample] = []
+        self._voids: list[str] = []
         self._build: dict[str, Any] = {}
         # Good blocks and all, of the state at hand; `_blocks` numbers those of the whole launch.
         self._good = self._of_state = self._blocks = 0
@@ -215,7 +194,7 @@ class Launch:
             first = self._thrown_away()
             self._shoot(first)
         self._room.empty(first)
-        self._taken = []
+        self._taken, self._voids = [], []
 
     def order(self) -> list[Task]:
         """What the block that is next, or open, takes, in its order."""
@@ -231,8 +210,8 @@ class Launch:
         """Blocks that are closed."""
         return self._blocks
 
-    def take(self, task: Task) -> None:
-        """A sample of the open block, or all of a unit."""
+    def take(self, task: Task) -> Generator[None, None, None]:
+        """A sample of the open block, or a unit step by step (`Shooter.steps`)."""
         if not self._measures(task):
             return
         # One block a launch asks for as many tokens as the study did, for the share of TTFT in
@@ -245,26 +224,41 @@ class Launch:
             with self.explained():
                 self._shoot.client.flush_cache()  # what the sample's own prime pays for
             self._room.empty(task)
-        with self.explained():
-            self._taken += self._shoot(task, output_tokens)
+        with self.explained(), closing(self._shoot.steps(task, output_tokens)) as steps:
+            for samples in steps:
+                self._taken += samples
+                yield
 
-    def close_block(self, state: BlockState) -> None:
-        """Keep the open block at once; a bad device state makes it invalid."""
-        start = self.start
+    def close_leg(self, state: BlockState, *, again: bool) -> None:
+        """Keep what was taken since the last leg; a bad device state makes it invalid.
+
+        `again`: the same tasks come once more, so that the block can still be valid.
+        """
         for sample in self._taken:
             self._gathered[sample.condition].add(sample, self._blocks, state.void)
-        self._good += state.void is None
+        self._taken = []
+        self.start.state.append(state)
+        if again:
+            self._bench.tell(
+                f"{self.label}: a part of block {self._blocks + 1} is taken again: {state.void}"
+            )
+        else:
+            self._voids += filter(None, [state.void])
+
+    def close_block(self) -> None:
+        """Keep the open block at once; it is valid if its legs are, at their last."""
+        start, voids = self.start, list(dict.fromkeys(self._voids))
+        self._good += not voids
         self._blocks += 1
         self._of_state += 1
-        start.state.append(state)
         series = [gathered.series(c) for c, gathered in self._gathered.items()]
         start.series = [one for one in series if not isinstance(one, TrafficSeries)]
         start.traffic = [one for one in series if isinstance(one, TrafficSeries)]
         write_start(start, self._bench.folder)
         of = self._bench.plan.samples
         words = f"{self.label}: block {self._blocks} ({self._good} of {of} valid)"
-        if state.void:
-            words += f", invalid: {state.void}"
+        if voids:
+            words += f", invalid: {'; '.join(voids)}"
         if self.done and self._good < of:
             words += "; too many were invalid, so this launch ends here"
         self._bench.tell(words)

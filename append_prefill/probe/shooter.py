@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from append_prefill.engines.base import ServerDescription
@@ -53,9 +53,26 @@ class Shooter:
 
     def __call__(self, task: Task, output_tokens: int | None = None) -> list[Sample]:
         """The samples of a task; `output_tokens` of a point, by default the plan's."""
+        return [sample for step in self.steps(task, output_tokens) for sample in step]
+
+    def steps(
+        self, task: Task, output_tokens: int | None = None
+    ) -> Generator[list[Sample], None, None]:
+        """The same in steps between which another server can have its own: a conversation's turns.
+
+        All else is one step. A conversation takes seconds, in which the cores of a shared host
+        become slower or faster: for one side alone, where the other's comes after it.
+        """
         if isinstance(task, Point):
-            return [self._alone(task, output_tokens or self._plan.output_tokens)]
-        return self._take(task)
+            yield [self._alone(task, output_tokens or self._plan.output_tokens)]
+        elif (refused := self._refused(task)) is not None:
+            yield refused
+        elif task.conversation is not None:
+            yield from take_turns(
+                self.client, self._prompts, task, kept=self._kept, pause=self._pause
+            )
+        else:
+            yield self._at_once(task)
 
     def _alone(self, point: Point, output_tokens: int) -> Sample:
         return take_sample(
@@ -66,19 +83,15 @@ class Shooter:
             output_tokens=output_tokens,
         )
 
-    def _take(self, unit: Unit) -> list[Sample]:
+    def _refused(self, unit: Unit) -> list[Sample] | None:
+        """What there is of a unit that this server cannot be sent; None if it can."""
         if unit.traffic.context == "session" and not self._has_sessions:
             return []  # the version has none, which is no fault of a sample
         if unit.traffic.form == "chat" and not self._tells_cached:
             return [Sample(point, UNTOLD, unit.traffic) for point in unit.points]
-        if unit.conversation is not None:
-            return take_turns(
-                self.client,
-                self._prompts,
-                unit,
-                kept=self._kept,
-                pause=self._pause,
-            )
+        return None
+
+    def _at_once(self, unit: Unit) -> list[Sample]:
         if unit.traffic.company == "alone":
             return [self._single(unit)]
         # All of its contexts fit into an empty cache; the primes pay for its having been emptied.

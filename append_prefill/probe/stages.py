@@ -13,7 +13,8 @@ from functools import partial
 
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.aging import Ager, resident_bytes
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.bench import Bench
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.overload import overload
 from append_prefill.probe.sample import Times
 from append_prefill.probe.soak import soak

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.sample import Sample, times_of
-from append_prefill.probe.speech import Speech, speech_of
+from append_prefill.probe.speech import speech_of
 from append_prefill.workload.points import Point
 from append_prefill.workload.prompts import PromptSource
 from append_prefill.workload.traffic_experiment import Unit
@@ -35,32 +35,36 @@ def take_turns(
     *,
     kept: Kept,
     pause: Callable[[float], None],
-) -> list[Sample]:
-    """One sample per turn from the second on; the first is a full prefill, and not counted.
+) -> Generator[list[Sample], None, None]:
+    """The samples of each turn, none of the first, which is a full prefill and not counted.
 
-    `pause` waits, given a turn's `after_s`, before it is sent. Where a turn fails those after it
-    cannot be sent, and have its reason. Raises InfrastructureError if the connection breaks or the
-    server opens no session, and ValueError for a unit without a conversation.
+    Whoever iterates may let another server have its turn in between: `pause` waits, given what is
+    left of a turn's `after_s` since the turn before it ended, before it is sent. Where a turn fails
+    those after it cannot be sent, and have its reason. Raises InfrastructureError if the connection
+    breaks or the server opens no session, and ValueError for a unit without a conversation.
     """
     if unit.conversation is None:
         raise ValueError("turns take a conversation")
-    samples: list[Sample] = []
-    before = 0
-    with ExitStack() as stack:
-        speech: Speech = stack.enter_context(speech_of(unit.traffic, client, prompts))
+    taken = before = 0
+    ended_s = time.monotonic()
+    with speech_of(unit.traffic, client, prompts) as speech:
         for turn in unit.conversation.turns:
-            pause(turn.after_s)
+            pause(turn.after_s - (time.monotonic() - ended_s))
             timing = speech.say(turn.append_tokens, turn.reply_tokens)
+            ended_s = time.monotonic()
             result = times_of(timing, before + turn.append_tokens, turn.reply_tokens)
             told = speech.told
             if not isinstance(result, str) and told is not None:
                 result = told
+            samples: list[Sample] = []
             if before:
                 point = Point(before, turn.append_tokens)
-                samples.append(Sample(point, result, unit.traffic, kept.of(before)))
+                samples = [Sample(point, result, unit.traffic, kept.of(before))]
+            taken += len(samples)
             if isinstance(result, str):
                 reason = f"an earlier turn failed: {result.removeprefix('error: ')}"
-                rest = unit.points[len(samples) :]
-                return samples + [Sample(point, reason, unit.traffic) for point in rest]
+                rest = unit.points[taken:]
+                yield samples + [Sample(point, reason, unit.traffic) for point in rest]
+                return
             before += turn.append_tokens + turn.reply_tokens
-    return samples
+            yield samples

@@ -51,6 +51,9 @@ def protocol_of(profile: Profile) -> Protocol:
         # run of one side has no turns at all.
         if plan.alternate != "block":
             added["alternate"] = plan.alternate
+            # Between two turns a server then waits while the other one has its own.
+            if any(unit.conversation for e in profile.traffic for unit in e.units):
+                added["turns"] = "alternate"
     return {
         **added,
         "version": PROTOCOL_VERSION,

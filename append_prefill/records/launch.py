@@ -118,7 +118,11 @@ class TrafficSeries(Series):
 
 
 class BlockState(Record):
-    """The device around one block; `void` is the reason the block does not count, or null."""
+    """The device around one block; `void` is the reason the block does not count, or null.
+
+    Of a block that takes long there is one for each of its legs, which count or do not each for
+    itself; what did not count may have been taken again, in the leg that follows.
+    """
 
     block: int
     side: Side

@@ -16,7 +16,7 @@ from append_prefill.engines.clocks import locked_clocks
 from append_prefill.engines.waiting import await_ready
 from append_prefill.errors import InfrastructureError, JudgingError
 from append_prefill.probe.ahead import SideEngine
-from append_prefill.probe.launch import Bench
+from append_prefill.probe.bench import Bench
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner

@@ -62,10 +62,10 @@ os.fsync = fsync
 
 FOREIGN = """
 from append_prefill.probe.launch import Launch
-close = Launch.close_block
-def close_block(self, state):
-    close(self, state.model_copy(update={"KEY": "another process works on the device"}))
-Launch.close_block = close_block
+close = Launch.close_leg
+def close_leg(self, state, **how):
+    close(self, state.model_copy(update={"KEY": "another process works on the device"}), **how)
+Launch.close_leg = close_leg
 """.replace("KEY", "void")
 
 VERSIONS = """

@@ -33,8 +33,8 @@ import dataclasses
 import numpy as np
 from append_prefill.probe.launch import Launch
 from append_prefill.probe.sample import Times
-whole_block = Launch.close_block
-def close_block(self, state):
+whole_leg = Launch.close_leg
+def close_leg(self, state, **how):
     side = {"candidate": 12.0, "reference": 4.0}[self.start.side]
     for index, sample in enumerate(self._taken):
         if isinstance(sample.result, Times):
@@ -42,8 +42,8 @@ def close_block(self, state):
             ttft_ms = side * float(np.exp(rng.normal(0, 0.02)))
             result = dataclasses.replace(sample.result, ttft_ms=ttft_ms, e2e_ms=2 * ttft_ms)
             self._taken[index] = dataclasses.replace(sample, result=result)
-    whole_block(self, state)
-Launch.close_block = close_block
+    whole_leg(self, state, **how)
+Launch.close_leg = close_leg
 """
 
 _uninterrupted: list[dict] = []

@@ -10,8 +10,9 @@ from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine
 from append_prefill.errors import ServerDiedError
 from append_prefill.probe import ahead as module
+from append_prefill.probe.bench import Bench
 from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.runner import PairRunner

@@ -9,7 +9,7 @@ import pytest
 
 from append_prefill.engines.base import Device, ServerDescription
 from append_prefill.errors import ConnectionLostError, InfrastructureError, ServerDiedError
-from append_prefill.probe import launch, shooter
+from append_prefill.probe import launch, runner, shooter
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
@@ -166,6 +166,49 @@ def test_a_block_is_a_flush_a_discarded_request_and_each_point_after_a_pause(liv
     order = live.plan.order(0, 1)
     samples = [step for point in order for step in ("sleep 0.003", (point, 2))]
     assert second == ["flush", (order[-1], 2), "watch", *samples, "watched"]
+
+
+@pytest.fixture
+def in_legs(live, monkeypatch):
+    """Every task is a leg of its own."""
+    monkeypatch.setattr(runner, "LEG_S", 0.0)
+    return live
+
+
+def test_a_block_that_takes_long_is_watched_in_legs(in_legs):
+    (told,) = blocks(in_legs, 1)
+    points = len(in_legs.plan.order(0, 0))
+    assert told.count("watch") == told.count("watched") == points > 2
+    state = in_legs.launch.start.state
+    assert [(leg.block, leg.void) for leg in state] == [(0, None)] * points
+
+
+def test_an_invalid_leg_is_taken_again_and_the_block_counts(in_legs):
+    blocks(in_legs, 1, bad={1})
+    order, start = in_legs.plan.order(0, 0), in_legs.launch.start
+    assert [leg.void for leg in start.state] == [None, "hot"] + [None] * (len(order) - 1)
+    assert all(len(series.ttft_ms) == 1 for series in start.series)
+    voids = {series.point: [(v.reason, v.count) for v in series.void] for series in start.series}
+    assert [point for point in voids if voids[point]] == [order[1]]
+    assert in_legs.said[-2:] == [
+        "candidate fake, launch 1: a part of block 1 is taken again: hot",
+        "candidate fake, launch 1: block 1 (1 of 4 valid)",
+    ]
+
+
+def test_a_host_that_is_never_quiet_is_not_waited_for(in_legs):
+    blocks(in_legs, 1, bad=range(100))
+    start = in_legs.launch.start
+    assert len(start.state) == len(in_legs.plan.order(0, 0)) + 1
+    assert in_legs.said[-1] == "candidate fake, launch 1: block 1 (0 of 4 valid), invalid: hot"
+    assert not any(series.ttft_ms for series in start.series)
+
+
+def test_what_was_valid_of_an_invalid_block_is_kept(in_legs):
+    blocks(in_legs, 1, bad={0, 1})
+    order, start = in_legs.plan.order(0, 0), in_legs.launch.start
+    kept = {series.point: len(series.ttft_ms) for series in start.series}
+    assert kept == {point: int(point != order[0]) for point in order}
 
 
 def test_a_launch_knows_what_it_is_of(live):

@@ -8,12 +8,14 @@ import pytest
 
 from append_prefill.engines.base import Device
 from append_prefill.engines.local import PlantedEngine
-from append_prefill.errors import ServerDiedError
+from append_prefill.errors import InfrastructureError, ServerDiedError
+from append_prefill.probe.bench import Bench
 from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
-from append_prefill.probe.runner import PairRunner
+from append_prefill.probe.runner import PairRunner, in_turns
+from append_prefill.probe.speech import _Whole
 from append_prefill.records.store import read_starts
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.profile import Placement
@@ -146,7 +148,7 @@ def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternat
 
     def noted(self, point):
         taken.append((self.start.side, point))
-        take(self, point)
+        yield from take(self, point)
 
     monkeypatch.setattr(Launch, "take", noted)
     pair_runner, folder, _ = runner(interleave=True, traffic=WHOLE.traffic)
@@ -177,3 +179,59 @@ def test_the_sides_alternate_by_block_or_by_sample(runner, monkeypatch, alternat
         assert [b.side for b in start.state] == [start.side] * PROFILE.plan.samples
         assert [b.block for b in start.state] == list(range(PROFILE.plan.samples))
         assert all(len(s.ttft_ms) == PROFILE.plan.samples for s in start.series)
+
+
+@pytest.mark.parametrize("alternate", ["block", "sample"])
+def test_the_turns_of_two_conversations_alternate_with_the_samples(runner, monkeypatch, alternate):
+    spoke = []
+    say = _Whole.say
+
+    def noted(self, append_tokens, reply_tokens):
+        spoke.append(id(self._client))
+        return say(self, append_tokens, reply_tokens)
+
+    monkeypatch.setattr(_Whole, "say", noted)
+    pair_runner, folder, _ = runner(interleave=True, traffic=WHOLE.traffic)
+    bench = pair_runner._bench
+    plan = bench.profile.plan.model_copy(update={"alternate": alternate})
+    bench = replace(bench, profile=bench.profile.model_copy(update={"plan": plan}))
+    PairRunner(bench).measure(0, [("candidate", engine()), ("reference", engine())])
+    (unit,) = {unit for unit in bench.plan.units if unit.conversation}
+    turns = len(unit.conversation.turns)
+    one, other = spoke[-2 * turns], spoke[-1]
+    assert one != other
+    both = [one, other] * turns if alternate == "sample" else [one] * turns + [other] * turns
+    assert spoke[-2 * turns :] == both
+    for start in read_starts(folder):
+        assert all(series.ttft_ms for series in start.traffic if series.context == "replied")
+
+
+def test_steps_go_in_turns_until_all_are_at_their_end():
+    went = []
+
+    def taking(name, steps):
+        for step in range(steps):
+            went.append((name, step))
+            yield
+
+    in_turns([taking("a", 3), taking("b", 1)])
+    assert went == [("a", 0), ("b", 0), ("a", 1), ("a", 2)]
+
+
+def test_a_step_that_fails_ends_the_others_at_once():
+    ended = []
+
+    def patient():
+        try:
+            yield
+            yield
+        finally:
+            ended.append("patient")
+
+    def failing():
+        yield
+        raise InfrastructureError("died")
+
+    with pytest.raises(InfrastructureError):
+        in_turns([patient(), failing()])
+    assert ended == ["patient"]

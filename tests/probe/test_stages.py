@@ -15,8 +15,9 @@ from append_prefill.planted.cost import Cost
 from append_prefill.planted.faults import Faults
 from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer
+from append_prefill.probe.bench import Bench
 from append_prefill.probe.guard.watch import Guard
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import Topology
 from append_prefill.probe.plan import make_plan
 from append_prefill.probe.stages import PROBES, come_into

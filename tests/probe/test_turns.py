@@ -1,5 +1,7 @@
 """Conversations with a server that caches as SGLang does."""
 
+import time
+
 import pytest
 
 from append_prefill.planted.cost import Cost
@@ -26,13 +28,14 @@ def turns_of(version, *, tail=0, page=1, faults=None, waits=None, traffic=REPLIE
         PlantedServer(cost, faults or Faults(), settings) as server,
         TimedClient(server.base_url) as client,
     ):
-        return take_turns(
+        taken = take_turns(
             client,
             PromptSource((1,), 32000),
             Unit("turns", traffic, tuple(point for _, point in talk.points()), talk),
             kept=Kept(page, tail),
             pause=(waits if waits is not None else []).append,
         )
+        return [sample for samples in taken for sample in samples]
 
 
 def split(samples):
@@ -62,8 +65,26 @@ def test_a_lost_reply_is_a_sample_that_says_so_and_not_invalid():
 def test_the_last_reply_is_over_before_the_next_turn_is_sent():
     waits = []
     samples = turns_of("0.5.23", tail=1, waits=waits)
-    assert waits == [0.0, 0.0, 1.5]
+    assert max(waits[:2]) <= 0
+    # Nobody's turn came between, so next to nothing of the pause had passed.
+    assert 1.4 < waits[2] <= 1.5
     assert all(isinstance(s.result, Times) and s.result.output_tokens == 30 for s in samples)
+
+
+def test_what_another_server_took_between_two_turns_is_no_longer_waited_for():
+    waits = []
+    with (
+        PlantedServer(Cost(floor_ms=0.5), Faults(), Settings()) as server,
+        TimedClient(server.base_url) as client,
+    ):
+        prompts = PromptSource((1,), 32000)
+        turns = take_turns(client, prompts, UNIT, kept=Kept(1, 1), pause=waits.append)
+        assert next(turns) == []  # the first turn, which is not counted
+        assert len(next(turns)) == 1
+        time.sleep(0.3)  # the other server's turn
+        assert len(next(turns)) == 1
+        assert list(turns) == []
+    assert waits[2] <= 1.2
 
 
 def test_what_a_failed_turn_takes_with_it_has_its_reason():

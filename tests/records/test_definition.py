@@ -63,10 +63,18 @@ def test_the_untold_protocol_is_the_shipped_profiles() -> None:
 
     But for what was added since, and says so.
     """
-    added = {"cpu": {}, "cuda": {"placement": "turns", "alternate": "sample"}}
     for name in shipped_profiles():
         profile = load_profile(name)
-        assert protocol_of(profile) == UNTOLD | added[profile.device]
+        added = {"placement": "turns", "alternate": "sample"} if profile.device == "cuda" else {}
+        if added and any(unit.conversation for e in profile.traffic for unit in e.units):
+            added["turns"] = "alternate"
+        assert protocol_of(profile) == UNTOLD | added
+
+
+def test_conversations_whose_turns_alternate_are_another_protocol() -> None:
+    profile = load_profile("llama-3.1-8b")
+    assert protocol_of(profile)["turns"] == "alternate"
+    assert "turns" not in protocol_of(profile.model_copy(update={"traffic": ()}))
 
 
 def test_the_order_of_points_does_not_define() -> None:

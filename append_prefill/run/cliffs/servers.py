@@ -9,7 +9,8 @@ from pathlib import Path
 from append_prefill.analysis.steps import Sizes, sizes_of
 from append_prefill.analysis.summary import FloatArray, log_matrix
 from append_prefill.engines.base import Device
-from append_prefill.probe.launch import Bench, Launch
+from append_prefill.probe.bench import Bench
+from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.probe.runner import PairRunner, up
