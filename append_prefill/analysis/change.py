@@ -25,6 +25,7 @@ from append_prefill.analysis.moderation import FloatArray, Spread
 from append_prefill.analysis.shapes import (
     Chunks,
     Fit,
+    Kind,
     Shape,
     bound_to,
     by_point,
@@ -40,6 +41,9 @@ MISFIT_P = 0.01
 MOST = 0.75
 """A change of several shapes that moves this part of the points by the least effect, all one way,
 is spoken of as a change of the whole plane."""
+
+PLAIN: tuple[Kind, ...] = ("everywhere", "proportional")
+"""What is left to be said where only the mean of all points is sure."""
 
 Region = Literal["level", "floor", "compute", "append_end", "context_end", "points"]
 
@@ -80,7 +84,10 @@ def change_of(
     of = _Plane(design, joint, times_ms, covariance_of(design, joint, per_start))
     in_ms = of.covariance * np.outer(candidate_ms, candidate_ms)
     precision = np.asarray(np.linalg.inv(in_ms), dtype=np.float64)
-    fit = select(shapes_of(design, times_ms, chunks), delta_ms, precision)
+    shapes = shapes_of(design, times_ms, chunks)
+    fit = select(shapes, delta_ms, precision)
+    if of.leans(of.parts(fit, min_effect, sure_only=False)):
+        fit = select([s for s in shapes if s.kind in PLAIN], delta_ms, precision)
     df = len(delta_ms) - len(fit.shapes)
     misfit = float(special.chdtrc(df, fit.chi_squared)) if df else None
     fits = misfit is None or misfit >= MISFIT_P
@@ -151,6 +158,15 @@ class _Plane:
         if moved.mean() >= MOST:
             return [self.fixed("level")]
         return [self.picked(moved)]
+
+    def leans(self, parts: Sequence[ChangeIn]) -> bool:
+        """Whether none of the parts is sure though the mean over all points is.
+
+        The shape that fits best may rest on the one or two points that it is largest at: a cost per
+        cached token on the longest context, whose own change is no news.
+        """
+        level = self.fixed("level")
+        return not _is_open(level) and all(map(_is_open, parts))
 
     def _region_of(self, shape: Shape) -> Region | None:
         """The part fixed beforehand that a shape is about; None where there is none."""
@@ -236,6 +252,10 @@ class _Plane:
                 *([p.context_tokens for p in some] for some in (inside, outside))
             ),
         )
+
+
+def _is_open(part: ChangeIn) -> bool:
+    return part.low <= 1 <= part.high
 
 
 def _range(inside: Sequence[int], outside: Sequence[int]) -> tuple[int, int] | None:

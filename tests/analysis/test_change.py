@@ -22,23 +22,17 @@ FLOOR = M <= 308
 TIMES = np.maximum(15.0, 0.026 * M) + 0.0004 * L
 
 
-def change(
-    delta_ms,
-    *,
-    noise=0.002,
-    plane=PLANE,
-    pairs=6,
-    seed=1,
-    times=TIMES,
-    points=POINTS,
-    chunks=(None, None),
-):
+def change(delta_ms, *, pairs=6, times=TIMES, chunks=(None, None), **measured):
+    design, joint = measure(delta_ms, pairs=pairs, times=times, **measured)
+    return change_of(design, joint, times, per_start=1 / pairs, min_effect=0.015, chunks=chunks)
+
+
+def measure(delta_ms, *, noise=0.002, plane=PLANE, pairs=6, seed=1, times=TIMES, points=POINTS):
     rng = np.random.default_rng(seed)
     b = np.log(times) + np.zeros((pairs, len(points)))
     a = b + np.log1p(delta_ms / times) + noise * rng.normal(size=b.shape)
     design = design_of(points, plane)
-    joint = estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
-    return change_of(design, joint, times, per_start=1 / pairs, min_effect=0.015, chunks=chunks)
+    return design, estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
 
 
 def kinds(found):
@@ -276,3 +270,29 @@ def test_an_edge_that_later_points_fall_behind_again_is_told_by_its_points():
     assert kinds(found) == ["chunk"]
     assert {m for _, m in found.parts[0].points} == {3072, 4096, 8192}
     assert "from m = 3001 on" not in part_words(found.parts[0], found)
+
+
+def test_where_the_mean_of_all_points_is_sure_so_is_what_is_said():
+    """One context is five times the others': a slope in L rests on it alone."""
+    pairs = [(256, 8), (256, 16), (256, 32), (256, 64), (256, 128), (256, 256), (1278, 392)]
+    points = [Point(*pair) for pair in pairs]
+    times = np.array([8.0, 7.6, 7.7, 7.9, 8.5, 8.9, 15.6])
+    leant = 0
+    for seed in range(200):
+        planted = {
+            "noise": 0.04,
+            "pairs": 3,
+            "seed": seed,
+            "times": times,
+            "points": points,
+            "plane": Plane(),
+        }
+        delta_ms = 0.3 + 0 * times
+        found = change(delta_ms, **planted)
+        level = measure(delta_ms, **planted)[1].level
+        half = float(level.spread.half_width(0.95)[0])
+        if abs(float(level.estimate[0])) <= half:
+            continue
+        assert any(part.low > 1 or part.high < 1 for part in found.parts)
+        leant += found.parts[0].region == "level"
+    assert leant > 20
