@@ -11,7 +11,8 @@ less various than a machine's.
 
 Counted is, of all steps put in: *right* between its two neighbours (or between those of a version
 that does not start), *between* where a wider stretch is named, *not named*; and *wrong*, a name
-given where no step is, per list. Beside it plain bisection: each version in the middle is held
+given where no step is, per list. *Sizes held*: how often a name's 95 % interval holds the change
+between its two versions. Beside it plain bisection: each version in the middle is held
 against the first by a fixed number of pairs and is as the last where it is beyond half of the whole
 change; it names one boundary, whatever there is.
 """
@@ -49,6 +50,7 @@ SCENARIOS: dict[str, tuple[float, ...]] = {
     "none": (),
     "+5 %": (0.05,),
     "+4, −3, +8 %": (0.04, -0.03, 0.08),
+    "+2, +3, +4, +2 %": (0.02, 0.03, 0.04, 0.02),
     "+5 %, one does not start": (0.05,),
 }
 MISSING_IN = "+5 %, one does not start"
@@ -112,6 +114,8 @@ class Score:
     right: int = 0
     between: int = 0
     wrong: int = 0
+    held: int = 0
+    named: int = 0
     comparisons: list[int] = field(default_factory=list)
     pairs: list[int] = field(default_factory=list)
 
@@ -127,7 +131,9 @@ class Score:
         took = np.array(self.pairs) * minutes
         return (
             f"| {name} | {method} | {share['right']} | {share['between']} | {share['not']} | "
-            f"{100 * self.wrong / len(self.comparisons):.1f} | {np.mean(self.comparisons):.1f} | "
+            f"{100 * self.wrong / len(self.comparisons):.1f} | "
+            f"{f'{100 * self.held / self.named:.1f}' if self.named else '–'} | "
+            f"{np.mean(self.comparisons):.1f} | "
             f"{np.mean(took):.0f} | {np.quantile(took, 0.95):.0f} |"
         )
 
@@ -156,6 +162,8 @@ class Listed:
             inside = [at for at in self.steps if step.before < at <= step.after]
             narrow = all(p in self.missing for p in range(step.before + 1, step.after))
             score.wrong += not inside
+            score.named += 1
+            score.held += step.size.low <= self.shift(step.before, step.after) <= step.size.high
             score.right += bool(inside) and narrow
             score.between += bool(inside) and not narrow
 
@@ -223,10 +231,10 @@ def main() -> None:
     ):
         print(f"\n{machine.name}: {len(machine.values)} pairs, {machine.minutes:.1f} min each\n")
         print(
-            "| put in | method | right | between | not named | wrong, in 100 lists | comparisons | "
-            "minutes | 95 % of lists below |"
+            "| put in | method | right | between | not named | wrong, in 100 lists | sizes held | "
+            "comparisons | minutes | 95 % of lists below |"
         )
-        print("|---" * 9 + "|")
+        print("|---" * 10 + "|")
         for name in SCENARIOS:
             for method, search in (
                 ("search", searched),

@@ -5,9 +5,9 @@ steps. A comparison of any two positions gives the difference of their levels wi
 so it bears on the sum of the steps between them, and comparisons of different pairs add up.
 
 The posterior is that of a spike-and-slab model. Between two neighbours lies a step with a small
-probability, its size normal with the scale of what was seen; otherwise a creep too small to be
-worth a name. Positions that nobody has asked about lie in one *gap*: what is known of it is its sum
-and whether there is a step in it. For each choice of the gaps that hold a step everything is
+probability, its size normal, as wide as what was seen or a part of that; otherwise a creep too
+small to be worth a name. Positions that nobody has asked about lie in one *gap*: what is known of
+it is its sum and whether there is a step in it. For each choice of the gaps that hold a step all is
 normal, so its weight and the sizes have a closed form; the choices are enumerated, or where they
 are many, those within a factor of the best are found from it (Occam's window, Madigan & Raftery,
 JASA 1994). The search is Bayesian noisy bisection (Horstein 1963; Waeber, Frazier & Henderson 2013)
@@ -17,7 +17,7 @@ with more than one step and answers that say how sure they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,12 @@ MOST_LIKELY = 0.5
 SCALE_LEAST = 0.05
 """Standard deviation of a step's size, on the log scale, where none was seen yet: regressions that
 were reported lie between 2 and 20 %. Beyond it, the largest difference measured."""
+
+NARROWER = (1.0, 2.0)
+"""A change may be one step of its whole size, or several of a part of it. Steps are as wide as the
+largest difference measured, or half of that, each as likely beforehand: were the widest alone
+assumed, a small step would have to be proven against it, and two small ones beside
+each other would be taken for one."""
 
 CREEP_SHARE = 1 / 3
 """What all boundaries without a step may add up to, as a part of the least effect that is worth a
@@ -116,17 +122,22 @@ def path_of(
     for row, one in zip(rows, compared, strict=True):
         row[at.index(one.earlier) : at.index(one.later)] = 1.0
     weighed = rows / np.array([one.se**2 for one in compared]).reshape(-1, 1)
-    model = _Model(
+    widest = _Model(
         information=weighed.T @ rows,
         seen=weighed.T @ np.array([one.log_ratio for one in compared]),
         creep=creep,
         slab=scale**2,
         log_odds=np.log1p(-absent) - np.log(absent),
     )
-    holds = _all(len(lengths)) if len(lengths) <= ENUMERATED else _window(model)
-    log_weight, mean, covariance = model.weigh(holds)
+    models = [replace(widest, slab=(scale / narrower) ** 2) for narrower in NARROWER]
+    short = len(lengths) <= ENUMERATED
+    holds = [_all(len(lengths)) if short else _window(model) for model in models]
+    weighed_each = [model.weigh(some) for model, some in zip(models, holds, strict=True)]
+    log_weight, mean, covariance = (
+        np.concatenate(each) for each in zip(*weighed_each, strict=True)
+    )
     weight = np.exp(log_weight - log_weight.max())
-    return Path(at, holds, weight / weight.sum(), mean, covariance)
+    return Path(at, np.concatenate(holds), weight / weight.sum(), mean, covariance)
 
 
 @dataclass(frozen=True, slots=True)

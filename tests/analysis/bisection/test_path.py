@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.bisection import path as module
-from append_prefill.analysis.bisection.path import Compared, path_of
+from append_prefill.analysis.bisection.path import NARROWER, Compared, path_of
 
 LEAST = float(np.log1p(0.015))
 
@@ -66,6 +66,6 @@ def test_the_window_gives_what_weighing_all_choices_gives(monkeypatch):
     whole = path_of(9, seen, least=LEAST)
     monkeypatch.setattr(module, "ENUMERATED", 3)
     part = path_of(9, seen, least=LEAST)
-    assert len(part.holds) < len(whole.holds) == 2**8
+    assert len(part.holds) < len(whole.holds) == len(NARROWER) * 2**8
     for gap in range(8):
         assert part.chance([gap]) == pytest.approx(whole.chance([gap]), abs=0.005)
