@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from append_prefill.analysis.verdict.sequential import Schedule, next_step, schedule_of
+from append_prefill.analysis.verdict.sequential import (
+    Schedule,
+    in_reach,
+    next_step,
+    schedule_of,
+)
 from append_prefill.engines.base import Engine
 from append_prefill.probe.plan import PLANE_SHARE, Plan, abba
 from append_prefill.records.comparison import Comparison, Look
@@ -195,7 +200,7 @@ class Decider:
         if comparison is None:
             return state.model_copy(update={"closed": "no pair was measured on both sides"})
         # A confirmation comes after all launches that were planned for the findings.
-        open_findings = state.confirm_from is None and self._a_finding_is_open(run)
+        open_findings = state.confirm_from is None and self._a_finding_is_open(run, measured)
         step = next_step(comparison, state.looks, schedule, open_findings=open_findings)
         decision, goes_on = step.decision, step.goes_on
         # What was planned is measured, whatever it takes; the budget holds what is added to it.
@@ -225,7 +230,8 @@ class Decider:
     def _schedule(self, pairs: int) -> Schedule:
         return schedule_of(self._profile.policy, pairs, at_once=self._at_once)
 
-    def _a_finding_is_open(self, run: Run) -> bool:
+    def _a_finding_is_open(self, run: Run, launches: int) -> bool:
+        """Whether one that needs more than `launches` can be settled by those that are planned."""
         findings = judged_findings(
             run,
             self._profile,
@@ -233,7 +239,10 @@ class Decider:
             kv_bytes_per_token=self._settings.kv_bytes_per_token,
             kv_fixed_bytes=self._settings.kv_fixed_bytes,
         )
-        return any(finding.verdict == "inconclusive" for finding in findings)
+        return any(
+            finding.verdict == "inconclusive" and in_reach(finding, launches, self._plan.starts)
+            for finding in findings
+        )
 
     def _pairs_left(self, *, sides: int) -> int:
         """How many more pairs of `sides` starts the budget holds, by what launches took so far."""

@@ -102,9 +102,14 @@ def findings(monkeypatch):
     """The verdicts of the findings that each interim analysis meets, to be replaced."""
     said = ["holds", "not-applicable"]
     monkeypatch.setattr(
-        adaptive, "judged_findings", lambda *_, **__: [SimpleNamespace(verdict=v) for v in said]
+        adaptive, "judged_findings", lambda *_, **__: [finding_of(verdict) for verdict in said]
     )
     return said
+
+
+def finding_of(verdict, **measured):
+    known = dict.fromkeys(("measured", "low", "high", "bound"))
+    return SimpleNamespace(verdict=verdict, **(known | measured))
 
 
 def test_without_a_reference_the_planned_starts_are_all():
@@ -137,6 +142,14 @@ def test_a_finding_that_is_open_is_measured_as_planned(findings, floor_ms, pairs
     assert [look.candidate_starts for look in states[-1].looks] == pairs
     assert [look.decision.code for look in states[-1].looks[:-1]] == ["findings"] * (len(pairs) - 1)
     assert states[-1].looks[-1].decision.code == "settled"
+
+
+def test_a_finding_on_its_bound_is_not_measured_on_for(monkeypatch):
+    """As many launches as are planned would leave it as open."""
+    on_bound = finding_of("inconclusive", measured=0.199, low=0.18, high=0.22, bound=0.2)
+    monkeypatch.setattr(adaptive, "judged_findings", lambda *_, **__: [on_bound])
+    (state,) = World(Model(floor_ms=19.4), Model(), sd=0.003).run()
+    assert (state.done, state.closed) == ([0, 1, 2], "Settled: pass.")
 
 
 def test_findings_are_judged_as_the_run_will_judge_them(monkeypatch):

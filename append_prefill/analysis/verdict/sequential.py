@@ -33,7 +33,11 @@ from scipy import optimize, special
 
 from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import Decision
+from append_prefill.records.run import Finding
 from append_prefill.workload.policy import Policy
+
+_UPPER = 0.975
+"""The quantile that ends a 95 % interval."""
 
 EARLY_SHARE = 0.1
 """Part of the false-alarm rate spent before the planned launches. Enough for what need not wait:
@@ -233,3 +237,23 @@ def next_step(
     if number + 1 == len(starts):
         return stop("last")
     return go_on("continue")
+
+
+def in_reach(finding: Finding, launches: int, planned: int) -> bool:
+    """Whether the `planned` launches could settle a finding that `launches` of them left open.
+
+    Its interval shrinks as t(n - 1) / sqrt(n) does, and the value itself may come to lie elsewhere
+    by half of what is left of it. A finding that lies on its bound would need launches by the
+    dozen: it costs minutes every night, and is as open after the planned ones.
+    """
+    if None in (finding.measured, finding.low, finding.high, finding.bound) or launches < 2:
+        return True
+    value, low, high, bound = (
+        float(x or 0.0) for x in (finding.measured, finding.low, finding.high, finding.bound)
+    )
+
+    def width(count: int) -> float:
+        return float(special.stdtrit(count - 1, _UPPER) / np.sqrt(count))
+
+    half = max(high - value, value - low) * width(planned) / width(launches)
+    return abs(value - bound) >= half / 2

@@ -12,6 +12,7 @@ from append_prefill.analysis.verdict.sequential import (
     Analysis,
     Schedule,
     crossing,
+    in_reach,
     miss_rates,
     next_step,
     schedule_of,
@@ -19,6 +20,7 @@ from append_prefill.analysis.verdict.sequential import (
 )
 from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import ComparisonVerdict, NoiseSource
+from append_prefill.records.run import Finding
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Policy
 from tests.analysis.factory import NOISE, POINTS, POLICY, starts_of
@@ -290,3 +292,36 @@ def test_a_slow_down_to_be_caught_passes_no_oftener_than_promised(sd) -> None:
     b = a - np.log1p(0.03) - sd * rng.normal(size=(4000, 11, 1))
     prior = Prior(None, 0, None, 0, NoiseSource(kind="profile"), pair_sd=sd, pair_df=30)
     assert ended(a, b, prior, POINTS[:1])["pass"] <= 0.032
+
+
+@pytest.mark.parametrize(
+    ("measured", "launches", "reachable"),
+    # Half of what (2.78 / sqrt 5) / (4.30 / sqrt 3) leaves of 0.02: 0.0050; of two launches 0.0028.
+    [(0.19, 3, True), (0.206, 3, True), (0.196, 3, False), (0.2, 3, False), (0.196, 2, True)],
+)
+def test_a_finding_is_in_reach_where_the_planned_launches_could_settle_it(
+    measured, launches, reachable
+):
+    finding = finding_of(measured, measured - 0.02, measured + 0.015)
+    assert in_reach(finding, launches, 5) is reachable
+
+
+def test_a_finding_without_an_interval_is_in_reach():
+    assert in_reach(finding_of(0.2, None, None), 1, 5)
+    assert in_reach(finding_of(0.2, 0.2, 0.2), 1, 5)
+
+
+def finding_of(measured, low, high):
+    return Finding(
+        id="x",
+        claim="",
+        formula="",
+        study_value=None,
+        measured=measured,
+        low=low,
+        high=high,
+        bound=0.2,
+        argument="",
+        verdict="inconclusive",
+        reason="",
+    )
