@@ -60,7 +60,9 @@ def cause_words(cause: Cause) -> str:
         for one, own in sure[:NAMED]
         if abs(own.delta_ms) >= NAMED_SHARE * abs(sure[0][1].delta_ms)
     )
-    return f"{total}. Of it, per request: {said}."
+    along = (cause.own_total.delta_ms >= 0) == cause.slower
+    lead = "Of it, per request" if along else f"What takes {more} for certain, per request"
+    return f"{total}. {lead}: {said}."
 
 
 def unshown_words(cause: Cause) -> str:

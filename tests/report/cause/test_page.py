@@ -46,6 +46,29 @@ def test_a_faster_candidate_is_told_as_faster():
     assert "sglang.cache:match (scheduler) \N{MINUS SIGN}2.0 ms" in said
 
 
+def test_functions_that_take_more_are_no_part_of_a_total_that_is_less():
+    """One function of a slower candidate takes more; another makes up for it."""
+    made = [
+        (
+            launch(
+                "candidate",
+                pair,
+                {("scheduler", "sglang.cache:match"): 3.0, ("scheduler", "torch:norm"): 1.0 + pair},
+            ),
+            launch(
+                "reference",
+                pair,
+                {("scheduler", "sglang.cache:match"): 1.0, ("scheduler", "torch:norm"): 9.0},
+            ),
+        )
+        for pair in range(3)
+    ]
+    said = sentence.cause_words(cause(made=made))
+    assert "ms less than on 0.5.19. What takes more for certain, per request: " in said
+    assert "sglang.cache:match (scheduler) +2.0 ms" in said
+    assert "Of it" not in said
+
+
 @pytest.mark.parametrize(
     ("ratio", "shown"),
     # The requests took 12 ms in place of 10, which is half of +44 % in logs.
