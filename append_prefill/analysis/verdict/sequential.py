@@ -246,11 +246,9 @@ def in_reach(finding: Finding, launches: int, planned: int) -> bool:
     by half of what is left of it. A finding that lies on its bound would need launches by the
     dozen: it costs minutes every night, and is as open after the planned ones.
     """
-    if None in (finding.measured, finding.low, finding.high, finding.bound) or launches < 2:
+    value, low, high, bound = finding.measured, finding.low, finding.high, finding.bound
+    if value is None or low is None or high is None or bound is None or launches < 2:
         return True
-    value, low, high, bound = (
-        float(x or 0.0) for x in (finding.measured, finding.low, finding.high, finding.bound)
-    )
 
     def width(count: int) -> float:
         return float(special.stdtrit(count - 1, _UPPER) / np.sqrt(count))

@@ -297,7 +297,14 @@ def test_a_slow_down_to_be_caught_passes_no_oftener_than_promised(sd) -> None:
 @pytest.mark.parametrize(
     ("measured", "launches", "reachable"),
     # Half of what (2.78 / sqrt 5) / (4.30 / sqrt 3) leaves of 0.02: 0.0050; of two launches 0.0028.
-    [(0.19, 3, True), (0.206, 3, True), (0.196, 3, False), (0.2, 3, False), (0.196, 2, True)],
+    [
+        (0.19, 3, True),
+        (0.206, 3, True),
+        (0.196, 3, False),
+        (0.2, 3, False),
+        (0.196, 2, True),
+        (0.199, 2, False),
+    ],
 )
 def test_a_finding_is_in_reach_where_the_planned_launches_could_settle_it(
     measured, launches, reachable
@@ -308,7 +315,12 @@ def test_a_finding_is_in_reach_where_the_planned_launches_could_settle_it(
 
 def test_a_finding_without_an_interval_is_in_reach():
     assert in_reach(finding_of(0.2, None, None), 1, 5)
-    assert in_reach(finding_of(0.2, 0.2, 0.2), 1, 5)
+    assert in_reach(finding_of(0.2, 0.1, 0.3), 1, 5)
+
+
+def test_an_interval_that_is_wider_above_counts_by_its_wider_half():
+    assert not in_reach(finding_of(0.196, 0.195, 0.216), 3, 5)
+    assert in_reach(finding_of(0.196, 0.195, 0.206), 3, 5)
 
 
 def finding_of(measured, low, high):
