@@ -31,7 +31,12 @@ from append_prefill.probe.gathered import Gathered
 from append_prefill.probe.plan import Task
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.probe.shooter import Shooter
-from append_prefill.probe.warmup import is_heavy, refuse_nothing_valid, warm_up
+from append_prefill.probe.warmup import (
+    HEAVY_WARMUP_ROUNDS,
+    is_heavy,
+    refuse_nothing_valid,
+    warm_up,
+)
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import BlockState, Start, TrafficSeries
 from append_prefill.records.store import write_start
@@ -42,11 +47,6 @@ from append_prefill.workload.traffic import DEFAULT, Condition, State
 # An invalid block is repeated, up to half as many times again as were planned: a device that is
 # bad for longer than that is not one to measure on tonight.
 EXTRA_BLOCKS_SHARE = 0.5
-
-HEAVY_WARMUP_ROUNDS = 2
-"""Rounds of the warm-up with what is heavy in them. It takes as long as hundreds of points do, and
-what a first batch of a size has to compile or to capture is done once; the rest tells whether the
-server is stationary."""
 
 INTERRUPTED = "interrupted"
 """What a launch failed of that the user interrupted (Ctrl-C)."""

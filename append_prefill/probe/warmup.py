@@ -28,6 +28,11 @@ LONG_TOKENS = 16_384
 """A point of more tokens is heavy: it takes as long as a round of shorter ones, all of it in chunks
 of a size that those warm."""
 
+HEAVY_WARMUP_ROUNDS = 2
+"""Rounds of the warm-up with what is heavy in them. It takes as long as hundreds of points do, and
+what a first batch of a size has to compile or to capture is done once; the rest tells whether the
+server is stationary."""
+
 
 def is_heavy(task: Task) -> bool:
     """Whether it is left out of all but the first rounds."""

@@ -21,7 +21,7 @@ from append_prefill.records.run import Run
 from append_prefill.records.selecting import shares_points
 from append_prefill.report.reasons import noise_words
 from append_prefill.report.traffic import traffic_words
-from append_prefill.run.pace import pace_of
+from append_prefill.run.pace import long_of, pace_of
 from append_prefill.workload.policy import Noise
 from append_prefill.workload.profile import Profile
 
@@ -80,7 +80,11 @@ def outlook_of(
     pace = pace_of(like, profile.device)
     of_block, sides = plan.samples_a_block, len(plan.sides)
     costs = pace.costs(
-        of_block, sides, together=profile.plan.interleave, states_s=_states_s(plan, profile)
+        of_block,
+        sides,
+        together=profile.plan.interleave,
+        states_s=_states_s(plan, profile),
+        beyond=long_of(plan.all_points),
     )
     # A block throws its first request away.
     of_launch = round(plan.samples * (of_block + 1) + pace.warmup_rounds * of_block)
@@ -150,6 +154,7 @@ def _power_and_costs(plan: Plan, profile: Profile, like: Run | None) -> tuple[Po
         len(plan.sides),
         together=profile.plan.interleave,
         states_s=_states_s(plan, profile),
+        beyond=long_of(plan.all_points),
     )
 
 

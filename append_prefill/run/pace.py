@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import mean
 
 from append_prefill.analysis.split import Costs
+from append_prefill.probe.warmup import HEAVY_WARMUP_ROUNDS, is_heavy
 from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.records.run import Run
+from append_prefill.workload.points import Point
 from append_prefill.workload.profile import DeviceKind
 
 STOP_S = 1.6
@@ -17,10 +19,32 @@ STOP_S = 1.6
 H100 (the launches' `started_at` in benchmarks/data)."""
 
 
+SHORT_TOKENS = 2048
+"""What is assumed of a sample holds up to here, where the study's points lie; beyond, a token costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """Tokens beyond `SHORT_TOKENS` a block, all samples' together: of those that each round of the
+    warm-up has, and of the `heavy` ones that only the first rounds have.
+    """
+
+    tokens: int = 0
+    heavy_tokens: int = 0
+
+
+def long_of(points: Iterable[Point]) -> Long:
+    """Of a plan's points."""
+    beyond = {point: max(0, point.total_tokens - SHORT_TOKENS) for point in points}
+    heavy = sum(tokens for point, tokens in beyond.items() if is_heavy(point))
+    return Long(sum(beyond.values()) - heavy, heavy)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds: until a launch is ready, a sample of its warm-up, and one of its blocks, priming
-    included. `warmup_rounds`: passes over all points before the first block.
+    included. `warmup_rounds`: passes over all points before the first block. `long_token_s`: of a
+    token beyond `SHORT_TOKENS`, 0 where samples are priced as a run has shown them.
     """
 
     ready_s: float
@@ -28,8 +52,17 @@ class Pace:
     warmup_sample_s: float
     sample_s: float
     source: str
+    long_token_s: float = 0.0
 
-    def costs(self, of_block: float, sides: int, *, together: bool, states_s: float = 0.0) -> Costs:
+    def costs(
+        self,
+        of_block: float,
+        sides: int,
+        *,
+        together: bool,
+        states_s: float = 0.0,
+        beyond: Long = Long(),
+    ) -> Costs:
         """Of a plan's launches, with `of_block` samples a block. `together`: those of a pair come
         up side by side. `states_s`: what coming into states that are not fresh takes one of them.
 
@@ -38,10 +71,13 @@ class Pace:
         """
         waits = 1 if together else sides
         warmup_s = self.warmup_rounds * of_block * self.warmup_sample_s
+        in_warmup = self.warmup_rounds * beyond.tokens + HEAVY_WARMUP_ROUNDS * beyond.heavy_tokens
+        warmup_s += self.long_token_s * in_warmup
+        long_s = self.long_token_s * (beyond.tokens + beyond.heavy_tokens)
         return Costs(
             launch_s=waits * (self.ready_s + STOP_S) + sides * (warmup_s + states_s),
             # A block throws its first request away: it pays for the flush before it.
-            round_s=sides * (of_block + 1) * self.sample_s,
+            round_s=sides * ((of_block + 1) * self.sample_s + long_s),
         )
 
 
@@ -51,9 +87,11 @@ _SOURCE = "assumed: no stored run of this protocol and model"
 # 1.1 s a server, and 0.5.17 was ready after 54 to 66 s (H200: 36 to 49, 106 where it had to compile
 # first); on two cores a block of 21 took 0.76 s and launches 17 to 28 s (benchmarks/data,
 # baselines). Warm-up took 6 to 12 rounds, 7.3 in the mean of six launches on an H200, 8.2 on a CPU.
+# A long token: blocks of llama-3.1-8b-long took 43 s a server on an H100 with 594,240 tokens beyond
+# the short ones (benchmarks/data/h100-x4-2026-11), of cpu-nano-long 10.6 s on two cores (28,512).
 _ASSUMED = {
-    "cuda": Pace(60.0, 8.0, 0.059, 0.059, _SOURCE),
-    "cpu": Pace(25.0, 8.0, 0.035, 0.035, _SOURCE),
+    "cuda": Pace(60.0, 8.0, 0.059, 0.059, _SOURCE, 0.000069),
+    "cpu": Pace(25.0, 8.0, 0.035, 0.035, _SOURCE, 0.00031),
 }
 
 

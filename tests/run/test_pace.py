@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.records.launch import Start, Warmup
-from append_prefill.run.pace import STOP_S, pace_of
+from append_prefill.run.pace import STOP_S, Long, long_of, pace_of
+from append_prefill.workload.points import Point
 from tests.records import builders
 
 POINTS, SAMPLES = 4, 5  # of `builders.start`
@@ -80,3 +81,19 @@ def test_what_a_run_does_not_tell_is_assumed(lacking: dict[str, object]) -> None
 
 def test_devices_have_their_own_assumption() -> None:
     assert pace_of(None, "cpu").sample_s < pace_of(None, "cuda").sample_s
+
+
+def test_long_points_are_priced_by_their_tokens_and_the_heavy_ones_twice_in_the_warm_up() -> None:
+    points = [Point(1920, 128), Point(2048, 1000), Point(16384, 64)]
+    beyond = long_of(points)
+    assert beyond == Long(1000, 14_400)
+    pace = pace_of(None, "cpu")
+    plain = pace.costs(3, 2, together=True)
+    priced = pace.costs(3, 2, together=True, beyond=beyond)
+    assert priced.round_s - plain.round_s == pytest.approx(2 * 15_400 * pace.long_token_s)
+    warm = 8 * 1000 + 2 * 14_400
+    assert priced.launch_s - plain.launch_s == pytest.approx(2 * warm * pace.long_token_s)
+
+
+def test_a_stored_run_prices_its_samples_as_they_were() -> None:
+    assert pace_of(stored(launch(0), launch(1)), "cuda").long_token_s == 0
