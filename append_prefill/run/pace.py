@@ -20,7 +20,7 @@ H100 (the launches' `started_at` in benchmarks/data)."""
 
 
 SHORT_TOKENS = 2048
-"""What is assumed of a sample holds up to here, where the study's points lie; beyond, a token costs."""
+"""Up to here a sample takes what is assumed of one, as the study's points do; beyond, tokens cost."""
 
 
 @dataclass(frozen=True, slots=True)
