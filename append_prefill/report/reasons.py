@@ -284,13 +284,13 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             return f"{beyond} {_regime(ground)}"
         case "standing":
             return (
-                f"{beyond} So is the reference, at {fmt.exact(ground.reference_value)}: nothing "
+                f"{beyond} The reference is, too, at {fmt.exact(ground.reference_value)}: nothing "
                 "this version brought."
             )
         case "further-out":
             return (
-                f"{beyond} So is the reference, at {fmt.exact(ground.reference_value)}, but within "
-                f"{fmt.exact(ground.reference_high)}: this version is further out."
+                f"{beyond} The reference is, too, at {fmt.exact(ground.reference_value)}, but "
+                f"within {fmt.exact(ground.reference_high)}: this version is further out."
             )
         case "shift-unclear":
             return (
