@@ -86,11 +86,11 @@ def total(point: Point) -> float:
 
 
 def planned(profile: Profile, experiment_id: str) -> tuple[Point, ...]:
-    """The experiment's points. Raises NotApplicableError where the profile has none by that id."""
+    """The experiment's points. Raises NotApplicableError where none of that id is planned."""
     try:
         return profile.experiment(experiment_id).as_points
     except KeyError as error:
-        raise NotApplicableError(str(error.args[0])) from error
+        raise NotApplicableError(f"this run has no experiment {experiment_id!r}") from error
 
 
 def _with_details(

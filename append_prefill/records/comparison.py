@@ -213,7 +213,8 @@ class Look(Record):
 
 
 class Comparison(Record):
-    """Candidate against reference. `mde` is the minimum detectable relative effect on the level.
+    """Candidate against reference. `mde` is the least relative effect, alike at all
+    points, that one of the means is sure to find (minimum detectable effect).
 
     `change` is what a regression or an improvement consists of, null for other verdicts and in
     records of suites before 0.2, which have the regions of `where` instead.

@@ -19,6 +19,13 @@ ComparisonVerdict = Literal["pass", "regression", "improvement", "inconclusive",
 DEVICE_STATE = "device state made the block invalid"
 """The reason of an invalid sample that says nothing of the server."""
 
+_OF_DEVICE = "device state "
+
+
+def is_of_device(reason: str) -> bool:
+    """Whether a sample's reason is that, as suites before 0.2 said it too: in another verb."""
+    return reason.startswith(_OF_DEVICE)
+
 
 class Record(BaseModel):
     """Base of everything in a run record: a key that is not known is an error.

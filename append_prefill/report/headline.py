@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from append_prefill.records.comparison import Comparison, PointEffect
-from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.confirmation import confirmed_lines, confirms_lines, verdict_words
+from append_prefill.report.failed import exit_words, failed_words, unjudged
 from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import attached, candidate_name, reference_label, sglang
 from append_prefill.report.next_step import NextStep, next_step_of
@@ -30,8 +30,7 @@ from append_prefill.report.traffic import (
     tally_words,
 )
 from append_prefill.report.traffic_sentence import also_words, mean_sentence, traffic_sentence
-from append_prefill.report.warnings import warning_words
-from append_prefill.report.words import Word, exit_meaning, shared_note, word_of
+from append_prefill.report.words import Word, shared_note, word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def headline_of(run: Run) -> Headline:
         verdict=word_of(run.verdict),
         said=_sentence(run),
         facts=_facts(run),
-        exit_meaning=exit_meaning(run.verdict),
+        exit_meaning=exit_words(run),
         certainty=_certainty(run),
         reservations=_reservations(run),
         next_step=next_step_of(run),
@@ -117,13 +116,7 @@ def _sentence(run: Run) -> Sentence:
             verb = "holds" if len(unclear) == 1 else "hold"
             text = f"Cannot tell yet whether {what} {verb} on {name}."
         case "infrastructure":
-            failure = next((s.failure for s in run.starts if s.failure), None)
-            cause = _first_line(failure or _infrastructure(run) or "no cause was recorded")
-            measured = sum(start.usable for start in run.starts)
-            if measured:
-                launches = fmt.plural(measured, "launch")
-                return sentence(f"{launches} measured with {name}, nothing judged: {cause}.")
-            return sentence(f"Nothing valid was measured on {name}: {cause}.")
+            return sentence(failed_words(run, name))
         case None:
             return sentence(f"The run of {name} was recorded and not judged.")
         case verdict:
@@ -178,6 +171,11 @@ def _beside(run: Run) -> str:
 
 def _facts(run: Run) -> list[Fact]:
     comparison = run.compared
+    if unjudged(run):
+        return [
+            Fact("Findings", "none applies", "why not stands beside each"),
+            Fact("What it says about speed", "Nothing"),
+        ]
     if run.verdict == "infrastructure":
         failed = [s for s in run.starts if s.failure]
         devices = sorted({s.device for s in run.starts})
@@ -280,18 +278,3 @@ def _reservations(run: Run) -> list[Reservation]:
             )
         )
     return reservations
-
-
-def _infrastructure(run: Run) -> str | None:
-    """What ended the run: in the words of the error that did, or what was cut off."""
-    codes = ("infrastructure", "judging-failed")
-    warnings = [w for w in run.warnings if isinstance(w, RunWarning)]
-    told = [w.text for w in warnings if w.code in codes]
-    told += [warning_words(w) for w in warnings if w.code == "pair-interrupted"]
-    return next(iter(told), None)
-
-
-def _first_line(text: str) -> str:
-    return (
-        fmt.shorten(text.strip().splitlines()[0].rstrip("."), 240) if text.strip() else "no cause"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from append_prefill.records.grounds import DEVICE_STATE
+from append_prefill.records.grounds import is_of_device
 from append_prefill.records.launch import BlockState, Start
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
@@ -47,7 +47,7 @@ def invalid_words(run: Run) -> str | None:
 
     What the device made invalid is another matter: it is measured again.
     """
-    reasons = [r for r in void_reasons(run) if r.reason != DEVICE_STATE]
+    reasons = [r for r in void_reasons(run) if not is_of_device(r.reason)]
     invalid = sum(reason.count for reason in reasons)
     series = [s for start in run.starts for s in (*start.series, *start.traffic)]
     taken = invalid + sum(len(s.ttft_ms) for s in series)

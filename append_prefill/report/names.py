@@ -132,14 +132,14 @@ def pytest_command(
     """The command of this run again, same seed unless another is given.
 
     `against` adds a reference side by side, `starts` launches per side; `whole` takes the whole
-    plan where this run was a quick one. `test` selects tests by name, as pytest's `-k` does, and
+    plan where this run took a part of it. `test` selects tests by name, as pytest's `-k` does, and
     `marked` by their markers, as `-m` does, where that is not what a run takes by itself. `program`
     is what begins a run.
     """
     # What it answers it has answered: again it is a run of its own.
     words = without(option_words(run), "--confirms")
     if whole:
-        words = [word for word in words if word != QUICK]
+        words = without([word for word in words if word != QUICK], "--experiment")
     if test is not None:
         words = [*words, "-k", test]
     if marked is not None and tuple(program) == PYTEST:

@@ -12,6 +12,7 @@ from append_prefill.records.run import Run
 from append_prefill.records.traffic import TrafficResult
 from append_prefill.report import format as fmt
 from append_prefill.report.confirmation import confirming_folder, is_withdrawn
+from append_prefill.report.failed import is_lacking, unjudged
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply
 
@@ -81,12 +82,11 @@ REPLIES_TEST = "test_what_is_found_in_traffic_holds[reply_cached]"
 """Of `perf_tests/test_traffic.py`, by which other traffic than the points' is selected alone."""
 
 
-def _marked(results: Sequence[TrafficResult], *, alone: bool) -> str | None:
-    """The marker expression that takes these experiments; None where a run takes them by itself.
+def _marked(heavy: Sequence[bool], *, alone: bool) -> str | None:
+    """The marker expression that takes such experiments; None where a run takes them by itself.
 
     Heavy traffic is measured only where its marker is named. `alone`: nothing else is to be taken.
     """
-    heavy = [result.heavy for result in results]
     if not any(heavy):
         return None
     return "append_prefill and load" if alone and all(heavy) else "append_prefill or load"
@@ -112,6 +112,11 @@ class _Proposals:
         match run.verdict:
             case "infrastructure" if run.state.get("unfinished"):
                 return self._resumed("Go on with it, once that is put right:")
+            case "infrastructure" if (of := unjudged(run)) and not is_lacking(of[0]):
+                return NextStep(
+                    "Measure all that the profile judges:",
+                    pytest_command(run, whole=True, program=self.program.run),
+                )
             case "infrastructure" if any(start.usable for start in run.starts):
                 return NextStep("Measure again, once that is put right:", self._again())
             case "infrastructure":
@@ -207,19 +212,21 @@ class _Proposals:
         test: str | None = None,
     ) -> str:
         """The run again; of other traffic that alone made the verdict, only its tests."""
-        only = self._only()
+        only, pair = self._only(), bool(self.run.pd_pair)  # which its marker alone launches
         if test is None:
             of = only or self.run.traffic
+            pair = pair and not only
             test = " or ".join(f"{TRAFFIC_TEST}[{result.experiment}]" for result in only) or None
         else:
-            of = []
+            of, pair = [], False
+        heavy = [*(result.heavy for result in of), *([True] if pair else [])]
         return pytest_command(
             self.run,
             against=against,
             starts=starts,
             seed=seed,
             test=test,
-            marked=_marked(of, alone=bool(only) or not self.run.plan.points),
+            marked=_marked(heavy, alone=bool(only) or not self.run.plan.points),
             program=self.program.run,
         )
 

@@ -70,6 +70,15 @@ def part_words(part: ChangeIn, change: Change) -> str:
     return f"at {len(part.points)} of {fmt.plural(len(change.points), 'point')}"
 
 
+def choice_words(change: Change, *parts: ChangeIn) -> str:
+    """Of a single point that the fit has picked: why its interval is wider than in the table."""
+    single = [p.points[0] for p in parts if p.region == "points" and len(p.points) == 1]
+    if not single:
+        return ""
+    labels = fmt.listed([Point(*pair).label for pair in single])
+    return f"{labels} corrected for the choice among {fmt.plural(len(change.points), 'point')}"
+
+
 def _span(letter: str, span: tuple[int, int] | None, measured: Sequence[int]) -> str:
     """A range as the side of it that is open: "m ≤ 512", "L ≥ 1024"; "m = 8", "m from 8 to 64"."""
     if span is None:

@@ -39,7 +39,9 @@ STATISTICS = {
 
 
 def quantity_name(effect: Effect) -> str:
-    """What an effect is on: "overall level", "at m = 1024", "at m ≥ 512"."""
+    """What an effect is on: "overall level", "at m = 1024", "at m ≥ 512", "at m ≤ 308"."""
+    if effect.name == "floor_points" and effect.tokens is not None:
+        return f"at m ≤ {effect.tokens}"
     letter = "L" if effect.name == "context_end" else "m"
     if effect.from_tokens is not None:
         return f"at {letter} ≥ {effect.from_tokens}"
@@ -243,13 +245,23 @@ def finding_reason(finding: Finding) -> str:
     )
 
 
+def beside_words(finding: Finding) -> str:
+    """The reason where interval and bound stand in columns beside it."""
+    return finding_reason(finding).removeprefix(_beyond(finding)).strip()
+
+
+def _beyond(finding: Finding) -> str:
+    span = f"[{fmt.exact(finding.low)}, {fmt.exact(finding.high)}]"
+    return f"The whole 95 % interval {span} is beyond the bound {fmt.exact(finding.bound)}."
+
+
 _STUDY_TRANSFER = ("study_transfer_ms", "corrected_study_transfer_ms")
 
 
 def _finding_ground(ground: FindingGround, finding: Finding) -> str:
     span = f"[{fmt.exact(finding.low)}, {fmt.exact(finding.high)}]"
     bound = fmt.exact(finding.bound)
-    beyond = f"The whole 95 % interval {span} is beyond the bound {bound}."
+    beyond = _beyond(finding)
     match ground.code:
         case "no-bound":
             return f"Profile {ground.text} sets no bound for it."
@@ -272,18 +284,18 @@ def _finding_ground(ground: FindingGround, finding: Finding) -> str:
             return f"{beyond} {_regime(ground)}"
         case "standing":
             return (
-                f"{beyond} So it is in the reference, at {fmt.exact(ground.reference_value)}: "
-                "nothing this version brought."
+                f"{beyond} The reference is, too, at {fmt.exact(ground.reference_value)}: nothing "
+                "this version brought."
             )
         case "further-out":
             return (
-                f"{beyond} So it is in the reference, at {fmt.exact(ground.reference_value)}, but "
+                f"{beyond} The reference is, too, at {fmt.exact(ground.reference_value)}, but "
                 f"within {fmt.exact(ground.reference_high)}: this version is further out."
             )
         case "shift-unclear":
             return (
                 f"{beyond} The cheap end got cheaper, which is no fault; whether the dear end got "
-                "dearer as well cannot be told from these launches."
+                "dearer cannot be told."
             )
         case "reply-lost":
             return (

@@ -21,6 +21,7 @@ from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import candidate_name, reference_name, sglang
 from append_prefill.report.places import (
+    choice_words,
     named_points,
     named_words,
     part_words,
@@ -115,12 +116,12 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
     leading = _leading(part, change)
     place = part_words(part, change)
     percent = f"{fmt.brief(part.ratio)}, {fmt.brief_interval(part.low, part.high, part.ratio)}"
-    how = how_measured(run, comparison, other)
+    how, chosen = how_measured(run, comparison, other), choice_words(change, part)
     if leading is not None and leading.kind in ADDITIVE:
         verb, to = ("adds", "to") if part.delta_ms > 0 else ("saves", "on")
         where = f"{to} every append-prefill" if place == "everywhere" else place
         text = f"{name} {verb} {strong(_ms(part.delta_ms))} {where}{_stratum(part)}"
-        text += _bracket(percent, how)
+        text += _bracket(percent, chosen, how)
     elif leading is not None and leading.kind in PER_TOKEN:
         more = "more" if leading.value > 0 else "less"
         size = f"{fmt.number(abs(leading.value), 2)} µs {more}"
@@ -134,7 +135,9 @@ def _changed(run: Run, comparison: Comparison, change: Change, name: str, other:
         text += _bracket(fmt.brief_interval(part.low, part.high, part.ratio), how)
     else:
         text = f"{name} is {strong(way_words(part))} than {other} {place}"
-        text += _bracket(ends_words(part), _average(part, place), how_measured(run, comparison))
+        text += _bracket(
+            ends_words(part), _average(part, place), chosen, how_measured(run, comparison)
+        )
     return f"{text}{_unchanged(change)}.{_misfit(change)}"
 
 
@@ -146,7 +149,8 @@ def _named(
     assert change is not None
     way = "slower" if comparison.verdict == "regression" else "faster"
     part = spoken_parts(comparison, change)[0]
-    bracket = _bracket(ends_words(part), how_measured(run, comparison))
+    chosen = choice_words(change, part)
+    bracket = _bracket(ends_words(part), chosen, how_measured(run, comparison))
     return (
         f"{name} is {strong(way)} than {other} {named_words(named)}, though "
         f"{way_words(part)} {part_words(part, change)}{bracket}. "
@@ -175,7 +179,8 @@ def _mixed(run: Run, comparison: Comparison, change: Change, name: str, other: s
     spans = " and ".join(ends_words(part) for part in change.parts)
     return (
         f"{name} is {strong(halves[0])} and {strong(halves[1])} than {other}"
-        f"{_bracket(spans, how_measured(run, comparison))}. {_why(comparison)}.{_misfit(change)}"
+        f"{_bracket(spans, choice_words(change, *change.parts), how_measured(run, comparison))}. "
+        f"{_why(comparison)}.{_misfit(change)}"
     )
 
 

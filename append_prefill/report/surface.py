@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from append_prefill.records.figures import Estimate
@@ -97,21 +96,22 @@ def _said(term: Term, step: Step) -> str:
 
 
 def crossover_words(run: Run) -> str:
-    """m* with its interval: "m* = 1,380 new tokens (1,210 to 1,570)"; empty where none was seen.
+    """m* with its interval: "m* = 1380 new tokens (1210 to 1570)"; empty where none was seen.
 
-    Says so where it lies beyond the longest append that was measured.
+    Rounded as the surface's row is, which quotes it too. Says so where it lies beyond the longest
+    append that was measured.
     """
     if run.surface is None or (value := run.surface.crossover_tokens.value) is None:
         return ""
     low, high = run.surface.crossover_tokens.low, run.surface.crossover_tokens.high
     notes = []
     if low is not None and high is not None:
-        notes.append(f"{fmt.count(math.floor(low))} to {fmt.count(math.ceil(high))}")
+        notes.append(fmt.interval(low, high))
     longest = max((p.append_tokens for p in run.points if p.median_ms is not None), default=0)
     if value > longest:
         notes.append("extrapolated")
     bracket = f" ({'; '.join(notes)})" if notes else ""
-    return f"m* = {fmt.count(round(value))} new tokens{bracket}"
+    return f"m* = {fmt.number(value)} new tokens{bracket}"
 
 
 def surface_words(run: Run) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from append_prefill.records.comparison import Comparison, Effect, PointEffect
-from append_prefill.records.grounds import Side
+from append_prefill.records.grounds import Side, is_of_device
 from append_prefill.records.launch import Series, Start
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
@@ -184,6 +184,7 @@ class JointRow:
 
 
 GROWTH = ("append_growth", "context_growth")
+ENDS = {"append_end": "append_tokens", "context_end": "context_tokens"}
 MOVED = ("regression", "improvement")
 SECOND_FIT = ("floor", "new_token", "cached_token")
 """In records of suites before 0.2 these are of a fit to each side, beside the candidate's own and
@@ -193,13 +194,25 @@ the change: three answers to one question. The change is the one that is shown."
 def joint_rows(comparison: Comparison | None) -> list[JointRow]:
     """What was compared jointly, the level first.
 
-    Without growth that was not rejected: less of it is neither faster nor a pass.
+    Without growth that was not rejected: less of it is neither faster nor a pass. Without an end of
+    a single point, which has its row beside the others, with the interval that it has alone.
     """
+    if comparison is None:
+        return []
     return [
         JointRow(_capital(quantity_name(e)), e, label_of(e))
-        for e in (comparison.surface if comparison else [])
-        if e.name not in SECOND_FIT and (e.name not in GROWTH or e.verdict in MOVED)
+        for e in comparison.surface
+        if e.name not in SECOND_FIT
+        and (e.name not in GROWTH or e.verdict in MOVED)
+        and not _is_one_point(e, comparison.points)
     ]
+
+
+def _is_one_point(effect: Effect, points: Sequence[PointEffect]) -> bool:
+    if effect.name not in ENDS or effect.from_tokens is None:
+        return False
+    tokens: list[int] = [getattr(point, ENDS[effect.name]) for point in points]
+    return sum(many >= effect.from_tokens for many in tokens) == 1
 
 
 def _capital(text: str) -> str:
@@ -238,9 +251,14 @@ def start_rows(run: Run) -> list[StartRow]:
 
 
 def is_telling(row: StartRow) -> bool:
-    """Whether something of a launch is to be seen: it failed, drifted, or lost samples."""
-    drifted = row.start.warmup is not None and not row.start.warmup.stationary
-    return bool(row.start.failure or drifted or row.void or row.void_blocks)
+    """Whether something of a launch is to be seen: it failed, drifted, or lost samples for good.
+
+    What the device made invalid was measured again, and is told below.
+    """
+    start = row.start
+    drifted = start.warmup is not None and not start.warmup.stationary
+    voids = [void for series in (*start.series, *start.traffic) for void in series.void]
+    return bool(start.failure or drifted or any(not is_of_device(v.reason) for v in voids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def _environment() -> Environment:
         mean_words=mean_words,
         comparison_reason=reasons.comparison_reason,
         decision_words=reasons.decision_words,
+        beside_words=reasons.beside_words,
         finding_reason=reasons.finding_reason,
         method_words=reasons.method_words,
         warning_words=warning_words,

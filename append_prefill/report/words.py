@@ -153,9 +153,10 @@ _EXITS: dict[str, str] = {
         f"Exit status {EXIT_INFRASTRUCTURE}: the infrastructure failed, not the candidate. "
         "Fix it and run again."
     ),
+    "unjudged": f"Exit status {EXIT_INFRASTRUCTURE}: nothing was judged, which is no pass.",
 }
 
 
 def exit_meaning(verdict: str | None) -> str:
-    """Which exit status the run ended with, and what a CI job may conclude from it."""
+    """Which exit status a verdict ends in; "unjudged" is that of a run without any."""
     return "No exit status: the record was not judged." if verdict is None else _EXITS[verdict]

@@ -20,7 +20,7 @@ H100 (the launches' `started_at` in benchmarks/data)."""
 
 
 SHORT_TOKENS = 2048
-"""Up to here a sample takes what is assumed of one, as the study's points do; beyond, tokens cost."""
+"""Up to here, where the study's points lie, a sample takes what is assumed; beyond, tokens cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,15 @@ the first took 74 s, the others 65 to 71."""
 class Pace:
     """What a `unit` ("pair" or "launch") took so far, in seconds, and how many go on at once.
 
-    `then_judged`: after what is planned it is judged whether there will be more.
+    `then_judged`: after what is planned it is judged whether there will be more; `then_pair`: a P/D
+    pair is launched after all of them.
     """
 
     unit: str
     took_s: Sequence[float]
     at_once: int = 1
     then_judged: bool = False
+    then_pair: bool = False
 
 
 def planned_words(planned: int, pace: Pace) -> str:
@@ -69,7 +71,8 @@ def left_words(done: int, planned: int, pace: Pace) -> str:
     """
     so_far = f"{done} of {plural(planned, pace.unit)} measured"
     if done >= planned:
-        return f"{so_far}; {'judging whether to go on' if pace.then_judged else 'finishing'}"
+        last = "launching the P/D pair" if pace.then_pair else "finishing"
+        return f"{so_far}; {'judging whether to go on' if pace.then_judged else last}"
     until = "to the next interim analysis" if pace.then_judged else "left"
     return f"{so_far}; {until}: {planned_words(planned - done, pace)}"
 

@@ -296,6 +296,7 @@ class Session:
             took_s=like or [took_s / of * sides for of, took_s in self._took_s],
             at_once=self._at_once,
             then_judged=self._decider.may_plan_more(state),
+            then_pair=self.plan.pd_pair is not None,
         )
 
     def _finished(self, queue: PairQueue) -> bool:

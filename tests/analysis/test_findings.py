@@ -175,7 +175,7 @@ def test_what_was_beyond_the_bound_before_is_nothing_this_version_brought() -> N
     found = judged(tonight, reference=reference, before=stored)
     for name in ("append_flatness", "cache_rate_band"):
         assert (found[name].verdict, found[name].standing) == ("regime-shift", True)
-        assert "in the reference, at " in finding_reason(found[name])
+        assert "The reference is, too, at " in finding_reason(found[name])
     # A reference that held makes it this version's doing.
     held = starts_of(flat(sd=0.005, seed=1))
     finding = judged(tonight, reference=dict.fromkeys(POINTS, 14.0), before=held)["append_flatness"]

@@ -174,6 +174,7 @@ def test_everything_that_is_said_of_one_thing_agrees(
 ) -> None:
     report = told(simulated(kind, size_ms, sd, launches, seed))
     every_point_is_said_once(report)
+    what_is_joint_lies_among_its_points(report)
     the_headline_is_what_was_measured(report)
     every_form_has_the_same_sentence(report)
     the_exit_status_follows_from_the_banner(report)
@@ -217,6 +218,23 @@ def every_point_is_said_once(report: Told) -> None:
             assert f"fitted {model} ms" in tip
         else:
             assert "fitted" not in tip
+
+
+def what_is_joint_lies_among_its_points(report: Told) -> None:
+    """A mean over the points that its name says, which are more than one."""
+    table = report.page[report.page.index('aria-label="Joint quantities"') :]
+    table = table[: table.index("</table>")]
+    changes = {place: number(row[1][0]) for place, row in table_rows(report.page).items()}
+    rows = re.findall(
+        r'<th scope="row">At ([mL]) ([≤≥]) (\d+)</th>.*?<b>(\S+)\u00a0%', table, re.DOTALL
+    )
+    assert rows
+    for letter, side, edge, shown in rows:
+        of = [(place["Lm".index(letter)], change) for place, change in changes.items()]
+        bound = int(edge)
+        inside = [c for t, c in of if (t <= bound if side == "≤" else t >= bound)]
+        assert 1 < len(inside) < len(of)
+        assert min(inside) - 0.1 <= number(shown) <= max(inside) + 0.1
 
 
 def the_headline_is_what_was_measured(report: Told) -> None:

@@ -137,9 +137,10 @@ def test_a_phone_can_read_it(opened: Open, name: str) -> None:
     assert min(sizes) >= 11
 
 
-def test_every_column_that_decides_fits_a_phone(opened: Open) -> None:
+@pytest.mark.parametrize("table", ["Points", "Joint quantities", "Findings"])
+def test_every_column_that_decides_fits_a_phone(opened: Open, table: str) -> None:
     page = opened("everywhere", 400)
-    holder = page.locator('#points .scroll[aria-label="Points"]')
+    holder = page.locator(f'.scroll[aria-label="{table}"]')
     assert holder.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
 
 

@@ -34,7 +34,10 @@ def test_one_in_a_hundred_is_said_with_its_reason():
     assert any(mark.title == "Invalid samples" for mark in headline_of(run).reservations)
 
 
-@pytest.mark.parametrize(("count", "reason"), [(1, "error: HTTP 500"), (10_000, DEVICE_STATE)])
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [(1, "error: HTTP 500"), (10_000, DEVICE_STATE), (10_000, "device state made a hole of it")],
+)
 def test_rarer_ones_and_what_the_device_made_invalid_are_in_the_table_alone(count, reason):
     run, _ = with_invalid(count, reason)
     assert invalid_words(run) is None

@@ -10,7 +10,8 @@ import pytest
 from append_prefill.cli.main import parser
 from append_prefill.plugin.options import declare_options
 from append_prefill.records.confirmation import Confirmation
-from append_prefill.records.grounds import Ground, RunWarning
+from append_prefill.records.grounds import FindingGround, Ground, RunWarning
+from append_prefill.records.pd_pair import PairBackend
 from append_prefill.records.run import Run
 from append_prefill.report.names import pytest_command, typed
 from append_prefill.report.next_step import NextStep, Program, next_step_of, next_steps_of
@@ -254,3 +255,21 @@ def test_heavy_traffic_is_asked_for_by_its_marker(heavy: tuple[bool, bool], mark
     assert step.command.startswith(f"pytest {marker}")
     installed = next_steps_of(run, Program(run=("append-prefill", "run")))[0].command
     assert ("load" in installed) == any(heavy)
+
+
+def test_where_nothing_applies_the_step_is_what_would_be_judged() -> None:
+    """A pair that does not run here can be put right; what was not asked for has to be asked."""
+
+    def of(code: str) -> list[NextStep]:
+        ground = FindingGround.model_validate({"code": code})
+        finding = samples.broken().findings[0]
+        kept = [finding.model_copy(update={"verdict": "not-applicable", "reason": ground})]
+        options = f"{OPTIONS} --experiment=pd_pair"
+        pair = [PairBackend(backend="nixl", launches=[], reason="no module nixl")]
+        made = alone().model_copy(update={"findings": kept, "pd_pair": pair})
+        return steps(made, Program(), options=options, verdict="infrastructure")
+
+    (again,) = of("no-pair")
+    assert again.command == (f"pytest -m 'append_prefill or load' {OPTIONS} --experiment=pd_pair")
+    (whole,) = of("not-planned")
+    assert whole.command == f"pytest -m append_prefill {OPTIONS}"

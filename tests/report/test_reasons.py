@@ -133,6 +133,24 @@ def test_every_decision_has_a_sentence(code) -> None:
     assert decision_words(look).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("name", "span", "shown"),
+    [
+        ("floor_points", (7, 308), "at m ≤ 308"),
+        ("compute_points", (512, 4096), "at m ≥ 512"),
+        ("append_end", (1024, 1024), "at m ≥ 1024"),
+        ("context_end", (1024, 2048), "at L ≥ 1024"),
+    ],
+)
+def test_a_part_of_the_plane_is_named_by_its_open_side(
+    name: str, span: tuple[int, int], shown: str
+) -> None:
+    """Where the floor is, m is at most something: from its least m on lies the whole plane."""
+    figures = dict.fromkeys(("reference", "candidate", "ratio", "low", "high", "p", "mde"))
+    where = {"name": name, "from_tokens": span[0], "tokens": span[1], "verdict": "pass"}
+    assert quantity_name(Effect.model_validate(where | figures)) == shown
+
+
 def test_words_of_old_records_are_shown_as_they_are() -> None:
     old = comparison(reason="As it was said.", where="everywhere (+3.1 %)", method="by hand")
     assert comparison_reason(old) == "As it was said."

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from append_prefill.analysis.verdict.overall import run_verdict
+from append_prefill.plugin.ending import exit_status
 from append_prefill.records.comparison import (
     Change,
     ChangeAt,
@@ -14,8 +16,9 @@ from append_prefill.records.comparison import (
     Comparison,
     Effect,
 )
-from append_prefill.records.grounds import Ground, Method, NoiseSource, RunWarning
+from append_prefill.records.grounds import FindingGround, Ground, Method, NoiseSource, RunWarning
 from append_prefill.records.run import Run
+from append_prefill.report.delivery.account import account_of
 from append_prefill.report.headline import headline_of
 from append_prefill.report.markdown import escape
 from append_prefill.report.places import where_words
@@ -144,7 +147,8 @@ HOW = "side by side with 0.5.22, 5 launches each"
                 [part(1.1, 1.9, "points", points=[(512, 128)])],
                 term("point", 1.9, context_tokens=512, append_tokens=128),
             ),
-            f"SGLang 0.5.23 adds 1.9 ms at L512-m128 (+10 %, 7 to 13; {HOW}).",
+            "SGLang 0.5.23 adds 1.9 ms at L512-m128 (+10 %, 7 to 13; L512-m128 corrected for the "
+            f"choice among 6 points; {HOW}).",
         ),
         (
             "regression",
@@ -305,4 +309,53 @@ def test_a_run_that_was_cut_off_in_its_pair_says_so() -> None:
     assert headline_of(run).sentence == (
         "1 launch measured with the candidate, nothing judged: Interrupted: 1 of 6 planned "
         "launches of the P/D pair were measured to their end."
+    )
+
+
+def unjudged(*findings: tuple[str, FindingGround], **changes: Any) -> Run:
+    """A run of one whole launch in which no finding applies."""
+    base = samples.broken()
+    kept = [
+        base.findings[0].model_copy(update={"id": id_, "verdict": "not-applicable", "reason": why})
+        for id_, why in findings
+    ]
+    update = {"findings": kept, "comparison": None, "verdict": run_verdict(kept, None)}
+    return base.model_copy(update={"starts": base.starts[:1], **update, **changes})
+
+
+NO_PAIR = ("pd_pair_time", FindingGround(code="no-pair", text="nixl: no module nixl"))
+UNPLANNED = ("scale_factor", FindingGround(code="not-planned", text="no experiment 'scale'"))
+UNGATED = ("ttft_share", FindingGround(code="not-gated"))
+
+
+@pytest.mark.parametrize(
+    ("findings", "why"),
+    [
+        (
+            (UNPLANNED, UNGATED, NO_PAIR),
+            "pd_pair_time does not apply: No prefill and decode server ran together. "
+            "nixl: no module nixl",
+        ),
+        ((UNPLANNED, UNGATED), "ttft_share does not apply: Reported, not gated"),
+        ((UNPLANNED,), "nothing to compare with, and no finding of what was measured"),
+    ],
+)
+def test_a_run_in_which_nothing_applies_says_why_and_is_no_pass(
+    findings: tuple[tuple[str, FindingGround], ...], why: str
+) -> None:
+    run = unjudged(*findings)
+    headline = headline_of(run)
+    assert headline.sentence.endswith(f", nothing judged: {why}.")
+    # It answers nothing, so it is not green; but no infrastructure failed.
+    assert exit_status(run, 0, strict=False) == 7
+    assert headline.exit_meaning == "Exit status 7: nothing was judged, which is no pass."
+    assert [fact.term for fact in headline.facts] == ["Findings", "What it says about speed"]
+    assert account_of(run).exit_meaning == headline.exit_meaning
+
+
+def test_what_failed_is_told_before_what_does_not_apply() -> None:
+    failed = RunWarning(code="judging-failed", text="the disk is full")
+    assert (
+        "nothing judged: the disk is full."
+        in headline_of(unjudged(NO_PAIR, warnings=[failed])).sentence
     )

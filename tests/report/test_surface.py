@@ -86,7 +86,8 @@ def test_the_page_says_why():
 def test_the_crossover_has_its_interval_and_says_where_it_is_a_guess():
     one = Estimate(value=900.7, low=800.2, high=1000.1)
     run = run_with(crossover_tokens=one)
-    assert crossover_words(run) == "m* = 901 new tokens (800 to 1001)"
+    assert crossover_words(run) == "m* = 901 new tokens (800 to 1000)"
+    assert "m* = T₀ / a: 901 tokens (800 to 1000)" in surface_words(run)
     far = run_with(crossover_tokens=Estimate(value=2e5, low=None, high=None))
     assert crossover_words(far) == "m* = 200\u202f000 new tokens (extrapolated)"
     none = run_with(crossover_tokens=Estimate(value=None, low=None, high=None))

@@ -20,6 +20,8 @@ def test_what_may_be_planned_after_an_interim_analysis_is_not_foretold() -> None
         "2 of 3 pairs measured; to the next interim analysis: 1 pair, about 50 to 70 s"
     )
     assert left_words(3, 3, pace) == "3 of 3 pairs measured; judging whether to go on"
+    last = Pace("launch", [5.0], then_pair=True)
+    assert left_words(1, 1, last) == "1 of 1 launch measured; launching the P/D pair"
 
 
 @pytest.mark.parametrize("done", [5, 6])

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.differs import DifferingRow, differences_of
+from append_prefill.report.failed import exit_words
 from append_prefill.report.headline import headline_of
 from append_prefill.report.reasons import detectable_words
 from append_prefill.report.traffic import tally_words
 from append_prefill.report.warnings import warning_words
-from append_prefill.report.words import Word, exit_meaning, word_of
+from append_prefill.report.words import Word, word_of
 
 SENTENCE_CHARACTERS = 1000
 """Three times the longest sentence that names of an ordinary length make."""
@@ -57,7 +58,7 @@ def account_of(run: Run, baseline: Run | None = None) -> Account:
             fmt.one_line(warning_words(warning), _WARNING_CHARACTERS)
             for warning in run.warnings[:WARNINGS]
         ],
-        exit_meaning=exit_meaning(run.verdict),
+        exit_meaning=exit_words(run),
     )
 
 
