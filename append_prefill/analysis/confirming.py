@@ -21,6 +21,8 @@ intervals has to end below `must_catch`, too: chosen beforehand, they need no al
 
 from __future__ import annotations
 
+import math
+
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import POINTS, Answer, Suspect
 from append_prefill.records.grounds import Ground, Method
@@ -72,4 +74,4 @@ def _clear(suspect: Suspect, comparison: Comparison) -> bool:
     highs = {
         (p.context_tokens, p.append_tokens): p.high for p in comparison.points if p.high is not None
     }
-    return all(highs.get(p, float("inf")) < 1 + method.must_catch for p in suspect.points)
+    return all(highs.get(p, math.inf) < 1 + method.must_catch for p in suspect.points)

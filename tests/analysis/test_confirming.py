@@ -52,7 +52,8 @@ def at_points(run, high):
 
 
 @pytest.mark.parametrize(
-    ("high", "answer"), [(1.029, "withdrawn"), (1.031, "undecided"), (None, "undecided")]
+    ("high", "answer"),
+    [(1.029, "withdrawn"), (1.03, "undecided"), (1.031, "undecided"), (None, "undecided")],
 )
 def test_a_pass_clears_a_single_point_only_where_its_own_interval_does(high, answer):
     """A pass promises parts of the plane, and no point."""
@@ -85,3 +86,9 @@ def test_only_what_is_slower_is_suspected():
     assert list(suspicions_of(samples.suspected())) == [POINTS]
     for run in (samples.passing(), samples.improvement(), samples.inconclusive(), samples.broken()):
         assert suspicions_of(run) == {}
+
+
+def test_a_pass_whose_method_is_not_told_clears_no_point():
+    run = at_points(samples.passing(), 1.0)
+    untold = run.comparison.model_copy(update={"method": "paired t over launches"})
+    assert answers_of(run.model_copy(update={"comparison": untold})) == {POINTS: "undecided"}

@@ -172,6 +172,7 @@ def test_what_stood_in_the_reference_is_no_news(value, high, verdict, code):
 
 LIMIT = Bound(limit=1.2, argument="An argument of at least twenty letters.")
 LIMITLESS = Bound(argument="An argument of at least twenty letters.")
+MEANINGLESS = Bound(limit=1.2, meaningful=False, argument="An argument of at least twenty letters.")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +185,11 @@ LIMITLESS = Bound(argument="An argument of at least twenty letters.")
         (None, LIMIT, "inconclusive", "not-measured"),
         (Interval(1.4, 1.21, 1.6), LIMITLESS, "not-applicable", "not-gated"),
         (Interval(1.4, 1.21, 1.6), None, "not-applicable", "no-bound"),
+        (Interval(1.4, 1.21, 1.6), MEANINGLESS, "not-applicable", "no-meaning"),
     ],
 )
 def test_what_others_cost_has_no_near_end(measured, bound, verdict, code):
     found = gate_cost(measured, bound, "tiny", "held-up")
     assert (found.verdict, found.ground.code) == (verdict, code)
+    texts = {"not-measured": "no valid sample", "no-bound": "tiny"}
+    assert found.ground.text == texts.get(code)

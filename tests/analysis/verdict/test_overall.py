@@ -5,6 +5,7 @@ import pytest
 from append_prefill.analysis.verdict.overall import ORDER, run_verdict, worst
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.run import Finding
+from append_prefill.records.traffic import TrafficMean
 
 
 def finding(verdict) -> Finding:
@@ -79,3 +80,18 @@ def test_the_study_does_not_hold_a_run_at_inconclusive() -> None:
 def test_order_of_the_given_does_not_matter() -> None:
     for pair in itertools.permutations(ORDER, 2):
         assert worst(pair) == worst(pair[::-1])
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("regression", "regression"),
+        ("improvement", "improvement"),
+        # What passes is said of each experiment alone, and so is what cannot be told.
+        ("inconclusive", "pass"),
+    ],
+)
+def test_the_mean_over_other_traffic_counts_where_it_is_sure(said, expected) -> None:
+    mean = TrafficMean.model_construct(verdict=said)
+    passing = [finding("holds")] if said != "improvement" else []
+    assert run_verdict(passing, comparison("pass") if passing else None, (), mean) == expected
