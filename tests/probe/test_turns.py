@@ -10,6 +10,7 @@ from append_prefill.planted.protocol import Settings
 from append_prefill.planted.server import PlantedServer
 from append_prefill.probe.client import TimedClient
 from append_prefill.probe.sample import Times
+from append_prefill.probe.speech import _Whole
 from append_prefill.probe.turns import Kept, take_turns
 from append_prefill.workload.conversation import Conversation, Turn
 from append_prefill.workload.prompts import PromptSource
@@ -93,6 +94,25 @@ def test_what_a_failed_turn_takes_with_it_has_its_reason():
     assert {s.result for s in samples} == {
         "an earlier turn failed: HTTP 500: Internal Server Error"
     }
+
+
+def test_a_turn_that_fails_takes_those_after_it_and_none_before(monkeypatch):
+    said, say = [], _Whole.say
+
+    def stumbling(self, append_tokens, reply_tokens):
+        timing = say(self, append_tokens, reply_tokens)
+        said.append(append_tokens)
+        self.told = "no word" if len(said) == 3 else None
+        return timing
+
+    monkeypatch.setattr(_Whole, "say", stumbling)
+    talk = Conversation(tuple(Turn(tokens, 10) for tokens in (100, 20, 30, 40, 50, 60)))
+    samples = turns_of("0.5.23", tail=1, talk=talk)
+    assert said == [100, 20, 30]
+    assert [s.point for s in samples] == [point for _, point in talk.points()]
+    assert isinstance(samples[0].result, Times)
+    assert [s.result for s in samples[1:]] == ["no word", *["an earlier turn failed: no word"] * 3]
+    assert {s.traffic for s in samples} == {REPLIED}
 
 
 @pytest.mark.parametrize("traffic", [Traffic("replied", "text"), Traffic("replied", "chat")])
