@@ -60,7 +60,8 @@ def next_steps_of(
     comparison = run.compared
     judged = run.verdict not in (None, "infrastructure") and not run.interrupted
     if judged and not attached(run) and (comparison is None or _refused(comparison)):
-        steps += [proposals.store(_FIRST) if kept else None, proposals.beside()]
+        steps += [proposals.store(_FIRST)] if kept else []
+        steps.append(proposals.beside("Or compare" if any(steps) else "Compare"))
     if run.verdict == "regression" and comparison and comparison.confirmed:
         steps.append(proposals.cause())
     return list(dict.fromkeys(step for step in steps if step is not None))
@@ -178,10 +179,10 @@ class _Proposals:
         command = f"{self.program.command} baselines store {self._folder}"
         return NextStep(text, command) if kept else None
 
-    def beside(self) -> NextStep:
+    def beside(self, verb: str) -> NextStep:
         made = "" if self.program.other else f" (its environment: {self.program.make})"
         return NextStep(
-            f"Or compare with another version, side by side{made}:",
+            f"{verb} with another version, side by side{made}:",
             self._again(against=self.program.other or "VERSION"),
         )
 

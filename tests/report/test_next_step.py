@@ -95,6 +95,7 @@ def test_a_run_with_nothing_stored_is_to_be_kept_and_compared() -> None:
     assert keep.command == f".tox/append_prefill/bin/append-prefill baselines store {FOLDER}"
     assert compare.command == f"tox -e append_prefill -- {OPTIONS} --against VERSION"
     assert "append-prefill env VERSION" in compare.text
+    assert compare.text.startswith("Or compare with")
     _, at_hand = steps(alone(), Program(other="0.5.17"))
     assert at_hand.command.endswith("--against 0.5.17")
     assert "VERSION" not in at_hand.text
@@ -118,6 +119,7 @@ def test_a_part_is_not_offered_as_a_baseline(part: str) -> None:
     found = steps(alone(), options=quick) if part == "quick" else steps(alone(), keepable=False)
     (compare,) = found
     assert "--against" in compare.command
+    assert compare.text.startswith("Compare with")  # no "or" where nothing stands before it
 
 
 def test_what_a_quick_run_leaves_open_is_measured_whole() -> None:
