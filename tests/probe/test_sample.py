@@ -100,3 +100,12 @@ def test_a_valid_sample_keeps_its_times():
 def test_an_invalid_sample_keeps_its_reason_and_no_time():
     reason = "wrong split: cached_tokens 99, planned 100"
     assert sample(Fake(timing(), cached_tokens=99)) == Sample(POINT, reason)
+
+
+@pytest.mark.parametrize(("cached", "page"), [(98, 1), (96, 16)])
+def test_tokens_merged_at_the_boundary_are_not_to_be_found(cached, page):
+    """The context has a hundred tokens, of which the prompt's text has merged the last two."""
+    found = result_of(timing(cached_tokens=cached), POINT, page, 2, merged_tokens=2)
+    assert isinstance(found, Times)
+    wrong = result_of(timing(cached_tokens=cached + page), POINT, page, 2, merged_tokens=2)
+    assert wrong == f"wrong split: cached_tokens {cached + page}, planned {cached}"

@@ -7,8 +7,17 @@ import pytest
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe import warmup
 from append_prefill.probe.sample import Sample, Times
-from append_prefill.probe.warmup import drift, is_stationary, refuse_nothing_valid, warm_up
+from append_prefill.probe.warmup import (
+    LONG_TOKENS,
+    drift,
+    is_heavy,
+    is_stationary,
+    refuse_nothing_valid,
+    warm_up,
+)
 from append_prefill.workload.points import Point
+from append_prefill.workload.traffic import Traffic
+from append_prefill.workload.traffic_experiment import Unit
 
 POINTS = [Point(16 * i, 8) for i in range(1, 16)]
 A, B, C = POINTS[:3]
@@ -119,3 +128,16 @@ def test_a_round_without_a_valid_sample_is_the_last():
     with pytest.raises(InfrastructureError, match=r"launch 1: no sample .* 2 of 3: HTTP 503: busy"):
         refuse_nothing_valid(none, "launch 1")
     refuse_nothing_valid([*none, Sample(A, times)], "launch 1")
+
+
+@pytest.mark.parametrize(
+    ("task", "heavy"),
+    [
+        (Point(LONG_TOKENS - 64, 64), False),
+        (Point(LONG_TOKENS - 63, 64), True),
+        (Unit("turns", Traffic("replied"), (Point(64, 64),)), False),
+        (Unit("together", Traffic(company="together:8"), (Point(64, 64),), heavy=True), True),
+    ],
+)
+def test_what_takes_as_long_as_a_round_is_heavy(task, heavy):
+    assert is_heavy(task) is heavy
