@@ -41,9 +41,9 @@ def judge_finding(
         gated = Gated("not-applicable", FindingGround(code="not-planned", text=str(error)))
     except MissingError as error:
         left = {one.point for start in inputs.starts for one in start.left_out}
-        if error.point in left:
-            text = error.point.label if error.point else None
-            gated = Gated("not-applicable", FindingGround(code="left-out", text=text))
+        if error.point is not None and error.point in left:
+            label = error.point.label
+            gated = Gated("not-applicable", FindingGround(code="left-out", text=label))
         else:
             gated = Gated("inconclusive", FindingGround(code="not-measured", text=str(error)))
     if bound is None:

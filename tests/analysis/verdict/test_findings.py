@@ -162,3 +162,13 @@ def test_every_finding_is_judged_on_the_same_starts_and_the_same_reference() -> 
     # `before` has no start at the points: nothing stands in it.
     nothing = judged(shifted, against=None, before=[start(0, {Point(1, 1): [1.0]})])
     assert nothing["append_flatness"].verdict == "broken"
+
+
+def test_what_is_moved_whatever_the_length_is_part_of_the_transfer() -> None:
+    """As much again as the KV of 1,024 tokens takes twice as long; none is the default."""
+    flat = np.full((3, len(POINTS)), np.log(20.0))
+    alone = judged(flat)["kv_transfer_time"].measured
+    assert alone is not None
+    assert alone == judged(flat, kv_fixed_bytes=0)["kv_transfer_time"].measured
+    fixed = judged(flat, kv_fixed_bytes=1024 * 131_072)["kv_transfer_time"]
+    assert fixed.measured == pytest.approx(2 * alone)
