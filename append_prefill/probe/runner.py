@@ -174,8 +174,8 @@ def measure_round(
 LEG_S = 15.0
 """A block that takes longer is watched in legs, each valid or not for itself. With contexts of
 131,072 tokens a block takes 80 s, and on a host that gave its cores to others for a second now and
-then three of five blocks were invalid as a whole (benchmarks/data/h100-x4-2026-11). A block of the
-other profiles takes 1 to 10 s, and to read the device takes less than a thousandth of a leg."""
+then two of three were invalid as a whole (benchmarks/data/h100-x4-2026-11). Several times as long
+as a block of the study's points, which stays one, and a fifth of such a long one."""
 
 
 def _measure_legs(

@@ -31,13 +31,11 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, special
 
+from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.records.comparison import Comparison, Look
 from append_prefill.records.grounds import Decision
 from append_prefill.records.run import Finding
 from append_prefill.workload.policy import Policy
-
-_UPPER = 0.975
-"""The quantile that ends a 95 % interval."""
 
 EARLY_SHARE = 0.1
 """Part of the false-alarm rate spent before the planned launches. Enough for what need not wait:
@@ -251,7 +249,7 @@ def in_reach(finding: Finding, launches: int, planned: int) -> bool:
         return True
 
     def width(count: int) -> float:
-        return float(special.stdtrit(count - 1, _UPPER) / np.sqrt(count))
+        return float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2) / np.sqrt(count))
 
     half = max(high - value, value - low) * width(planned) / width(launches)
     return abs(value - bound) >= half / 2
