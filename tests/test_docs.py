@@ -283,3 +283,20 @@ def test_results_are_those_of_the_committed_runs(page, sample, digits):
     assert f"{per_cent(level.ratio)} % on the" in text
     assert f"95 % interval {per_cent(level.low)} to {per_cent(level.high)} %" in text
     assert f"at {len(named)} of {len(comparison.points)} points" in text
+
+
+@pytest.mark.parametrize("sample", sorted(ROOT.glob("reports/sample*")), ids=lambda p: p.name)
+def test_the_committed_samples_are_what_the_code_renders(sample, monkeypatch, capsys):
+    """Else render them again, all at once: append-prefill report reports/sample*."""
+    monkeypatch.chdir(ROOT)
+    folder = str(sample.relative_to(ROOT))
+
+    def printed(form: str) -> str:
+        assert main(["report", folder, "--format", form, "--out", "-"]) == 0
+        return capsys.readouterr().out
+
+    assert printed("html") == text_of(sample / "report.html")
+    # What is printed has no page beside it to point at.
+    summary, _, pointer = text_of(sample / "summary.md").rpartition("\n\n")
+    assert f"{folder}/report.html" in pointer
+    assert summary in printed("md")

@@ -96,7 +96,8 @@ def _report(args: argparse.Namespace) -> int:
         kept = follow_run(run, home.parent)
         note = None if kept is None else note_of(kept)
         if printed:
-            sys.stdout.write(rendered(args.format[0], run, profile, held_against, history=note))
+            text = rendered(args.format[0], run, profile, held_against, home=home, history=note)
+            sys.stdout.write(text)
             continue
         paths = write_reports(
             run,
@@ -105,6 +106,7 @@ def _report(args: argparse.Namespace) -> int:
             baseline=held_against,
             formats=args.format or REPORTS,
             history=note,
+            home=home,
         )
         written[str(path)] = {name: str(file) for name, file in paths.items()}
     if args.json:

@@ -11,7 +11,7 @@ from append_prefill.report.confirmation import confirmed_lines, confirms_lines, 
 from append_prefill.report.failed import exit_words, failed_words, unjudged
 from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import attached, candidate_name, reference_label, sglang
-from append_prefill.report.next_step import NextStep, next_step_of
+from append_prefill.report.next_step import LATEST, NextStep, next_step_of
 from append_prefill.report.reasons import comparison_reason, detectable_words
 from append_prefill.report.sentence import (
     Sentence,
@@ -69,8 +69,8 @@ class Headline:
         return self.said.plain
 
 
-def headline_of(run: Run) -> Headline:
-    """The banner of `run`: its verdict as recorded, and the numbers behind it."""
+def headline_of(run: Run, folder: str = LATEST) -> Headline:
+    """The banner of the `run` in `folder`: its verdict as recorded, and the numbers behind it."""
     return Headline(
         verdict=word_of(run.verdict),
         said=_sentence(run),
@@ -78,7 +78,7 @@ def headline_of(run: Run) -> Headline:
         exit_meaning=exit_words(run),
         certainty=_certainty(run),
         reservations=_reservations(run),
-        next_step=next_step_of(run),
+        next_step=next_step_of(run, folder),
     )
 
 

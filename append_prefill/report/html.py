@@ -15,6 +15,7 @@ from append_prefill.report.history import drawing
 from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.invalid import void_blocks, void_reasons
 from append_prefill.report.names import candidate_name, pytest_command
+from append_prefill.report.next_step import LATEST
 from append_prefill.report.routing import PEERS, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.spreads import P99_SAMPLES
@@ -37,10 +38,12 @@ def render_html(
     profile: Profile | None = None,
     baseline: Run | None = None,
     history: HistoryNote | None = None,
+    folder: str = LATEST,
 ) -> str:
     """`run` as a page. `profile` adds titles and policy, `baseline` the stored run's intervals.
 
-    `history` is what to say of the history it is the last session of.
+    `history` is what to say of the history it is the last session of; `folder`, where the record
+    lies, is what the page's commands name.
     """
     baseline = baseline if _was_compared(run) else None
     must_catch = profile.policy.must_catch if profile else None
@@ -55,7 +58,7 @@ def render_html(
         history=history,
         spark=drawing,
         name=candidate_name(run),
-        headline=headline_of(run),
+        headline=headline_of(run, folder),
         words=WORDS,
         charts=charts.charts_of(run, profile, baseline),
         chart_size=curves,

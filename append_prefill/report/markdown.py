@@ -13,6 +13,7 @@ from append_prefill.report.differs import differences_of, differing_words
 from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
+from append_prefill.report.next_step import LATEST
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.surface import surface_words
@@ -39,10 +40,14 @@ def escape(text: str) -> str:
 
 
 def render_markdown(
-    run: Run, *, report_path: str | None = None, history: HistoryNote | None = None
+    run: Run,
+    *,
+    report_path: str | None = None,
+    history: HistoryNote | None = None,
+    folder: str = LATEST,
 ) -> str:
-    """`run` in Markdown; `report_path` is where the full report lies."""
-    return joined(parts_of(run, report_path=report_path, history=history))
+    """`run`, whose record lies in `folder`, in Markdown; `report_path` is the full report's."""
+    return joined(parts_of(run, report_path=report_path, history=history, folder=folder))
 
 
 def joined(parts: Iterable[Part]) -> str:
@@ -51,11 +56,15 @@ def joined(parts: Iterable[Part]) -> str:
 
 
 def parts_of(
-    run: Run, *, report_path: str | None = None, history: HistoryNote | None = None
+    run: Run,
+    *,
+    report_path: str | None = None,
+    history: HistoryNote | None = None,
+    folder: str = LATEST,
 ) -> list[Part]:
     """What `render_markdown` says, part by part, the most telling first."""
     return [
-        Part("verdict", _verdict(run)),
+        Part("verdict", _verdict(run, folder)),
         Part("history", "" if history is None else _history(history)),
         Part("warnings", _warnings(run)),
         Part("findings", _findings(run)),
@@ -69,8 +78,8 @@ def parts_of(
     ]
 
 
-def _verdict(run: Run) -> str:
-    headline = headline_of(run)
+def _verdict(run: Run, folder: str) -> str:
+    headline = headline_of(run, folder)
     word = headline.verdict
     certainty = f" – {headline.certainty}" if headline.certainty else ""
     title = f"## {word.sign} append-prefill: {word.word}{certainty}"

@@ -16,6 +16,9 @@ from append_prefill.report.failed import is_lacking, unjudged
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply
 
+LATEST = "reports/latest"
+"""Where the newest run lies, for a command about a run that lies in no folder of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -27,7 +30,7 @@ class Program:
 
     run: tuple[str, ...] = PYTEST
     command: str = "append-prefill"
-    folder: str = "reports/latest"
+    folder: str = LATEST
     other: str | None = None
     make: str = "append-prefill env VERSION"
 
@@ -40,9 +43,9 @@ class NextStep:
     command: str
 
 
-def next_step_of(run: Run) -> NextStep | None:
-    """The step that follows from the verdict; None for a record that is no measured run."""
-    return next(iter(next_steps_of(run)), None)
+def next_step_of(run: Run, folder: str = LATEST) -> NextStep | None:
+    """The step that follows from the verdict of the run in `folder`; None for one not measured."""
+    return next(iter(next_steps_of(run, Program(folder=folder))), None)
 
 
 def next_steps_of(

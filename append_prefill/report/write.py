@@ -47,8 +47,11 @@ def write_reports(
     baseline: Run | None = None,
     formats: Sequence[str] = REPORTS,
     history: HistoryNote | None = None,
+    home: Path | None = None,
 ) -> dict[str, Path]:
     """Write `formats` (keys of `FILES`) into `folder` (made if need be).
+
+    `home` is where the record lies, if that is another folder: commands about the run name it.
 
     `profile` adds the experiments' titles and the policy, `baseline` the stored run's intervals;
     `history` what to say of the history; without them the record alone is rendered. Returns the
@@ -60,7 +63,13 @@ def write_reports(
         path = folder / FILES[name]
         page = folder / FILES["html"]
         text = rendered(
-            name, run, profile, baseline, page=page if page.is_file() else None, history=history
+            name,
+            run,
+            profile,
+            baseline,
+            home=home or folder,
+            page=page if page.is_file() else None,
+            history=history,
         )
         write_whole(path, text)
         written[path.name] = path
@@ -73,16 +82,23 @@ def rendered(
     profile: Profile | None,
     baseline: Run | None,
     *,
+    home: Path,
     page: Path | None = None,
     history: HistoryNote | None = None,
 ) -> str:
-    """The text of one of `FILES`; `page` is the HTML report, where it is there to be named."""
+    """The text of one of `FILES`.
+
+    `home` is the record's folder, `page` the HTML report, where it is there to be named.
+    """
+    folder = _typed(home)
     match name:
         case "html":
-            return render_html(run, profile=profile, baseline=baseline, history=history)
+            return render_html(
+                run, profile=profile, baseline=baseline, history=history, folder=folder
+            )
         case "md":
             path = None if page is None else str(page)
-            return render_markdown(run, report_path=path, history=history)
+            return render_markdown(run, report_path=path, history=history, folder=folder)
         case "csv":
             return to_csv(run)
         case "bencher":
@@ -101,6 +117,12 @@ def rendered(
             return to_github_summary(run, baseline, history)
         case _:
             return to_pr_comment(run, baseline, history)
+
+
+def _typed(folder: Path) -> str:
+    """`folder` as a command names it from here, and not `latest`, which is another run tomorrow."""
+    folder, here = folder.resolve(), Path.cwd().resolve()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _json(data: dict[str, Any]) -> str:

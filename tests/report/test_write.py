@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from append_prefill.report.headline import headline_of
 from append_prefill.report.write import FILES, rendered, write_reports
 from tests.report import parts, samples
@@ -18,6 +20,28 @@ def test_all_files_are_written_and_the_summary_names_the_page(tmp_path: Path) ->
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert str(page) in summary.read_text(encoding="utf-8")
     assert {p.name for p in folder.iterdir()} == set(written)
+
+
+def test_a_commands_run_is_the_folder_and_not_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tomorrow the page is still about this run, and `latest` is not."""
+    monkeypatch.chdir(tmp_path)
+    home, elsewhere = tmp_path / "reports" / "now", tmp_path / "out"
+    home.mkdir(parents=True)
+    latest = home.with_name("latest")
+    latest.symlink_to(home.name)
+    for folder, of in ((home, None), (latest, None), (elsewhere, home)):
+        written = write_reports(samples.suspected(), folder, profile=None, home=of)
+        for name in ("report.html", "summary.md"):
+            text = html.unescape(written[name].read_text(encoding="utf-8"))
+            assert "append-prefill confirm reports/now" in text
+            assert "confirm reports/latest" not in text
+    away = write_reports(samples.suspected(), elsewhere, profile=None)["summary.md"]
+    assert "append-prefill confirm out" in away.read_text(encoding="utf-8")
+    monkeypatch.chdir(home)
+    away = write_reports(samples.suspected(), elsewhere, profile=None)["summary.md"]
+    assert f"append-prefill confirm {elsewhere}" in away.read_text(encoding="utf-8")
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
@@ -40,7 +64,7 @@ def test_every_message_says_the_headlines_sentence() -> None:
     run = samples.regression()
     sentence = headline_of(run).sentence
     for name in ("html", "md", "status", "github-summary", "pr-comment", "slack", "teams"):
-        text = html.unescape(rendered(name, run, None, None))
+        text = html.unescape(rendered(name, run, None, None, home=Path("reports/now")))
         if name in ("slack", "teams"):
             text = json.dumps(json.loads(text), ensure_ascii=False)
         plain = re.sub(r"<[^>]*>|\*\*|\\(?=[^\w])", "", text)
