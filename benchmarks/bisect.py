@@ -30,7 +30,7 @@ import numpy as np
 from append_prefill.analysis.bisection.choice import next_comparison, posterior
 from append_prefill.analysis.bisection.noise import NORMAL, Alone, together
 from append_prefill.analysis.bisection.path import path_of
-from append_prefill.analysis.bisection.steps import Step, told_of
+from append_prefill.analysis.bisection.steps import Step, Worth, told_of
 from append_prefill.analysis.components import Pair
 from append_prefill.analysis.design import Design, design_of
 from append_prefill.analysis.joint import estimate
@@ -42,7 +42,8 @@ from benchmarks.placement_noise import costs
 
 VERSIONS = 10
 PAIRS = 3
-LEAST = float(np.log1p(0.015))
+WORTH = Worth(float(np.log1p(0.015)), float(np.log1p(0.03)))
+"""As in the profiles of both machines: `min_effect` and `must_catch`."""
 # More than any list took; a search that has not ended by then never would.
 COMPARISONS_MAX = 200
 
@@ -51,6 +52,7 @@ SCENARIOS: dict[str, tuple[float, ...]] = {
     "+5 %": (0.05,),
     "+4, −3, +8 %": (0.04, -0.03, 0.08),
     "+2, +3, +4, +2 %": (0.02, 0.03, 0.04, 0.02),
+    "+5, +1.5 %": (0.05, 0.015),
     "+5 %, one does not start": (0.05,),
 }
 MISSING_IN = "+5 %, one does not start"
@@ -176,7 +178,7 @@ def searched(listed: Listed, machine: Machine, rng: np.random.Generator, score: 
         step = next_comparison(
             VERSIONS,
             together(alone),
-            least=LEAST,
+            worth=WORTH,
             missing=listed.missing,
             se=se,
             minutes=lambda _a, _b: 1.0,
@@ -188,8 +190,9 @@ def searched(listed: Listed, machine: Machine, rng: np.random.Generator, score: 
         se = float(np.sqrt(np.mean([one.se**2 for one in together(alone)])))
     score.comparisons.append(len(alone))
     score.pairs.append(PAIRS * len(alone))
-    path = posterior(VERSIONS, together(alone), least=LEAST, missing=listed.missing)
-    listed.score(score, told_of(path, least=LEAST).steps)
+    compared = together(alone)
+    path = posterior(VERSIONS, compared, least=WORTH.least, missing=listed.missing)
+    listed.score(score, told_of(path, compared, WORTH).steps)
 
 
 def halved(
@@ -208,7 +211,8 @@ def halved(
         count += 1
     score.comparisons.append(count)
     score.pairs.append(pairs * count)
-    size = told_of(path_of(2, together([Alone(0, 1, whole, 1.0)]), least=LEAST), least=LEAST).rest
+    alone = together([Alone(0, 1, whole, 1.0)])
+    size = told_of(path_of(2, alone, least=WORTH.least), alone, WORTH).rest
     listed.score(score, [Step(low, high, 1.0, size)])
 
 

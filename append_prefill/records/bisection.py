@@ -100,8 +100,9 @@ class Bisection(Record):
     """The whole. `asked` is what has to be equal for a bisection to be gone on with.
 
     `total` is the last position over the first, `rest` the part of it that is in no step.
-    `open_chance`: the probabilities, summed, of steps worth a name where none is named. `problem`
-    is what stopped it.
+    `open_chance`: the probabilities, summed, of steps where none is named that may not stay so: of
+    `min_effect` or more, where the step was measured itself of `must_catch`. `problem` is what
+    stopped it.
     `suspects` are differences that were not measured. Of defaults the list begins with the newer
     version as it is; `first_ms` is then its level and `change_ms` what it takes more than the older
     one, in milliseconds.

@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from append_prefill.analysis.bisection.path import Compared, Path, path_of
-from append_prefill.analysis.bisection.steps import MISSED, Told, told_of
+from append_prefill.analysis.bisection.steps import MISSED, Told, Worth, told_of
 from append_prefill.analysis.moderation import FloatArray
 
 CHOICES = 32
@@ -41,7 +41,7 @@ class Next:
 
 def settled(told: Told, missing: Collection[int]) -> bool:
     """Whether nothing is left to find: each step is between neighbours, or between two positions
-    with `missing` ones alone in between, and no further step worth a name is likely.
+    with `missing` ones alone in between, and hardly a further step may not stay without a name.
     """
     return told.open_chance <= MISSED and all(
         all(position in missing for position in range(step.before + 1, step.after))
@@ -67,7 +67,7 @@ def next_comparison(
     count: int,
     compared: Sequence[Compared],
     *,
-    least: float,
+    worth: Worth,
     missing: Collection[int],
     se: float,
     minutes: Callable[[int, int], float],
@@ -79,10 +79,10 @@ def next_comparison(
     have, `minutes` what one takes. Within a gap only its middle is asked about: nothing tells the
     positions in it apart.
     """
-    path = posterior(count, compared, least=least, missing=missing)
+    path = posterior(count, compared, least=worth.least, missing=missing)
     there = [position for position in path.at if position not in missing]
     pairs = list(combinations(there, 2))
-    found = told_of(path, least=least)
+    found = told_of(path, compared, worth)
     if done := settled(found, missing):
         unseen = _unseen(count, compared, missing)
         unproven = _unproven(found, compared)

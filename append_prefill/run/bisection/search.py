@@ -22,7 +22,15 @@ from append_prefill.analysis.bisection.choice import (
     settled,
 )
 from append_prefill.analysis.bisection.path import Path as LevelPath
-from append_prefill.analysis.bisection.steps import Sized, Step, Told, between, level_at, told_of
+from append_prefill.analysis.bisection.steps import (
+    Sized,
+    Step,
+    Told,
+    Worth,
+    between,
+    level_at,
+    told_of,
+)
 from append_prefill.engines.commits import tail_of
 from append_prefill.errors import AppendPrefillError, InfrastructureError
 from append_prefill.records.bisection import (
@@ -210,12 +218,13 @@ class Search:
 
     def _path(self, history: History) -> LevelPath:
         return posterior(
-            len(self.names), history.compared, least=self._least, missing=self._missing
+            len(self.names), history.compared, least=self._worth.least, missing=self._missing
         )
 
     @property
-    def _least(self) -> float:
-        return math.log1p(self.profile.policy.min_effect)
+    def _worth(self) -> Worth:
+        policy = self.profile.policy
+        return Worth(math.log1p(policy.min_effect), math.log1p(policy.must_catch))
 
     @property
     def _missing(self) -> frozenset[int]:
@@ -225,7 +234,7 @@ class Search:
         return next_comparison(
             len(self.names),
             history.compared,
-            least=self._least,
+            worth=self._worth,
             missing=self._missing,
             se=self._expected_se(history),
             minutes=lambda *pair: self._minutes(history, *pair),
@@ -255,16 +264,14 @@ class Search:
         return not history.compared or spent + expected <= self.budget_minutes
 
     def _ended(self, history: History) -> Ended:
-        path = self._path(history)
-        return "settled" if settled(told_of(path, least=self._least), self._missing) else (
-            "nothing-tells"
-        )  # fmt: skip
+        told = told_of(self._path(history), history.compared, self._worth)
+        return "settled" if settled(told, self._missing) else "nothing-tells"
 
     def _record(self, ended: Ended, problem: str | None = None) -> Bisection:
         """What the runs that were read last say. Of a list that lost an end there is no total."""
         history = self._read[-1]
         path = self._path(history)
-        told = told_of(path, least=self._least)
+        told = told_of(path, history.compared, self._worth)
         asked = {at for one in history.compared for at in (one.earlier, one.later)}
         whole = self._missing.isdisjoint({0, len(self.names) - 1})
         policy = self.profile.policy

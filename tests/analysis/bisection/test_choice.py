@@ -7,15 +7,16 @@ import pytest
 
 from append_prefill.analysis.bisection.choice import next_comparison, posterior, settled
 from append_prefill.analysis.bisection.path import Compared
-from append_prefill.analysis.bisection.steps import told_of
+from append_prefill.analysis.bisection.steps import Worth, told_of
 
 LEAST = float(np.log1p(0.015))
+WORTH = Worth(LEAST, float(np.log1p(0.03)))
 SE = 0.008
 
 
 def asked(count, compared, *, missing=(), minutes=lambda _a, _b: 1.0, se=SE):
     return next_comparison(
-        count, compared, least=LEAST, missing=frozenset(missing), se=se, minutes=minutes
+        count, compared, worth=WORTH, missing=frozenset(missing), se=se, minutes=minutes
     )
 
 
@@ -27,7 +28,7 @@ def search(levels, rng, *, missing=(), se=SE):
         compared.append(Compared(step.earlier, step.later, seen, se))
         assert len(compared) < 100
     path = posterior(count, compared, least=LEAST, missing=missing)
-    return compared, told_of(path, least=LEAST)
+    return compared, told_of(path, compared, WORTH)
 
 
 @pytest.mark.parametrize(

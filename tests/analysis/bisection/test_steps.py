@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.bisection.path import Compared, path_of
-from append_prefill.analysis.bisection.steps import level_at, told_of
+from append_prefill.analysis.bisection.steps import Worth, level_at, told_of
 
 LEAST = float(np.log1p(0.015))
+WORTH = Worth(LEAST, float(np.log1p(0.03)))
 
 
 def neighbours(levels, se=0.006):
@@ -22,7 +23,7 @@ def neighbours(levels, se=0.006):
 
 def told(count, compared):
     path = path_of(count, compared, least=LEAST)
-    return path, told_of(path, least=LEAST)
+    return path, told_of(path, compared, WORTH)
 
 
 def test_steps_up_and_down_are_found_with_their_sizes():
@@ -68,5 +69,22 @@ def test_what_is_surely_too_small_is_not_named():
 
 def test_few_data_leave_it_open():
     _, found = told(6, [Compared(0, 5, 0.02, 0.02)])
+    assert found.steps == ()
+    assert found.open_chance > 0.02
+
+
+def test_a_step_about_as_large_as_a_names_limit_is_closed_once_it_was_measured_itself():
+    """It is never told from a smaller one; that it is no step that must be caught is told."""
+    around = [Compared(0, 2, LEAST, 0.004), Compared(1, 2, 0.0, 0.004), Compared(2, 4, 0.0, 0.003)]
+    _, unseen = told(5, around)
+    assert unseen.steps == ()
+    assert unseen.open_chance > 0.1
+    _, measured = told(5, [*around, Compared(0, 1, LEAST, 0.004)])
+    assert measured.steps == ()
+    assert measured.open_chance < 0.02
+
+
+def test_a_step_that_may_have_to_be_caught_stays_open_though_it_was_measured():
+    _, found = told(3, [Compared(0, 1, LEAST, 0.012), Compared(1, 2, 0.0, 0.003)])
     assert found.steps == ()
     assert found.open_chance > 0.02
