@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from append_prefill.analysis.summary import usable
 from append_prefill.engines.base import Device, RunningServer
 from append_prefill.engines.clocks import locked_clocks
 from append_prefill.engines.waiting import await_ready
@@ -20,7 +19,6 @@ from append_prefill.probe.bench import Bench
 from append_prefill.probe.placement.topology import topology_of
 from append_prefill.probe.plan import Plan
 from append_prefill.probe.runner import PairRunner
-from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Run
 from append_prefill.records.store import (
@@ -30,10 +28,11 @@ from append_prefill.records.store import (
     write_run,
 )
 from append_prefill.run.adaptive import Decider
+from append_prefill.run.concluding import Conclusion
 from append_prefill.run.device import free_device
-from append_prefill.run.judge import judge, nothing_valid, too_few_valid
+from append_prefill.run.judge import nothing_valid
 from append_prefill.run.judging import as_judging_error
-from append_prefill.run.pd_pair import Turn, cut_pair
+from append_prefill.run.pd_pair import Turn
 from append_prefill.run.progress import Pace, left_words, planned_words, resumed_words
 from append_prefill.run.queue import WORK, PairQueue, QueueState, Resumption, read_state
 from append_prefill.run.recorder import Recorder
@@ -89,7 +88,7 @@ class Session:
             self._recorded = run = self.record()
             write_run(run, self.folder / RUN_FILE)
             with as_judging_error(self.folder):
-                return self.judge(run, state)
+                return self._conclusion.judge(run, state)
         except Exception as error:
             self._failure = error
             raise
@@ -97,61 +96,6 @@ class Session:
     def record(self) -> Run:
         """What was measured so far by all workers, not judged."""
         return self._recorder.record(self._queue_state())
-
-    def judge(self, run: Run, state: QueueState | None, *, interrupted: bool = False) -> Run:
-        """The judged record.
-
-        What was whole when the user interrupted the run (Ctrl-C) is judged like any other run of so
-        many launches; what something else cut short is not, since that may have been the servers'.
-        Raises InfrastructureError if too little of it is valid, JudgingError if an interim analysis
-        could not be made.
-        """
-        if state is not None and state.judging_failed:
-            raise JudgingError(state.failed)
-        problems = too_few_valid(run, self.settings.profile)
-        level = None
-        if state is not None and state.closed is None:
-            if state.interrupted or (interrupted and state.failed is None):
-                warnings = [*run.warnings, self._interruption(run, state)]
-                run = run.model_copy(update={"warnings": warnings})
-                level = self._decider.next_level(state)
-            else:
-                why = state.failed or f"{len(state.done)} of {state.planned} pairs measured."
-                problems.insert(0, f"The run was cut short: {why}")
-        cut = cut_pair(self.plan.pd_pair, run.pd_pair)
-        if cut is not None and state is not None and state.closed is not None:
-            run = run.model_copy(update={"warnings": [*run.warnings, cut]})
-        if problems:
-            raise InfrastructureError(" ".join(problems))
-        if state is not None and state.closed is not None:
-            run = run.model_copy(update={"state": {**run.state, "ended": state.closed}})
-        judged = judge(
-            run,
-            self.plan.narrowed(self.settings.profile),
-            references=self.references,
-            kv_bytes_per_token=self.settings.kv_bytes_per_token,
-            kv_fixed_bytes=self.settings.kv_fixed_bytes,
-            replicable=self.settings.candidate.replicable,
-            looks=[] if state is None else state.looks,
-            level=level,
-        )
-        if state is None or state.confirm_with is None:
-            return judged
-        traffic = [
-            one.model_copy(update={"comparison": _suspected(one.comparison, state.confirm_with)})
-            for one in judged.traffic
-        ]
-        made = _suspected(judged.comparison, state.confirm_with)
-        return judged.model_copy(update={"comparison": made, "traffic": traffic})
-
-    def _interruption(self, run: Run, state: QueueState) -> RunWarning:
-        """How much a run has of what was planned when the user interrupted it."""
-        pairs = max(state.planned, self.plan.starts)
-        return RunWarning(
-            code="interrupted",
-            launches=sum(len(self._decider.sides(pair, state)) for pair in range(pairs)),
-            usable_launches=len(usable(run.starts, None)),
-        )
 
     def finish(
         self, warnings: Sequence[RunWarning] = (), *, interrupted: bool = False
@@ -174,7 +118,7 @@ class Session:
                 judged = (
                     self.judged
                     if run == self._recorded
-                    else self.judge(run, state, interrupted=interrupted)
+                    else self._conclusion.judge(run, state, interrupted=interrupted)
                 )
                 run_text(judged)  # what JSON cannot hold is a fault of the judging, too
         except InfrastructureError as error:
@@ -329,6 +273,10 @@ class Session:
             tell=self._tell,
         )
 
+    @cached_property
+    def _conclusion(self) -> Conclusion:
+        return Conclusion(self.settings, self.plan, self.references, self._decider)
+
     @property
     def _at_once(self) -> int:
         """How many pairs are measured at the same time, as far as this worker knows."""
@@ -349,11 +297,3 @@ class Session:
             limit_s=self.plan.budget_minutes * 60,
             tell=self._tell,
         )
-
-
-def _suspected(made: Comparison | None, version: str) -> Comparison | None:
-    """A comparison side by side that was measured since the stored `version` suspected."""
-    if made is None or made.kind == "baseline" or isinstance(made.reason, str):
-        return made  # only records of old suites hold words
-    ground = made.reason.model_copy(update={"suspected_by": version})
-    return made.model_copy(update={"reason": ground})

@@ -87,15 +87,15 @@ ENDED = "the server ended with status"
 NOTHING_VALID = "no sample of a round of the warm-up was valid"
 JUDGING = """
 import pathlib, time
-from append_prefill.run import session
-judge = session.judge
+from append_prefill.run import concluding
+judge = concluding.judge
 def slowly(*args, **more):
     (log,) = (pathlib.Path(__file__).parent / "reports").glob("2*/progress.log")
     with log.open("a") as file:
         print("now judging", file=file)
     time.sleep(2)
     return judge(*args, **more)
-session.judge = slowly
+concluding.judge = slowly
 """
 
 BASELINE = """

@@ -257,8 +257,8 @@ def test_a_server_that_does_not_start_is_infrastructure(suite):
 @pytest.mark.parametrize(
     ("crash", "workers"),
     [
-        ("session.judge", ()),
-        ("session.judge", ("-n", "2")),
+        ("concluding.judge", ()),
+        ("concluding.judge", ("-n", "2")),
         ("adaptive.compare_sides", ()),
         ("adaptive.compare_sides", ("-n", "1")),
     ],
@@ -301,14 +301,14 @@ append_prefill.run.{module}.{name} = crashing
 def test_a_judged_record_that_json_cannot_hold_is_kept_unjudged(suite):
     (suite.path / "conftest.py").write_text(
         """
-import append_prefill.run.session as session
+import append_prefill.run.concluding as concluding
 pytest_plugins = ["append_prefill.plugin"]
-judge = session.judge
+judge = concluding.judge
 def infinite(*args, **kwargs):
     judged = judge(*args, **kwargs)
     judged.points[0].median_ms = float("inf")
     return judged
-session.judge = infinite
+concluding.judge = infinite
 """
     )
     result = suite.run("--baseline=none", files=FAST)

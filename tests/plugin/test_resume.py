@@ -23,7 +23,7 @@ MOMENTS = {
     "warm-up": ("append_prefill.probe.launch", "Launch.warm_up", "self.start.index == 1", False),
     "mid-block": ("append_prefill.probe.launch", "Launch.take", "self.start.index == 1", True),
     "between": ("append_prefill.probe.runner", "PairRunner.measure", "args[0] == 1", False),
-    "judging": ("append_prefill.run.session", "Session.judge", "True", False),
+    "judging": ("append_prefill.run.concluding", "Conclusion.judge", "True", False),
 }
 
 

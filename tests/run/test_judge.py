@@ -8,11 +8,11 @@ from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.launch import BlockState, Void
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.run.comparing import held_against, noise_for, paired
+from append_prefill.run.concluding import Conclusion
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.queue import QueueState
 from append_prefill.run.reference_side import reference_record
 from append_prefill.run.references import References
-from append_prefill.run.session import Session
 from append_prefill.workload.points import Point
 from tests.records import builders as records
 from tests.report.other_traffic import TURNS, with_traffic
@@ -222,20 +222,18 @@ def test_a_confirmation_without_a_valid_reference_clears_nothing():
 
 
 def test_a_record_says_why_both_sides_were_measured_unasked():
-    session = SimpleNamespace(
-        settings=SimpleNamespace(
-            profile=PROFILE,
-            kv_bytes_per_token=131_072,
-            kv_fixed_bytes=0,
-            candidate=SimpleNamespace(replicable=True),
-        ),
-        plan=SimpleNamespace(narrowed=lambda profile: profile, pd_pair=None),
-        references=References(),
+    settings = SimpleNamespace(
+        profile=PROFILE,
+        kv_bytes_per_token=131_072,
+        kv_fixed_bytes=0,
+        candidate=SimpleNamespace(replicable=True),
     )
+    plan = SimpleNamespace(narrowed=lambda profile: profile, pd_pair=None)
+    conclusion = Conclusion(settings, plan, References(), SimpleNamespace())
     run, asked = run_of(Model(floor_ms=24), Model()), QueueState(planned=5, closed="done")
     unasked = asked.model_copy(update={"confirm_from": 0, "confirm_with": "0.5.22"})
-    assert Session.judge(session, run, asked).comparison.reason.suspected_by is None
-    assert Session.judge(session, run, unasked).comparison.reason.suspected_by == "0.5.22"
+    assert conclusion.judge(run, asked).comparison.reason.suspected_by is None
+    assert conclusion.judge(run, unasked).comparison.reason.suspected_by == "0.5.22"
 
 
 def both_sides():
