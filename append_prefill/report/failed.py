@@ -5,7 +5,7 @@ from __future__ import annotations
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.run import Finding, Run
 from append_prefill.report import format as fmt
-from append_prefill.report.reasons import finding_reason
+from append_prefill.report.finding_reasons import finding_reason
 from append_prefill.report.warnings import warning_words
 from append_prefill.report.words import exit_meaning
 

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from append_prefill.report import finding_reasons, panel, reasons
 from append_prefill.report import format as fmt
-from append_prefill.report import panel, reasons
 from append_prefill.report.cliffs import edge_words, side_words
 from append_prefill.report.names import reference_name
 from append_prefill.report.places import where_words
@@ -60,8 +60,8 @@ def _environment() -> Environment:
         mean_words=mean_words,
         comparison_reason=reasons.comparison_reason,
         decision_words=reasons.decision_words,
-        beside_words=reasons.beside_words,
-        finding_reason=reasons.finding_reason,
+        beside_words=finding_reasons.beside_words,
+        finding_reason=finding_reasons.finding_reason,
         method_words=reasons.method_words,
         warning_words=warning_words,
         where_words=where_words,

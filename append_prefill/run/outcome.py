@@ -9,8 +9,9 @@ from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.records.run import Finding
 from append_prefill.records.traffic import TrafficMean
+from append_prefill.report.finding_reasons import finding_reason
 from append_prefill.report.format import plural
-from append_prefill.report.reasons import comparison_reason, finding_reason
+from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.traffic_sentence import mean_words
 from append_prefill.workload.points import Point
 

@@ -18,7 +18,7 @@ from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Finding
-from append_prefill.report.reasons import finding_reason
+from append_prefill.report.finding_reasons import finding_reason
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from tests.analysis.factory import POINTS, profile, start, starts_of

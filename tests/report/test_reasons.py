@@ -7,11 +7,11 @@ import pytest
 from append_prefill.records.comparison import Comparison, Effect, Look
 from append_prefill.records.grounds import Decision, FindingGround, Ground, Region
 from append_prefill.records.run import Finding
+from append_prefill.report.finding_reasons import finding_reason
 from append_prefill.report.places import region_words, where_words
 from append_prefill.report.reasons import (
     comparison_reason,
     decision_words,
-    finding_reason,
     quantity_name,
 )
 from append_prefill.report.warnings import warning_words
