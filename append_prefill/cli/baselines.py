@@ -32,6 +32,7 @@ from append_prefill.records.selecting import find_stored, is_file_selector
 from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.names import baseline_name, sglang
+from append_prefill.report.tables import experiment_words
 from append_prefill.report.warnings import warning_words
 from append_prefill.run.reference_side import reference_record
 from append_prefill.workload.loading import load_profile
@@ -169,7 +170,7 @@ def _show(args: argparse.Namespace) -> int:
                 fmt.count(point.starts),
                 fmt.count(point.samples),
                 fmt.count(point.void),
-                ", ".join(point.experiment) or "drawn",
+                experiment_words(run, point),
             ]
             for point in run.points
         ],

@@ -8,6 +8,7 @@ decode server's. All L + m tokens are moved, since the decode server keeps no pr
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -79,7 +80,7 @@ def more_to_measure(launches: Sequence[PairLaunch], plan: PdPair) -> bool:
 
 def _measure(bed: Bed, backend: str, index: int) -> PairLaunch:
     taken = [_Taken(point) for point in bed.plan.as_points]
-    failure = None
+    failure, began_s = None, time.monotonic()
     try:
         with ExitStack() as stack:
             ways = _bring_up(bed, backend, index, stack)
@@ -88,7 +89,12 @@ def _measure(bed: Bed, backend: str, index: int) -> PairLaunch:
         failure = told_by_log(error)
     except InfrastructureError as error:
         failure = str(error)
-    return PairLaunch(index=index, series=[one.series() for one in taken], failure=failure)
+    return PairLaunch(
+        index=index,
+        series=[one.series() for one in taken],
+        failure=failure,
+        took_s=time.monotonic() - began_s,
+    )
 
 
 def told_by_log(error: ServerDiedError) -> str:

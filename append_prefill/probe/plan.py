@@ -227,7 +227,8 @@ def make_plan(
     traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
     So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
     Where nothing else is measured one launch tells that: the pair has launches of its own, each
-    with a server alone beside it. Raises KeyError for an id the profile lacks.
+    with a server alone beside it, as many as `starts` says if it does. Raises KeyError for an id
+    the profile lacks.
     """
     # With Hypothesis, which a tenth of a second goes into: who reads a record plans nothing.
     from append_prefill.workload.strategies import drawn_points  # noqa: PLC0415
@@ -242,6 +243,10 @@ def make_plan(
         heard = tuple(traffic[name] for name in experiments if name in traffic)
     with_cliffs = chosen == profile.experiments or CLIFFS in (experiments or ())
     pair = profile.pd_pair if PD_PAIR in (experiments or ()) else None
+    if pair is not None:
+        asked = {"launches": starts or pair.launches, "samples": samples or pair.samples}
+        pair = pair.model_copy(update=asked)
+    alone = pair is not None and not chosen and not heard
     own = {point for e in chosen for point in e.as_points}
     paired = () if pair is None else pair.as_points
     points = tuple(sorted(own.union(paired, *(e.as_points for e in heard))))
@@ -250,7 +255,7 @@ def make_plan(
         points=points,
         drawn=tuple(point for point in drawn if point not in points),
         sides=tuple(sides),
-        starts=starts or (profile.plan.starts if chosen or heard or pair is None else 1),
+        starts=1 if alone else starts or profile.plan.starts,
         samples=samples or profile.plan.samples,
         seed=seed,
         budget_minutes=budget_minutes or profile.plan.budget_minutes,

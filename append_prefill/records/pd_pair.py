@@ -34,11 +34,16 @@ class PairSeries(Record):
 
 
 class PairLaunch(Record):
-    """Three servers that were up together. `failure`: why nothing was measured, or null."""
+    """Three servers that were up together. `failure`: why nothing was measured, or null.
+
+    `took_s`: seconds from their start until they were gone; null in records from before it was
+    taken.
+    """
 
     index: int
     series: list[PairSeries]
     failure: str | None = None
+    took_s: float | None = None
 
 
 class PairPoint(Record):

@@ -29,7 +29,12 @@ from append_prefill.report.traffic import (
     speaking,
     tally_words,
 )
-from append_prefill.report.traffic_sentence import also_words, mean_sentence, traffic_sentence
+from append_prefill.report.traffic_sentence import (
+    also_words,
+    mean_sentence,
+    sure_words,
+    traffic_sentence,
+)
 from append_prefill.report.words import Word, shared_note, word_of
 
 
@@ -98,7 +103,7 @@ def _sentence(run: Run) -> Sentence:
     if comparison and run.verdict == comparison.verdict and not (of_study and unclear):
         said = comparison_sentence(run, comparison)
         moved = speaking(run) if run.verdict in ("regression", "improvement") else []
-        also = sentence(also_words(moved) + _broken_too(run))
+        also = sentence((also_words(moved) or sure_words(run)) + _broken_too(run))
         return Sentence((*said.pieces, *also.pieces))
     if run.verdict in _TOLD and (alone := alone_speaking(run)):
         return sentence(traffic_sentence(run, alone) + _nor(unclear) + _broken_too(run))
@@ -114,7 +119,7 @@ def _sentence(run: Run) -> Sentence:
         case "inconclusive":
             what = fmt.listed(unclear) or "the findings"
             verb = "holds" if len(unclear) == 1 else "hold"
-            text = f"Cannot tell yet whether {what} {verb} on {name}."
+            text = f"Cannot tell yet whether {what} {verb} on {name}{_how_far(run)}."
         case "infrastructure":
             return sentence(failed_words(run, name))
         case None:
@@ -149,6 +154,16 @@ def _broken_too(run: Run) -> str:
     broken, lost = _broken_ids(run), lost_reply(run)
     words = "" if lost is None else f" {lost_words(run, lost)}"
     return words + (f" Findings broken, too: {fmt.listed(broken)}." if broken else "")
+
+
+def _how_far(run: Run) -> str:
+    """The figure of the one finding that is open, and its bound; empty for several, or none."""
+    open_ = [f for f in run.findings if f.verdict == "inconclusive"]
+    if len(open_) != 1 or None in (open_[0].low, open_[0].bound):
+        return ""
+    (one,) = open_
+    span = fmt.interval(one.low, one.high)
+    return f" (measured {fmt.number(one.measured)}, {span}; bound {fmt.exact(one.bound)})"
 
 
 def _nor(unclear: list[str]) -> str:

@@ -14,6 +14,7 @@ from append_prefill.report.headline import headline_of, worst_first
 from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.names import reference_name
 from append_prefill.report.next_step import LATEST
+from append_prefill.report.pd_pair import pair_lines
 from append_prefill.report.routing import computing_words, limit_words, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.surface import surface_words
@@ -71,6 +72,7 @@ def parts_of(
         Part("points", _points(run)),
         Part("traffic", _traffic(run)),
         Part("cliffs", _cliffs(run)),
+        Part("pair", "\n".join(f"- {escape(line)}" for line in pair_lines(run))),
         Part("routing", _routing(run)),
         Part("surface", _surface(run)),
         Part("spent", spent_words(run) or ""),

@@ -15,6 +15,8 @@ from append_prefill.report.confirmation import confirming_folder, is_withdrawn
 from append_prefill.report.failed import is_lacking, unjudged
 from append_prefill.report.names import PYTEST, QUICK, attached, option_words, pytest_command
 from append_prefill.report.traffic import alone_speaking, decided_by, lost_reply
+from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
+from append_prefill.workload.pd_pair import FINDING as PAIR_FINDING
 
 LATEST = "reports/latest"
 """Where the newest run lies, for a command about a run that lies in no folder of its own."""
@@ -62,7 +64,8 @@ def next_steps_of(
     steps = [proposals.first(kept=kept)]
     comparison = run.compared
     judged = run.verdict not in (None, "infrastructure") and not run.interrupted
-    if judged and not attached(run) and (comparison is None or _refused(comparison)):
+    compares = not _of_pair_alone(run)
+    if compares and judged and not attached(run) and (comparison is None or _refused(comparison)):
         steps += [proposals.store(_FIRST)] if kept else []
         steps.append(proposals.beside("Or compare" if any(steps) else "Compare"))
     if run.verdict == "regression" and comparison and comparison.confirmed:
@@ -71,6 +74,11 @@ def next_steps_of(
 
 
 _FIRST = "Nothing of this machine is stored yet. Store this run (--save-baseline does it at once):"
+
+
+def _of_pair_alone(run: Run) -> bool:
+    """Whether only a P/D pair was asked for: nothing is stored of it, or held against it."""
+    return run.plan.traffic == [PD_PAIR] and not any(point.experiment for point in run.points)
 
 
 def _refused(comparison: Comparison) -> bool:
@@ -83,6 +91,7 @@ def _suspected(comparison: Comparison) -> bool:
 
 TRAFFIC_TEST = "test_traffic_has_not_regressed"
 REPLIES_TEST = "test_what_is_found_in_traffic_holds[reply_cached]"
+PAIR_TEST = f"test_what_is_found_in_traffic_holds[{PAIR_FINDING}]"
 """Of `perf_tests/test_traffic.py`, by which other traffic than the points' is selected alone."""
 
 
@@ -217,12 +226,13 @@ class _Proposals:
     ) -> str:
         """The run again; of other traffic that alone made the verdict, only its tests."""
         only, pair = self._only(), bool(self.run.pd_pair)  # which its marker alone launches
+        pair_alone = test == PAIR_TEST
         if test is None:
             of = only or self.run.traffic
             pair = pair and not only
             test = " or ".join(f"{TRAFFIC_TEST}[{result.experiment}]" for result in only) or None
         else:
-            of, pair = [], False
+            of, pair = [], pair_alone
         heavy = [*(result.heavy for result in of), *([True] if pair else [])]
         return pytest_command(
             self.run,
@@ -230,7 +240,7 @@ class _Proposals:
             starts=starts,
             seed=seed,
             test=test,
-            marked=_marked(heavy, alone=bool(only) or not self.run.plan.points),
+            marked=_marked(heavy, alone=bool(only) or pair_alone or not self.run.plan.points),
             program=self.program.run,
         )
 
@@ -256,9 +266,12 @@ class _Proposals:
         launches = sum(s.side == "candidate" for s in run.starts)
         if comparison is None or comparison.verdict != "inconclusive":
             # A finding straddles its bound: its interval narrows with the root of the launches.
+            of_pair = {f.id for f in run.findings if f.verdict == "inconclusive"} == {PAIR_FINDING}
+            if of_pair:
+                launches = max((len(one.launches) for one in run.pd_pair), default=0)
             return NextStep(
                 "Four times the launches halve the interval:",
-                self._again(starts=4 * max(1, launches)),
+                self._again(starts=4 * max(1, launches), test=PAIR_TEST if of_pair else None),
             )
         ground = comparison.reason
         unknown = isinstance(ground, Ground) and ground.code == "between-nights-unknown"

@@ -10,7 +10,7 @@ from typing import Any
 from append_prefill.records.comparison import Comparison, Effect, PointEffect
 from append_prefill.records.grounds import Side, is_of_device
 from append_prefill.records.launch import Series, Start
-from append_prefill.records.run import Run
+from append_prefill.records.run import PointSummary, Run
 from append_prefill.report import format as fmt
 from append_prefill.report.headline import worst_first
 from append_prefill.report.names import subject_of
@@ -118,7 +118,7 @@ def point_rows(
         rows.append(
             PointRow(
                 point=point,
-                experiments=", ".join(summary.experiment) if summary else "",
+                experiments="" if summary is None else experiment_words(run, summary),
                 median_ms=summary.median_ms if summary else None,
                 low_ms=summary.low_ms if summary else None,
                 high_ms=summary.high_ms if summary else None,
@@ -133,6 +133,14 @@ def point_rows(
             )
         )
     return rows, marks
+
+
+def experiment_words(run: Run, summary: PointSummary) -> str:
+    """Whose a point is: of an experiment, drawn for this run, or what other traffic is held to."""
+    if summary.experiment:
+        return ", ".join(summary.experiment)
+    place = (summary.context_tokens, summary.append_tokens)
+    return "drawn" if place in run.plan.drawn else "of other traffic"
 
 
 def _reference_tally(run: Run, baseline: Run | None) -> dict[Point, Tally]:

@@ -15,6 +15,7 @@ from append_prefill.report.headline import headline_of
 from append_prefill.report.invalid import invalid_words
 from append_prefill.report.names import kind_words, reference_name
 from append_prefill.report.next_step import Program, next_steps_of
+from append_prefill.report.pd_pair import pair_lines
 from append_prefill.report.reasons import comparison_reason
 from append_prefill.report.sentence import comparison_sentence
 from append_prefill.report.spent import spent_words
@@ -113,6 +114,7 @@ def summary_lines(run: Run, problem: str | None) -> list[str]:
         lines += _comparison_lines(run.comparison, run)
     lines += traffic_lines(run)
     lines += [kept_line(kept) for kept in run.cliffs]
+    lines += [line.replace("\u00a0", " ") for line in pair_lines(run)]
     if run.confirms is not None:
         lines.append(f"what {run.confirms.folder} suspects:")
         lines += [f"  {line}" for line in confirms_lines(run)]

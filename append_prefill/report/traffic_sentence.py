@@ -101,6 +101,27 @@ def also_words(results: Sequence[TrafficResult]) -> str:
     return f" So it is in other traffic: {_moved(results, '')}."
 
 
+def sure_words(run: Run) -> str:
+    """That other traffic is faster for certain, as a sentence after points that cannot be told.
+
+    Empty otherwise: slower for certain would be the run's verdict.
+    """
+    mean = run.traffic_mean
+    if run.verdict != "inconclusive":
+        return ""
+    if mean is not None and mean.verdict == "improvement":
+        span = fmt.size_interval(mean.low, mean.high, mean.ratio)
+        faster = strong(f"{fmt.brief_size(mean.ratio)} faster")
+        of = fmt.plural(len(mean.experiments), "experiment")
+        return f" Other traffic as a whole is {faster} ({span}, over {of})."
+    moved = [
+        result
+        for result in run.traffic
+        if result.comparison is not None and result.comparison.verdict == "improvement"
+    ]
+    return f" In other traffic it is {_moved(moved, '')}." if moved else ""
+
+
 def _passed(result: TrafficResult, comparison: Comparison) -> str:
     level = level_words(comparison.level)
     return f"{traffic_place(result.traffic)} ({result.experiment}{': ' if level else ''}{level})"

@@ -138,3 +138,14 @@ def test_a_pair_that_is_all_there_is_has_one_launch_beside_it():
     assert launches("pd_pair") == 1
     assert launches("pd_pair", "append") == launches("append") == profile.plan.starts
     assert launches("pd_pair", "turns") == profile.plan.starts
+
+
+@pytest.mark.parametrize(("experiments", "beside"), [(["pd_pair"], 1), (["pd_pair", "append"], 12)])
+def test_launches_and_samples_that_are_asked_for_are_the_pairs_as_well(experiments, beside):
+    profile = load_profile("llama-3.1-8b")
+    asked = {"seed": 1, "sides": ("candidate",), "experiments": experiments}
+    planned = make_plan(profile, **asked, starts=12, samples=7)
+    assert planned.pd_pair is not None
+    assert (planned.pd_pair.launches, planned.pd_pair.samples) == (12, 7)
+    assert planned.starts == beside
+    assert make_plan(profile, **asked).pd_pair == profile.pd_pair

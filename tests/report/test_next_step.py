@@ -11,7 +11,7 @@ from append_prefill.cli.main import parser
 from append_prefill.plugin.options import declare_options
 from append_prefill.records.confirmation import Confirmation
 from append_prefill.records.grounds import FindingGround, Ground, RunWarning
-from append_prefill.records.pd_pair import PairBackend
+from append_prefill.records.pd_pair import PairBackend, PairLaunch
 from append_prefill.records.run import Run
 from append_prefill.report.names import pytest_command, typed
 from append_prefill.report.next_step import NextStep, Program, next_step_of, next_steps_of
@@ -257,6 +257,31 @@ def test_heavy_traffic_is_asked_for_by_its_marker(heavy: tuple[bool, bool], mark
     assert step.command.startswith(f"pytest {marker}")
     installed = next_steps_of(run, Program(run=("append-prefill", "run")))[0].command
     assert ("load" in installed) == any(heavy)
+
+
+def test_a_pair_that_is_open_is_measured_again_alone_with_more_launches_of_its_own() -> None:
+    """More of the launches beside it, or of other traffic, would tell nothing of it."""
+    finding = samples.broken().findings[0]
+    open_ = finding.model_copy(update={"id": "pd_pair_time", "verdict": "inconclusive"})
+    launches = [PairLaunch(index=index, series=[]) for index in range(3)]
+    pair = [
+        PairBackend(backend="nixl", launches=launches),
+        PairBackend(backend="mooncake", launches=[], reason="no module mooncake"),
+    ]
+    run = alone()
+    points = [point.model_copy(update={"experiment": []}) for point in run.points]
+    plan = run.plan.model_copy(update={"traffic": ["pd_pair"]})
+    only = {"findings": [open_], "pd_pair": pair, "points": points, "plan": plan}
+    (again,) = steps(run.model_copy(update=only), Program(), verdict="inconclusive")
+    assert again.command == (
+        f"pytest -m 'append_prefill and load' {OPTIONS} "
+        "-k 'test_what_is_found_in_traffic_holds[pd_pair_time]' --starts 12"
+    )
+    # Beside what else was measured, that is what may be compared.
+    with_points = only | {"points": run.points}
+    found = steps(run.model_copy(update=with_points), Program(), verdict="inconclusive")
+    assert found[0].command == again.command
+    assert any("--against" in step.command for step in found[1:])
 
 
 def test_where_nothing_applies_the_step_is_what_would_be_judged() -> None:

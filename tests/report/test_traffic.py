@@ -15,7 +15,7 @@ import pytest
 from append_prefill.plugin.ending import exit_status
 from append_prefill.records.figures import Estimate
 from append_prefill.records.run import Run
-from append_prefill.records.traffic import Boundary, OverIds
+from append_prefill.records.traffic import Boundary, OverIds, TrafficMean
 from append_prefill.report.delivery.account import status_line
 from append_prefill.report.exports import CSV_COLUMNS, to_bencher, to_csv, to_pytest_benchmark
 from append_prefill.report.headline import headline_of
@@ -113,6 +113,30 @@ def test_traffic_that_cannot_be_told_is_said_after_points_that_pass() -> None:
     said = headline_of(run).sentence
     assert "passes over all points; cannot tell whether it is slower than 0.5.22 in conv" in said
     assert "(turns: level " in said
+
+
+def test_traffic_that_is_faster_for_certain_is_said_after_points_that_cannot_be_told() -> None:
+    """The verdict stays open, and what is known stands beside it."""
+    one = with_traffic(samples.inconclusive(), lambda _, __: 0.8)
+    assert one.verdict == "inconclusive"
+    said, said_of_points = headline_of(one).sentence, headline_of(samples.inconclusive()).sentence
+    assert said.startswith(said_of_points)
+    assert re.search(r" In other traffic it is 2\d\s%\sfaster .*\(turns[^)]*\)\.$", said)
+    mean = TrafficMean(
+        experiments=["turns", "together_8"],
+        weights=[0.5, 0.5],
+        ratio=0.776,
+        low=0.735,
+        high=0.819,
+        p=0.0006,
+        alpha=0.0007,
+        mde=0.2,
+        verdict="improvement",
+    )
+    said = headline_of(one.model_copy(update={"traffic_mean": mean})).sentence
+    assert said.removeprefix(said_of_points).replace("\u00a0", " ") == (
+        " Other traffic as a whole is 22 % faster (18 to 26, over 2 experiments)."
+    )
 
 
 def test_several_that_regress_are_named_and_the_rest_counted() -> None:
