@@ -19,6 +19,8 @@ from append_prefill.engines.resolve import interpreter_of, is_simulated
 from append_prefill.engines.versions import parse_version
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.places import checkout_of
+from append_prefill.records.bisection import Suspect
+from append_prefill.records.comparison import PointEffect
 from append_prefill.records.contrast import contrast_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
@@ -31,7 +33,12 @@ from append_prefill.run.bisection.flips import (
     given_flips,
     without,
 )
-from append_prefill.run.bisection.history import Trouble, comparison_of, trouble_alone
+from append_prefill.run.bisection.history import (
+    Trouble,
+    comparison_of,
+    size_of,
+    trouble_alone,
+)
 from append_prefill.run.bisection.lists import Position, Releases, interpreters, made_log
 from append_prefill.run.bisection.search import Origin
 from append_prefill.run.bisection.swaps import dependencies, swaps_of
@@ -147,8 +154,7 @@ def _run(args: argparse.Namespace) -> int:
         if more:
             say(f"and the variables {', '.join(s.name for s in more)}")
         return 0
-    first_ms, change_ms = _times(total, asked, experiments)
-    origin = Origin(total, f"{_TOTAL}/{LATEST}", suspects, first_ms, change_ms)
+    origin = _origin(total, asked, experiments, suspects)
     return searched(args, replace(flipped, flips=tuple(flips)), asked, folder, origin)
 
 
@@ -230,14 +236,22 @@ def _total(
     return compared_once(folder / _TOTAL, measured)
 
 
-def _times(total: Run, asked: Asked, experiments: list[str]) -> tuple[float | None, float | None]:
-    """The newer side's mean over the experiments' points, and what it takes more, in ms."""
+def _origin(
+    total: Run, asked: Asked, experiments: list[str], suspects: Sequence[Suspect]
+) -> Origin:
     traffic = traffic_of(experiments, asked.profile)
-    made = comparison_of(total, traffic)
-    effects = [] if made is None else made.points
+    compared = comparison_of(total, traffic)
+    effects = [] if compared is None else compared.points
     if traffic is None:
         points = {p for name in experiments for p in asked.profile.experiment(name).as_points}
         effects = [effect for effect in effects if effect.point in points]
+    first_ms, change_ms = _times(effects)
+    change = None if compared is None else size_of(compared.level)
+    return Origin(total, f"{_TOTAL}/{LATEST}", suspects, first_ms, change_ms, change)
+
+
+def _times(effects: Sequence[PointEffect]) -> tuple[float | None, float | None]:
+    """The newer side's mean over these points, and what it takes more, in ms."""
     known = [
         (e.candidate_ms, e.candidate_ms * (1 - 1 / e.ratio))
         for e in effects

@@ -104,8 +104,8 @@ class Bisection(Record):
     `min_effect` or more, where the step was measured itself of `must_catch`. `problem` is what
     stopped it.
     `suspects` are differences that were not measured. Of defaults the list begins with the newer
-    version as it is; `first_ms` is then its level and `change_ms` what it takes more than the older
-    one, in milliseconds.
+    version as it is; `first_ms` is then its level, `change_ms` what it takes more than the older
+    one, in milliseconds, and `change` its level over that one's.
     """
 
     schema_: Literal["append-prefill/bisection/1"] = Field(default=SCHEMA, alias="schema")
@@ -128,6 +128,7 @@ class Bisection(Record):
     of: str | None = None
     first_ms: float | None = None
     change_ms: float | None = None
+    change: Size | None = None
     suspects: list[Suspect] = Field(default_factory=list)
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)

@@ -137,10 +137,13 @@ def step_words(found: Bisection, step: FoundStep) -> str:
 
 
 def _of_the_change(found: Bisection, moved: float) -> str:
-    """Milliseconds of a part of the first one's level, beside what is to be explained."""
+    """Milliseconds of a part of the first one's level, beside what is to be explained, if it is."""
     if found.first_ms is None or found.change_ms is None:
         return ""
-    return f", {fmt.signed(moved * found.first_ms)} ms of the {fmt.signed(found.change_ms)}"
+    part, whole = f", {fmt.signed(moved * found.first_ms)} ms", found.change
+    if whole is not None and whole.low <= 1 <= whole.high:
+        return f"{part} where the whole change is none for certain, {size_words(whole)}"
+    return f"{part} of the {fmt.signed(found.change_ms)}"
 
 
 def _inside(step: FoundStep) -> list[str]:

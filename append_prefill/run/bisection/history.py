@@ -95,7 +95,7 @@ def read_back(
         later, earlier = max(sides.values(), key=names.index), min(sides.values(), key=names.index)
         comparison = comparison_of(run, traffic)
         level = None if comparison is None else comparison.level
-        size = _size(level, inverse=sides["candidate"] == earlier)
+        size = size_of(level, inverse=sides["candidate"] == earlier)
         delta_ms = None if level is None or level.delta_ms is None else level.delta_ms
         made.append(
             ComparisonMade(
@@ -208,7 +208,8 @@ def _sides(run: Run, names: Sequence[str]) -> dict[Side, str] | None:
     return {"candidate": label, "reference": against}
 
 
-def _size(level: Effect | None, *, inverse: bool) -> Size | None:
+def size_of(level: Effect | None, *, inverse: bool = False) -> Size | None:
+    """An effect as a size, None if not known; `inverse`: of the reference over the candidate."""
     if level is None or level.ratio is None or level.low is None or level.high is None:
         return None
     if inverse:

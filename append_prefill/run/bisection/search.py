@@ -67,8 +67,8 @@ run in the folder; False if the user interrupted it."""
 class Origin:
     """The run that a search goes on from, and how the user named it.
 
-    `suspects` are differences of its sides that are not measured. `first_ms` and `change_ms` as in
-    `Bisection`, where its sides are what the list is about.
+    `suspects` are differences of its sides that are not measured. `first_ms`, `change_ms` and
+    `change` as in `Bisection`, where its sides are what the list is about.
     """
 
     run: Run
@@ -76,6 +76,7 @@ class Origin:
     suspects: Sequence[Suspect] = ()
     first_ms: float | None = None
     change_ms: float | None = None
+    change: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,7 @@ class Search:
             "suspects": list(origin.suspects),
             "first_ms": origin.first_ms,
             "change_ms": origin.change_ms,
+            "change": origin.change,
         }
 
     def _position(self, at: int, path: LevelPath, asked: set[int]) -> ListedPosition:

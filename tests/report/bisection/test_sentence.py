@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from append_prefill.cli.main import parser
+from append_prefill.records.bisection import Size
 from append_prefill.report.bisection.sentence import (
     comparison_line,
     each_rows,
@@ -89,6 +90,17 @@ def test_a_default_is_told_in_milliseconds_of_the_change():
     assert verdict.word == "1 default"
     assert "--radix-cache-backend=python \N{MINUS SIGN}10 % (" in verdict.sentence
     assert "), \N{MINUS SIGN}1.1 ms of the +1.3; the rest" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Size(ratio=1.13, low=1.10, high=1.16), "ms of the +1.3"),
+        (Size(ratio=0.995, low=0.97, high=1.02), "ms where the whole change is none for certain, "),
+    ],
+)
+def test_of_a_change_that_is_none_for_certain_nothing_is_a_part(change, said):
+    assert said in verdict_of(ablated(change=change)).sentence
 
 
 def test_the_largest_slower_step_is_to_be_ablated():
