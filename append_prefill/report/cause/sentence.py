@@ -49,7 +49,14 @@ def cause_words(cause: Cause) -> str:
     pairs = fmt.plural(len(cause.launches) // 2, "pair")
     more = "more" if cause.slower else "less"
     request = "a request with its prime" if cause.with_primes else "a request"
-    total = f"On a core, {request} takes {_ms(cause.own_total.delta_ms)} ms {more_or_less(cause)}"
+    whole = cause.own_total
+    total = f"On a core, {request} takes {_ms(whole.delta_ms)} ms {more_or_less(cause)}"
+    total += _bracket(whole)
+    if whole.low_ms is not None and not (_moved(whole, slower=True) or _moved(whole, slower=False)):
+        total = (
+            f"What {request} takes on a core in all is not told from {cause.reference} "
+            f"({fmt.signed(whole.delta_ms)} ms, {_ends(whole)})"
+        )
     if not sure:
         return (
             f"{total}, and of no function alone is it certain after {pairs} of launches that it "
@@ -60,7 +67,7 @@ def cause_words(cause: Cause) -> str:
         for one, own in sure[:NAMED]
         if abs(own.delta_ms) >= NAMED_SHARE * abs(sure[0][1].delta_ms)
     )
-    along = (cause.own_total.delta_ms >= 0) == cause.slower
+    along = _moved(whole, slower=cause.slower)
     lead = "Of it, per request" if along else f"What takes {more} for certain, per request"
     return f"{total}. {lead}: {said}."
 
