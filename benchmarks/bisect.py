@@ -52,7 +52,6 @@ SCENARIOS: dict[str, tuple[float, ...]] = {
     "+5 %": (0.05,),
     "+4, −3, +8 %": (0.04, -0.03, 0.08),
     "+2, +3, +4, +2 %": (0.02, 0.03, 0.04, 0.02),
-    "+5, +1.5 %": (0.05, 0.015),
     "+5 %, one does not start": (0.05,),
 }
 MISSING_IN = "+5 %, one does not start"
@@ -190,9 +189,8 @@ def searched(listed: Listed, machine: Machine, rng: np.random.Generator, score: 
         se = float(np.sqrt(np.mean([one.se**2 for one in together(alone)])))
     score.comparisons.append(len(alone))
     score.pairs.append(PAIRS * len(alone))
-    compared = together(alone)
-    path = posterior(VERSIONS, compared, least=WORTH.least, missing=listed.missing)
-    listed.score(score, told_of(path, compared, WORTH).steps)
+    path = posterior(VERSIONS, together(alone), least=WORTH.least, missing=listed.missing)
+    listed.score(score, told_of(path, WORTH).steps)
 
 
 def halved(
@@ -211,8 +209,8 @@ def halved(
         count += 1
     score.comparisons.append(count)
     score.pairs.append(pairs * count)
-    alone = together([Alone(0, 1, whole, 1.0)])
-    size = told_of(path_of(2, alone, least=WORTH.least), alone, WORTH).rest
+    path = path_of(2, together([Alone(0, 1, whole, 1.0)]), least=WORTH.least)
+    size = told_of(path, WORTH).rest
     listed.score(score, [Step(low, high, 1.0, size)])
 
 

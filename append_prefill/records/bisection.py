@@ -100,9 +100,9 @@ class Bisection(Record):
     """The whole. `asked` is what has to be equal for a bisection to be gone on with.
 
     `total` is the last position over the first, `rest` the part of it that is in no step.
-    `open_chance`: the probabilities, summed, of steps where none is named that may not stay so: of
-    `min_effect` or more, where the step was measured itself of `must_catch`. `problem` is what
-    stopped it.
+    `open_chance`: the probabilities, summed, of steps of `min_effect` or more where none is named,
+    `hidden_chance` of `must_catch` or more; null in records from before it was told. `problem` is
+    what stopped it.
     `suspects` are differences that were not measured. Of defaults the list begins with the newer
     version as it is; `first_ms` is then its level, `change_ms` what it takes more than the older
     one, in milliseconds, and `change` its level over that one's.
@@ -122,6 +122,7 @@ class Bisection(Record):
     total: Size | None
     rest: Size | None
     open_chance: float
+    hidden_chance: float | None = None
     ended: Ended
     problem: str | None = None
     command: str

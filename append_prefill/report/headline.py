@@ -157,7 +157,7 @@ def _broken_too(run: Run) -> str:
 
 
 def _how_far(run: Run) -> str:
-    """The figure of the one finding that is open, and its bound; empty for several, or none."""
+    """What the one finding that is open measured, and its bound; empty for several, or none."""
     open_ = [f for f in run.findings if f.verdict == "inconclusive"]
     if len(open_) != 1 or None in (open_[0].low, open_[0].bound):
         return ""

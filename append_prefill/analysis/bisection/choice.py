@@ -41,7 +41,7 @@ class Next:
 
 def settled(told: Told, missing: Collection[int]) -> bool:
     """Whether nothing is left to find: each step is between neighbours, or between two positions
-    with `missing` ones alone in between, and hardly a further step may not stay without a name.
+    with `missing` ones alone in between, and no further step worth a name is likely.
     """
     return told.open_chance <= MISSED and all(
         all(position in missing for position in range(step.before + 1, step.after))
@@ -82,7 +82,7 @@ def next_comparison(
     path = posterior(count, compared, least=worth.least, missing=missing)
     there = [position for position in path.at if position not in missing]
     pairs = list(combinations(there, 2))
-    found = told_of(path, compared, worth)
+    found = told_of(path, worth)
     if done := settled(found, missing):
         unseen = _unseen(count, compared, missing)
         unproven = _unproven(found, compared)

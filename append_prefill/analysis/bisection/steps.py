@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from append_prefill.analysis.bisection.path import BoolArray, Compared, Path
+from append_prefill.analysis.bisection.path import BoolArray, Path
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.summary import CONFIDENCE
 
@@ -25,10 +24,10 @@ the search to end."""
 class Worth:
     """Which log steps matter: from `least` one is worth a name, from `caught` none may be missed.
 
-    A step of about `least` is never told from one that is less, however often it is measured: of
-    0.5.17 on two CPU cores, +1.4 % (0.1 to 2.5) where 1.5 is worth a name, five comparisons in 14
-    minutes told nothing. So one that was measured itself, its two versions side by side, is open
-    as long as it may be `caught`, and any other as long as it may be `least`.
+    A search goes on for those worth a name, and a step of about that size takes long to be told
+    from less: of 0.5.17 on two CPU cores, +1.4 % (0.1 to 2.5) where 1.5 is worth a name, five
+    comparisons in 14 minutes told nothing. So a budget that is spent before tells which of the two
+    is open.
     """
 
     least: float
@@ -66,19 +65,19 @@ class Step:
 class Told:
     """`steps` in the order of the positions; `rest` is what the level moves by beside them.
 
-    `open_chance`: the probabilities, summed, of steps that may not stay without a name where none
-    is named; see `Worth`.
+    `open_chance`: the probabilities, summed, of steps worth a name where none is named,
+    `hidden_chance` of those among them that must be caught.
     """
 
     steps: tuple[Step, ...]
     rest: Sized
     open_chance: float
+    hidden_chance: float
 
 
-def told_of(path: Path, compared: Sequence[Compared], worth: Worth) -> Told:
-    """What is sure of the path that was made of `compared`."""
-    least, own = worth.least, {(one.earlier, one.later) for one in compared}
-    windows = _windows(path)
+def told_of(path: Path, worth: Worth) -> Told:
+    """What is sure of a path."""
+    windows, least = _windows(path), worth.least
     steps = []
     named: set[int] = set()
     for first, last in windows:
@@ -93,7 +92,8 @@ def told_of(path: Path, compared: Sequence[Compared], worth: Worth) -> Told:
     return Told(
         steps=tuple(steps),
         rest=sized(path, _row(path, others)),
-        open_chance=sum(_open(path, gap, own, worth) for gap in others),
+        open_chance=sum(_reaches(path, gap, least) for gap in others),
+        hidden_chance=sum(_reaches(path, gap, worth.caught) for gap in others),
     )
 
 
@@ -161,10 +161,8 @@ def _windows(path: Path) -> list[tuple[int, int]]:
     return sorted(taken)
 
 
-def _open(path: Path, gap: int, own: Collection[tuple[int, int]], worth: Worth) -> float:
-    """Probability that a gap holds a step that may not stay without a name."""
-    measured = (path.at[gap], path.at[gap + 1]) in own
-    least = worth.caught if measured else worth.least
+def _reaches(path: Path, gap: int, least: float) -> float:
+    """Probability that a gap holds a step of that size or more."""
     holds = path.holds[:, gap]
     if not holds.any():
         return 0.0

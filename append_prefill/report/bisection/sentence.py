@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from append_prefill.analysis.bisection.steps import MISSED
 from append_prefill.records.bisection import (
     Bisection,
     ComparisonMade,
@@ -109,15 +110,17 @@ def verdict_words(found: Bisection) -> str:
 
 
 def _ending(found: Bisection) -> str:
+    known = found.hidden_chance is not None and found.hidden_chance <= MISSED
+    but = f"; no step of {fmt.share(found.must_catch)} or more is left open" if known else ""
     match found.ended:
         case "settled":
             return "."
         case "budget":
-            return ". The budget is spent before all is settled."
+            return f". The budget is spent before all is settled{but}."
         case "interrupted":
-            return ". Interrupted before all is settled."
+            return f". Interrupted before all is settled{but}."
         case "nothing-tells" | "stopped":
-            return ". No further comparison would tell more."
+            return f". No further comparison would tell more{but}."
 
 
 def step_words(found: Bisection, step: FoundStep) -> str:

@@ -25,7 +25,6 @@ from append_prefill.analysis.bisection.path import Path as LevelPath
 from append_prefill.analysis.bisection.steps import (
     Sized,
     Step,
-    Told,
     Worth,
     between,
     level_at,
@@ -265,14 +264,14 @@ class Search:
         return not history.compared or spent + expected <= self.budget_minutes
 
     def _ended(self, history: History) -> Ended:
-        told = told_of(self._path(history), history.compared, self._worth)
+        told = told_of(self._path(history), self._worth)
         return "settled" if settled(told, self._missing) else "nothing-tells"
 
     def _record(self, ended: Ended, problem: str | None = None) -> Bisection:
         """What the runs that were read last say. Of a list that lost an end there is no total."""
         history = self._read[-1]
         path = self._path(history)
-        told = told_of(path, history.compared, self._worth)
+        told = told_of(path, self._worth)
         asked = {at for one in history.compared for at in (one.earlier, one.later)}
         whole = self._missing.isdisjoint({0, len(self.names) - 1})
         policy = self.profile.policy
@@ -289,7 +288,8 @@ class Search:
             steps=[self._step(step) for step in told.steps],
             total=_size(level_at(path, len(self.names) - 1)) if asked and whole else None,
             rest=_size(told.rest) if asked and whole else None,
-            open_chance=_open(told),
+            open_chance=max(told.open_chance, 0.0),
+            hidden_chance=max(told.hidden_chance, 0.0),
             ended=ended,
             problem=problem,
             command=self.command,
@@ -328,10 +328,6 @@ class Search:
             chance=min(step.chance, 1.0),
             size=_size(step.size),
         )
-
-
-def _open(told: Told) -> float:
-    return float(max(told.open_chance, 0.0))
 
 
 def _size(sized: Sized) -> Size:

@@ -28,7 +28,7 @@ def search(levels, rng, *, missing=(), se=SE):
         compared.append(Compared(step.earlier, step.later, seen, se))
         assert len(compared) < 100
     path = posterior(count, compared, least=LEAST, missing=missing)
-    return compared, told_of(path, compared, WORTH)
+    return compared, told_of(path, WORTH)
 
 
 @pytest.mark.parametrize(

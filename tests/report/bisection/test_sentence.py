@@ -49,6 +49,18 @@ def test_what_it_comes_out_as(changes, word, said):
     assert said in verdict.sentence
 
 
+@pytest.mark.parametrize("ended", ["budget", "interrupted", "nothing-tells"])
+@pytest.mark.parametrize(("chance", "said"), [(0.004, True), (0.2, False), (None, False)])
+def test_what_is_not_settled_says_where_nothing_that_must_be_caught_is_open(ended, chance, said):
+    sentence = verdict_of(found(ended=ended, hidden_chance=chance)).sentence
+    open_ = "; no step of 3.0 % or more is left open."
+    assert sentence.replace("\N{NO-BREAK SPACE}", " ").endswith(open_) is said
+
+
+def test_what_is_settled_says_nothing_of_what_is_open():
+    assert "left open" not in verdict_of(found(hidden_chance=0.004)).sentence
+
+
 def test_what_stopped_it_is_the_sentence():
     problem = "0.5.19 is an end of the list and cannot be measured"
     verdict = verdict_of(found(ended="stopped", problem=problem, total=None))
