@@ -18,8 +18,7 @@ from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.run import Run
 from append_prefill.records.store import SCHEMA_FILE, read_run, write_run
-from append_prefill.report.html import render_html
-from append_prefill.report.write import FILES
+from append_prefill.report.write import FILES, rendered
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 from tests.records import builders
@@ -270,7 +269,7 @@ def test_report_draws_the_study_where_that_was_compared_with(
     assert capsys.readouterr().err == ""
     drawn = page.with_name("report.html").read_text(encoding="utf-8")
     profile = load_profile("llama-3.1-8b")
-    assert drawn == render_html(read_run(page), profile=profile, baseline=study)
+    assert drawn == rendered("html", read_run(page), profile, study, home=page.parent)
 
 
 def test_report_of_several_has_no_single_folder(tmp_path: Path, capsys: Captured) -> None:

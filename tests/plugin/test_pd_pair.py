@@ -46,7 +46,7 @@ def test_a_pair_that_costs_too_much_is_told_and_the_backend_that_does_not_run_sa
 ):
     """40 ms whatever is moved and 200 µs a token. Two workers, of which one measures the pair."""
     planted = "transfer_ms=40,transfer_us=200,devices=2"
-    suite, record, result = run(tmp_path_factory, "pair", planted, "-n", "2", "--samples=1")
+    suite, record, result = run(tmp_path_factory, "pair", planted, "-n", "2", "--samples=2")
     finding = finding_of(record)
     # At L = 448: 40 + 512 * 0.2 ms over 5 ms.
     assert finding["measured"] > 2
