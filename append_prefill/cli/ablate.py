@@ -145,14 +145,16 @@ def _run(args: argparse.Namespace) -> int:
     suspects = [*suspects_of(left_out, new), *suspects]
     if not flips:
         shown, more = sentence.suspects_by_weight(suspects)
-        print_table(
-            "What differs and was not measured",
-            ["kind", "difference", "why not"],
-            [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in shown],
-            left=["kind", "difference", "why not"],
-        )
+        if shown:
+            print_table(
+                "What differs and was not measured",
+                ["kind", "difference", "why not"],
+                [[s.kind, sentence.suspect_words(s), sentence.why_words(s)] for s in shown],
+                left=["kind", "difference", "why not"],
+            )
         if more:
-            say(f"and the variables {', '.join(s.name for s in more)}")
+            lead = "and the variables" if shown else "What differs and was not measured: variables"
+            say(f"{lead} {', '.join(s.name for s in more)}")
         return 0
     origin = _origin(total, asked, experiments, suspects)
     return searched(args, replace(flipped, flips=tuple(flips)), asked, folder, origin)
