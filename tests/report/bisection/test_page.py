@@ -22,7 +22,8 @@ def test_the_page_stands_alone(made):
 
 def test_the_page_has_all_that_was_found():
     page = render_page(found())
-    assert "0.5.16 +4.0 % (2.8 to 5.2)" in page
+    # A number and its unit stay on one line.
+    assert "0.5.16 +4.0\N{NO-BREAK SPACE}% (2.8 to 5.2)" in page
     assert "append-prefill ablate 0.5.18..0.5.19" in page
     assert '<a href="runs/1/report.html">' in page
     assert '<a href="runs/3/candidate-0.log">log</a>' in page
