@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
-from append_prefill.analysis.change import change_of
+from append_prefill.analysis.change import _range, _terms, change_of, covariance_of
 from append_prefill.analysis.design import design_of
 from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.prior import Prior
+from append_prefill.analysis.shapes import Fit, Shape
 from append_prefill.analysis.steps import further_chunks
+from append_prefill.records.comparison import ChangeIn
 from append_prefill.records.grounds import NoiseSource
 from append_prefill.report.places import part_words
 from append_prefill.workload.points import Point
@@ -59,6 +62,7 @@ def test_a_factor_is_a_factor():
     (part,) = found.parts
     assert part.low < 1.04 < part.high
     assert found.terms[0].value == pytest.approx(part.ratio - 1)
+    assert (found.terms[0].low, found.terms[0].high) == pytest.approx((part.low - 1, part.high - 1))
     assert [at.ratio for at in found.points] == pytest.approx([part.ratio] * len(POINTS))
     mean_ms = float(TIMES.mean())
     assert part.delta_ms == pytest.approx(mean_ms * (part.ratio - 1))
@@ -89,6 +93,7 @@ def test_a_stratum_that_moved_alone_is_the_part(where, region, append):
     assert kinds(found) == [region]
     (part,) = found.parts
     assert (part.region, part.append_tokens) == (region, append)
+    assert part.low_ms < 0.9 < part.high_ms
     beyond = [at.delta_ms for at in found.points if at.append_tokens > 308]
     assert beyond == pytest.approx([0.0 if region == "floor" else part.delta_ms] * len(beyond))
 
@@ -192,10 +197,23 @@ def test_points_weigh_in_the_level_as_the_profile_says():
         weights=((point.context_tokens, point.append_tokens, 100.0),),
         argument="Nearly all of the traffic is there.",
     )
-    found = change(0.6 + 0.0002 * (TIMES - TIMES.mean()), plane=plane)
+    found = change(0.04 * TIMES, plane=plane)
+    assert found.parts[0].region == "level"
     weights = np.where([p == point for p in POINTS], 100.0, 1.0)
     fitted = np.array([at.delta_ms for at in found.points])
     assert fitted @ weights / weights.sum() == pytest.approx(found.parts[0].delta_ms)
+    # The far half of an axis is fixed beforehand, each of its points like the others.
+    found = change(0.002 * M, plane=plane)
+    assert found.parts[0].region == "append_end"
+    far = [at.delta_ms for at in found.points if at.append_tokens >= 512]
+    assert np.mean(far) == pytest.approx(found.parts[0].delta_ms)
+    # Points that were picked weigh as in the level.
+    found = change(np.where(FLOOR, -1.5, 0.004 * M), plane=plane)
+    for part in found.parts:
+        inside = np.array([(p.context_tokens, p.append_tokens) in part.points for p in POINTS])
+        fitted = np.array([at.delta_ms for at in found.points])
+        mean = fitted @ (weights * inside) / (weights * inside).sum()
+        assert (part.region, mean) == ("points", pytest.approx(part.delta_ms))
 
 
 def test_two_points_are_enough():
@@ -296,3 +314,131 @@ def test_where_the_mean_of_all_points_is_sure_so_is_what_is_said():
         assert any(part.low > 1 or part.high < 1 for part in found.parts)
         leant += found.parts[0].region == "level"
     assert leant > 20
+
+
+def log_interval(design, joint, where, confidence):
+    """Of the weighted mean log ratio of some points, by the covariance that the fit rests on."""
+    row = design.weights * where / (design.weights * where).sum()
+    covariance = covariance_of(design, joint, 1 / 6)
+    half = stats.t(joint.level.spread.df[0]).ppf((1 + confidence) / 2)
+    half *= np.sqrt(row @ covariance @ row)
+    mean = row @ joint.absolute.estimate
+    return pytest.approx((mean - half, mean + half))
+
+
+def test_a_point_that_was_picked_bears_as_many_choices_as_there_are_points():
+    where = np.arange(len(POINTS)) == 4
+    design, joint = measure(3.0 * where)
+    (part,) = change(3.0 * where).parts
+    confidence = 1 - 0.05 / len(POINTS)
+    assert (np.log(part.low), np.log(part.high)) == log_interval(design, joint, where, confidence)
+
+
+def test_points_that_were_picked_by_their_sign_bear_none():
+    delta = np.where(FLOOR, -1.5, 0.004 * M)
+    design, joint = measure(delta)
+    for part, where in zip(change(delta).parts, (~FLOOR, FLOOR), strict=True):
+        assert (np.log(part.low), np.log(part.high)) == log_interval(design, joint, where, 0.95)
+
+
+def test_what_a_group_has_in_common_makes_its_mean_as_uncertain_as_it_was_measured():
+    design, joint = measure(0.6 + 0 * M, noise=0.004)
+    covariance = covariance_of(design, joint, 1 / 6)
+    for group, mean in zip(design.groups, joint.strata.values(), strict=True):
+        own = joint.residual_variance[group] / 6
+        variance, count = float(mean.spread.variance[0]), group.sum()
+        assert variance > own.mean() / count  # else nothing is in common
+        inside = covariance[np.ix_(group, group)]
+        assert inside.sum() / count**2 == pytest.approx(variance)
+        assert np.diag(inside) - inside[0, 1] == pytest.approx(own)
+        assert not covariance[np.ix_(group, ~group)].any()
+
+
+def test_the_misfit_is_the_chance_of_what_is_left_beside_the_shapes():
+    """Of TTFT that grew by a half, so that it matters whose milliseconds the noise is in."""
+    delta = 0.5 * TIMES
+    found = change(delta, noise=0.02)
+    assert kinds(found) == ["proportional"]
+    design, joint = measure(delta, noise=0.02)
+    ratio = np.exp(joint.absolute.estimate)
+    in_ms = covariance_of(design, joint, 1 / 6) * np.outer(TIMES * ratio, TIMES * ratio)
+    precision, seen = np.linalg.inv(in_ms), TIMES * (ratio - 1)
+    slope = TIMES @ precision @ seen / (TIMES @ precision @ TIMES)
+    rest = seen - slope * TIMES
+    chance = special.chdtrc(len(POINTS) - 1, rest @ precision @ rest)
+    assert 0.02 < chance < 0.98
+    assert found.misfit == pytest.approx(chance)
+
+
+def test_a_plane_that_moved_as_a_whole_is_told_by_its_own_milliseconds():
+    """By shapes of which none is a factor: the mean of TTFT times the mean ratio is another one."""
+    delta = np.where(FLOOR, 3.0, 0.6)
+    found = change(delta, noise=0.001)
+    (part,) = found.parts
+    assert part.region == "level"
+    assert len(found.terms) > 1
+    by_factor = float(TIMES.mean()) * (part.ratio - 1)
+    measured = float(delta.mean())
+    assert abs(part.delta_ms - measured) < 0.5 * abs(by_factor - measured)
+
+
+def test_what_is_below_the_least_effect_is_no_part_of_its_own():
+    """0.15 ms of 15 are 1 %."""
+    found = change(0.15 * FLOOR, noise=0.001)
+    assert kinds(found) == ["floor"]
+    assert [part.region for part in found.parts] == ["level"]
+
+
+def test_points_need_not_be_sure_one_by_one_where_a_shape_is():
+    found = change(0.025 * TIMES * FLOOR, noise=0.03)
+    assert kinds(found) == ["floor"]
+    assert [part.region for part in found.parts] == ["floor"]
+
+
+EVERY = np.ones(4, dtype=bool)
+PART = ChangeIn(
+    region="level",
+    ratio=1.0,
+    low=0.9,
+    high=1.1,
+    delta_ms=0.0,
+    low_ms=-1.0,
+    high_ms=1.0,
+    points=[(512, 128)],
+    append_tokens=None,
+    context_tokens=None,
+)
+
+
+def test_each_shape_has_the_interval_of_its_own_error_and_the_strongest_is_first():
+    """A point, which was picked of four, has one that bears the choice."""
+    known = ("everywhere", "append", "point", "context")
+    shapes = [Shape(kind, np.arange(4.0) + at, EVERY) for at, kind in enumerate(known)]
+    # Four, six and ten standard errors; of the last nothing is known.
+    fit = Fit(shapes, np.array([0.4, -3.0, 2.0, 9.0]), np.diag([0.01, 0.25, 0.04, 0.0]), 0.0)
+    terms = _terms(fit, [PART], 5.0)
+    assert [term.kind for term in terms] == ["point", "append", "everywhere", "context"]
+    t = stats.t(5.0)
+    widths = [0.2 * t.ppf(1 - 0.05 / 2 / 4), 0.5 * t.ppf(0.975), 0.1 * t.ppf(0.975), 0.0]
+    for term, value, width in zip(terms, (2.0, -3.0, 0.4, 9.0), widths, strict=True):
+        assert term.value == value
+        assert (term.low, term.high) == pytest.approx((value - width, value + width))
+
+
+def test_the_only_shape_of_a_part_without_milliseconds_has_none():
+    fit = Fit([Shape("floor", np.ones(4), EVERY)], np.array([0.0]), np.diag([0.01]), 0.0)
+    (term,) = _terms(fit, [PART], 5.0)
+    assert (term.low, term.high) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "named"),
+    [
+        ([32, 128], [512], (32, 128)),
+        ([32, 128], [128, 512], None),
+        ([128, 512], [32, 128], None),
+        ([32, 128], [], None),
+    ],
+)
+def test_a_part_has_a_range_where_no_other_point_lies_in_it(inside, outside, named):
+    assert _range(inside, outside) == named

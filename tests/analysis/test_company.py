@@ -66,3 +66,16 @@ def test_a_ratio_is_of_launches_that_have_both():
     assert found.low < 0.5
     assert found.high > 2
     assert ratios({0: 1.0}, {1: 1.0}) is None
+
+
+def test_a_unit_without_a_valid_request_is_left_out_and_the_others_count():
+    """Two in 2 s, the last due after one of them."""
+    due_ms = [None, 0.0, 1000.0]
+    found = throughput([traffic_series([9.0, 9.0, 999.0], due_ms=due_ms, block=[0, 1, 1])])
+    assert found.offered_per_s == pytest.approx(2.0, rel=1e-9)
+    assert found.completed_per_s == pytest.approx(1.0, rel=1e-9)
+
+
+def test_arrivals_within_a_millisecond_have_a_rate():
+    found = throughput([traffic_series([9.0, 9.0], due_ms=[0.0, 0.5])])
+    assert found.offered_per_s == pytest.approx(4000.0)

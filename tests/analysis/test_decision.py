@@ -76,3 +76,18 @@ def test_the_best_thresholds_are_found():
     assert len(published) == len(PUBLISHED)
     assert (alone.regret_ms, both.regret_ms) == (0, 0)
     assert alone.name == "llm-d's kind at 11"
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.7, 0.9])
+def test_the_best_share_of_new_tokens_is_found(share):
+    """As many new tokens either way, in a prompt of which they are less or more than that."""
+    new = 100
+    less, more = (Point(round(new / of) - new, new) for of in (share - 0.05, share + 0.05))
+    *_, alone, both = judged_rules([Choice(less, 1, 10.0, 12.0), Choice(more, 1, 30.0, 20.0)])
+    assert (alone.regret_ms, both.regret_ms) == (1, 0)
+    assert both.name == f"Dynamo's kind at 101, {share:g}"
+
+
+def test_what_a_transfer_takes_however_little_is_moved_is_added():
+    first, *_ = choices_of(run((896, 128, 20.0)), 25, fixed_ms=3.0)
+    assert first.remote_ms == pytest.approx(20 + 3 + 5.37, abs=0.01)

@@ -36,6 +36,7 @@ def test_it_is_the_median_of_a_launch_and_the_mean_over_launches():
     found = decode_interference(launches(1.1, 1.2), bounded(limit=9.0))
     assert found.measured == pytest.approx((1.1 * 1.2) ** 0.5)
     assert found.low < found.measured < found.high
+    assert (found.bound, found.argument, found.study_value) == (9.0, WHY, 1.02)
     assert found.details == {"full_prefill": pytest.approx(2.0), "itl_before_ms": 8.0}
 
 
@@ -51,6 +52,7 @@ def test_it_is_the_median_of_a_launch_and_the_mean_over_launches():
 )
 def test_the_whole_interval_decides(ratios, verdict, code):
     found = decode_interference(launches(*ratios), bounded(limit=1.25))
+    assert found.bound == 1.25
     assert (found.verdict, found.reason.code) == (verdict, code)
 
 
@@ -71,6 +73,15 @@ def test_without_a_bound_it_is_shown_and_not_judged(profile, code):
     found = decode_interference(launches(3.0, 3.1), profile)
     assert (found.verdict, found.reason.code) == ("not-applicable", code)
     assert found.measured == pytest.approx(3.05, rel=0.01)
+
+
+def test_a_sample_without_one_of_its_windows_counts_in_none():
+    (one,) = launches(1.1)
+    series = one.traffic[0].model_copy(
+        update={"itl_before_ms": [8.0, None, 8.0], "itl_append_ms": [8.8, 16.0, None]}
+    )
+    one = one.model_copy(update={"traffic": [series]})
+    assert decode_interference([one], bounded(limit=9.0)).measured == pytest.approx(1.1)
 
 
 def test_where_nothing_decodes_beside_there_is_no_such_finding():

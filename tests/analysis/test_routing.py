@@ -2,7 +2,7 @@ import pytest
 
 from append_prefill.analysis.routing import route, routes_of, transfer_limit_tokens
 from append_prefill.records.figures import Estimate
-from append_prefill.records.run import Surface
+from append_prefill.records.run import Step, Surface
 from tests.report import samples
 
 
@@ -103,3 +103,49 @@ def test_a_transfer_as_dear_as_ttft_grows_never_gets_there() -> None:
     assert transfer_limit_tokens(surface(cached=1999.0), **options) is not None
     costs = route(surface(), kv_bytes_per_token=10**6, link_gb_per_s=1.0)
     assert costs.transfer_us_per_token == 1000.0
+
+
+def attending(code, nanoseconds=5.0) -> Surface:
+    """With attention for each pair of a new token and one before it."""
+    added = {
+        "attention_ns": Estimate(value=nanoseconds, low=None, high=None),
+        "steps": {"attention": Step(code=code)},
+    }
+    return surface(cached=1.5).model_copy(update=added)
+
+
+def test_attention_is_a_part_of_what_a_cached_token_costs() -> None:
+    """Half of 1,500 squared pairs are the new tokens' own, 5.6 ms; a cached token has 1,500."""
+    tokens = limit(attending("fitted"), append=1500)
+    assert tokens is not None
+    ttft_ms = 30 + 5e-6 * 1500 * 1501 / 2 + (0.0015 + 5e-6 * 1500) * tokens
+    assert tokens * 131_072 / 25e6 == pytest.approx(0.2 * ttft_ms, rel=1e-12)
+
+
+def test_attention_that_was_not_fitted_costs_nothing() -> None:
+    without = limit(surface(cached=1.5), append=1500)
+    assert limit(attending("not-needed"), append=1500) == without
+    fitted = attending("fitted")
+    unknown = fitted.model_copy(update={"attention_ns": None})
+    assert limit(unknown, append=1500) == without != limit(fitted, append=1500)
+
+
+def test_where_nothing_is_moved_whatever_the_context_no_byte_is() -> None:
+    options = {"append_tokens": 128, "kv_bytes_per_token": 1, "link_gb_per_s": 1e-3, "share": 0.2}
+    own = {key: options[key] for key in options if key != "share"}
+    none = transfer_limit_tokens(surface(), kv_fixed_bytes=0, **options)
+    assert transfer_limit_tokens(surface(), **options) == none
+    assert route(surface(), **own).transfer_tokens == none
+
+
+def test_a_run_moves_what_its_model_has_whatever_the_context() -> None:
+    run = samples.passing()
+    (before,) = routes_of(run)
+    run = run.model_copy(deep=True)
+    for finding in run.findings:
+        finding.details["kv_fixed_bytes"] = 1e8
+    assert run.kv_fixed_bytes == 10**8
+    run.starts[0].kv_links_gb_per_s = {"host_to_device": 25.0}
+    _, slow = routes_of(run)
+    assert slow.transfer_tokens == 0.0
+    assert before.transfer_tokens != 0.0
