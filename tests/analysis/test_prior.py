@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from append_prefill.analysis.prior import Prior, prior_of, with_nights
@@ -122,3 +124,57 @@ def test_of_an_unknown_stratum_the_levels_noise_is_taken() -> None:
     assert known.of_stratum("floor", paired=False) == (0.02, 16.0)
     blind = prior_of(record(pair_sd=None, strata={}))
     assert blind.of_stratum("floor", paired=True) == (None, 0.0)
+
+
+CONTROLLED = Prior(
+    0.01,
+    16.0,
+    0.02,
+    3.0,
+    stored(),
+    0.5,
+    0.03,
+    12.0,
+    {"floor": 0.04},
+    ratio_night_sd=0.004,
+    ratio_night_df=5.0,
+    ratio_night_error=1e-6,
+)
+
+
+def test_through_a_control_a_pair_is_the_launch_and_the_sessions_are_those_of_its_ratio() -> None:
+    assert CONTROLLED.through_control() == replace(
+        CONTROLLED,
+        start_sd=0.03,
+        start_df=12.0,
+        night_sd=0.004,
+        night_df=5.0,
+        night_error=1e-6,
+        of_ratios=True,
+    )
+
+
+def test_how_ratios_of_sessions_differ_is_assumed_where_it_is_not_known() -> None:
+    unknown = replace(CONTROLLED, ratio_night_sd=None).through_control()
+    assert (unknown.night_sd, unknown.night_df) == (pytest.approx(0.3 * 0.03), 4.0)
+    assert unknown.night_error == 0.0  # it is no rest of a difference
+    nothing = replace(CONTROLLED, ratio_night_sd=None, pair_sd=None).through_control()
+    assert (nothing.night_sd, nothing.night_df, nothing.night_error) == (None, 5.0, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("made", "df", "error"),
+    [
+        # 0.04^2 of a pair's ratio is a third of that in a session's mean of three.
+        (record(ratio_night_sd=0.003), 3.0, 0.04**2 / 3),
+        (record(ratio_night_sd=0.003, nights=1), 1.0, 0.04**2 / 12),
+        (record(ratio_night_sd=0.003, pairs=0), 3.0, 0.04**2 * 4),
+        (record(ratio_night_sd=0.003, pair_sd=None), 3.0, 0.0),
+    ],
+)
+def test_a_stored_ratio_is_as_uncertain_as_its_sessions(
+    made: NoiseRecord, df: float, error: float
+) -> None:
+    prior = prior_of(made)
+    assert (prior.ratio_night_sd, prior.ratio_night_df) == (0.003, df)
+    assert prior.ratio_night_error == pytest.approx(error)

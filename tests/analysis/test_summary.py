@@ -6,6 +6,7 @@ from scipy import stats
 
 from append_prefill.analysis.summary import (
     FIGURE_VARIANCE,
+    SAMPLES_BEYOND,
     as_candidate,
     faster_half,
     geometric_interval,
@@ -16,6 +17,7 @@ from append_prefill.analysis.summary import (
     start_medians,
     summarise_points,
     t_interval,
+    upper_quantile,
     usable,
 )
 from append_prefill.records.launch import Void
@@ -181,3 +183,10 @@ def test_a_start_counts_if_it_was_measured_to_its_end(failure, measured_s, count
 def test_launches_of_several_runs_may_share_an_index() -> None:
     two_runs = [start(0, {A: [1.0, 2.0, 9.0]}), start(0, {A: [8.0], B: [5.0]})]
     assert point_medians(two_runs) == {A: pytest.approx(4.0), B: pytest.approx(5.0)}
+
+
+def test_a_quantile_is_told_where_enough_samples_lie_beyond_it():
+    few = 4 * SAMPLES_BEYOND
+    samples = np.random.default_rng(2).exponential(1.0, few)
+    assert upper_quantile(samples, 0.75) == np.quantile(samples, 0.75)
+    assert upper_quantile(samples[1:], 0.75) is None
