@@ -155,7 +155,8 @@ def by_point(points: Sequence[Point], delta_ms: FloatArray, covariance: FloatArr
 def select(everything: Sequence[Shape], delta_ms: FloatArray, precision: FloatArray) -> Fit:
     """Forward selection. The first shape is taken as it comes: the joint test says there is one."""
     best: Fit | None = None
-    while best is None or len(best.shapes) < min(TERMS_MAX, len(delta_ms)):
+    most = min(TERMS_MAX, len(delta_ms), len(everything))
+    while best is None or len(best.shapes) < most:
         chosen = [] if best is None else best.shapes
         rest = [shape for shape in everything if shape not in chosen]
         fits = [fit_of([*chosen, shape], delta_ms, precision) for shape in rest]
