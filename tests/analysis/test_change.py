@@ -203,7 +203,8 @@ def test_points_weigh_in_the_level_as_the_profile_says():
     fitted = np.array([at.delta_ms for at in found.points])
     assert fitted @ weights / weights.sum() == pytest.approx(found.parts[0].delta_ms)
     # The far half of an axis is fixed beforehand, each of its points like the others.
-    found = change(0.002 * M, plane=plane)
+    beyond = plane.model_copy(update={"weights": ((512, 1024, 100.0),)})
+    found = change(0.002 * M, plane=beyond)
     assert found.parts[0].region == "append_end"
     far = [at.delta_ms for at in found.points if at.append_tokens >= 512]
     assert np.mean(far) == pytest.approx(found.parts[0].delta_ms)
@@ -224,6 +225,17 @@ def test_two_points_are_enough():
     joint = estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
     found = change_of(design, joint, times, per_start=1 / 3, min_effect=0.015)
     assert found.parts[0].ratio == pytest.approx(np.exp(0.04), abs=0.005)
+
+
+def test_two_points_that_moved_apart_leave_nothing_to_misfit():
+    points = [Point(512, 128), Point(512, 512)]
+    b = np.zeros((3, 2)) + np.log(15.0)
+    a = b + [0.04, 0.4] + 0.001 * np.random.default_rng(0).normal(size=b.shape)
+    design, times = design_of(points), np.full(2, 15.0)
+    joint = estimate(a, b, design, PRIOR, nights=False, paired=True, times_ms=times)
+    found = change_of(design, joint, times, per_start=1 / 3, min_effect=0.015)
+    assert len(found.terms) == 2
+    assert (found.misfit, found.fits) == (None, True)
 
 
 LONG = [
@@ -390,7 +402,7 @@ def test_what_is_below_the_least_effect_is_no_part_of_its_own():
 
 
 def test_points_need_not_be_sure_one_by_one_where_a_shape_is():
-    found = change(0.025 * TIMES * FLOOR, noise=0.03)
+    found = change(0.025 * TIMES * FLOOR, noise=0.05)
     assert kinds(found) == ["floor"]
     assert [part.region for part in found.parts] == ["floor"]
 
