@@ -60,6 +60,14 @@ def test_without_a_valid_turn_it_is_not_decided():
     finding = reply_cached(starts, [TALK])
     assert (finding.verdict, finding.measured) == ("inconclusive", None)
     assert finding.reason.code == "not-measured"
+    assert finding.reason.text == "no turn has a valid sample"
+
+
+def test_a_turn_without_a_sample_hides_none_after_it():
+    starts = launches(missing=50)
+    for start in starts:
+        start.traffic[0].cached_tokens.clear()
+    assert [split.turn for split in turn_splits(starts, [TALK])] == [3, 4]
 
 
 def test_without_a_conversation_there_is_no_finding():
