@@ -11,7 +11,10 @@ POINTS = [Point(512, m) for m in (32, 64, 128, 256, 512, 1024)]
 ALL = np.ones(len(POINTS), dtype=bool)
 
 
-def planted(count=60, rounds=12, *, pair=0.01, block=0.03, request=0.1, shared=True, seed=1):
+def planted(
+    count=60, rounds=12, *, pair=0.01, block=0.03, request=0.1, shared=True, seed=1, launch=0.0,
+    launch_point=0.0,
+):  # fmt: skip
     """Pairs of launches; blocks' states are common to both sides if `shared`."""
     rng = np.random.default_rng(seed)
     pairs = []
@@ -21,6 +24,8 @@ def planted(count=60, rounds=12, *, pair=0.01, block=0.03, request=0.1, shared=T
             state[1] = state[0]
         log = 3 + state + request * rng.normal(size=(2, rounds, len(POINTS)))
         log[0] += pair * rng.normal()
+        log += launch * rng.normal(size=(2, 1, 1))
+        log += launch_point * rng.normal(size=(2, 1, len(POINTS)))
         sides = []
         for side, table in zip(("candidate", "reference"), log, strict=True):
             values = {p: list(np.exp(c)) for p, c in zip(POINTS, table.T, strict=True)}
@@ -110,3 +115,39 @@ def test_sides_that_differ_are_no_noise() -> None:
     assert apart.pair_sd == pytest.approx(same.pair_sd, rel=0.02)
     assert apart.launch_sd == pytest.approx(same.launch_sd, rel=0.05)
     assert components_of(pairs, POINTS, ALL).pair_sd > 0.09
+
+
+def test_a_launch_and_its_points_are_told_apart() -> None:
+    """A launch's level scatters by its own and by what its points do, of which it is the mean."""
+    how = {"pair": 0.0, "block": 0.0, "request": 0.05, "launch": 0.03, "launch_point": 0.04}
+    for rounds in (8, 32):
+        found = components_of(planted(800, rounds, **how), POINTS, ALL)
+        assert found.launch_point_sd == pytest.approx(0.04, rel=0.05)
+        level = np.sqrt(0.03**2 + 0.04**2 / len(POINTS))
+        assert found.launch_sd == pytest.approx(level, rel=0.05)
+        assert found.pair_sd == pytest.approx(np.sqrt(2) * level, rel=0.05)
+
+
+def test_two_points_tell_of_a_launchs_points_and_one_does_not() -> None:
+    pairs = planted(400, 8, pair=0.0, block=0.0, request=0.05, launch_point=0.04)
+    two = components_of(pairs, POINTS, np.arange(len(POINTS)) < 2)
+    assert two.launch_point_sd == pytest.approx(0.04, rel=0.1)
+    one = components_of(pairs, POINTS, np.arange(len(POINTS)) < 1)
+    assert (one.launch_point_sd, one.launch_sd) == (None, None)
+
+
+def test_of_one_version_the_mean_ratio_is_known_and_costs_nothing() -> None:
+    """Two pairs that lie 10 % on the same side scatter by 10 %, and not by nothing."""
+    pairs = planted(2, 8, pair=0.0, block=0.0, request=0.001)
+    for candidate, _ in pairs:
+        for series in candidate.series:
+            series.ttft_ms = [1.1 * value for value in series.ttft_ms]
+    found = components_of(pairs, POINTS, ALL)
+    assert found.launch_sd == pytest.approx(np.log(1.1) / np.sqrt(2), rel=0.02)
+    apart = components_of(pairs, POINTS, ALL, alike=False)
+    assert apart.launch_sd < 0.005
+
+
+def test_a_pair_of_one_round_hides_none_after_it() -> None:
+    mixed = [*planted(1, 1), *planted(400, 6, seed=3)]
+    assert components_of(mixed, POINTS, ALL).request_sd == pytest.approx(0.1, rel=0.05)
