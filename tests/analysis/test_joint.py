@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -729,3 +731,19 @@ def test_only_a_known_night_and_whole_pairs_are_estimated() -> None:
         estimate(a, b, FEW_DESIGN, NOTHING, nights=True)
     with pytest.raises(ValueError, match="as many launches"):
         estimate(a, b, FEW_DESIGN, NOTHING, nights=False, paired=True)
+
+
+def test_what_the_rounds_leave_open_counts_once() -> None:
+    """Where it is in what is known of pairs already, the pairs' scatter is that alone."""
+    b = nights(np.random.default_rng(4), 1)[0]
+    a, within = b + 0.01, 0.02**2 * (np.eye(P) + 0.5)
+    known = Prior(None, 0.0, None, 0.0, "a record", pair_sd=0.01, pair_df=1e9)
+
+    def variance(prior: Prior) -> float:
+        joint = estimate(a, b, DESIGN, prior, nights=False, paired=True, within=within)
+        return float(joint.level.spread.variance[0])
+
+    own = 0.01**2 / len(b)
+    assert variance(replace(known, of_rounds_too=True)) == pytest.approx(own, rel=1e-6)
+    row = DESIGN.weights / DESIGN.weights.sum()
+    assert variance(known) == pytest.approx(own + row @ within @ row, rel=1e-6)
