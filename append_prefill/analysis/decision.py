@@ -92,11 +92,12 @@ def choices_of(
     ]
 
 
-def below(new_tokens: float, share: float = 1.0) -> Rule:
-    """Stay with fewer new tokens than `new_tokens` that are less than `share` of the prompt."""
+def below(new_tokens: float, share: float | None = None) -> Rule:
+    """Stay with fewer new tokens than `new_tokens` and, if given, than `share` of the prompt."""
 
     def stays(point: Point) -> bool:
-        return point.append_tokens < new_tokens and 1 - point.cache_rate < share
+        few = point.append_tokens < new_tokens
+        return few and (share is None or 1 - point.cache_rate < share)
 
     return stays
 

@@ -53,6 +53,8 @@ def test_rules_see_new_tokens_and_their_share():
     assert not dynamo(Point(30, 70))
     assert below(16)(Point(1, 15))
     assert not below(16)(Point(1, 16))
+    assert not below(100, 0.5)(Point(50, 50))
+    assert below(100, 0.5)(Point(51, 50))
     assert PUBLISHED["the study's advice (2048)"](Point(1, 2048))
 
 

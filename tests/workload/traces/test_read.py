@@ -140,7 +140,11 @@ def _rows(draw: st.DrawFn) -> list[Any]:
     return rows
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,  # it writes and reads files
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(_rows(), st.booleans())
 def test_a_file_is_conversations_or_a_usage_error(
     tmp_path: Path, rows: list[Any], as_list: bool
