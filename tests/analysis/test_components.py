@@ -128,7 +128,7 @@ def test_a_launch_and_its_points_are_told_apart() -> None:
         assert found.pair_sd == pytest.approx(np.sqrt(2) * level, rel=0.05)
 
 
-def test_two_points_tell_of_a_launchs_points_and_one_does_not() -> None:
+def test_two_points_tell_what_points_do_in_a_launch_and_one_does_not() -> None:
     pairs = planted(400, 8, pair=0.0, block=0.0, request=0.05, launch_point=0.04)
     two = components_of(pairs, POINTS, np.arange(len(POINTS)) < 2)
     assert two.launch_point_sd == pytest.approx(0.04, rel=0.1)
