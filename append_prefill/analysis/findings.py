@@ -45,7 +45,10 @@ RANGES = {"low": (0.0, 0.3), "mid": (0.3, 0.7), "high": (0.7, 1.01)}
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a finding may look at: the launches of one side (as candidate), and the profile."""
+    """What a finding may look at: the launches of one side (as candidate), and the profile.
+
+    `without`: by launch, the same without each of its blocks; see `own_scatter`.
+    """
 
     starts: Sequence[Start]
     cells: Cells
@@ -53,6 +56,7 @@ class Inputs:
     kv_bytes_per_token: int | None
     link_gb_per_s: float
     kv_fixed_bytes: int = 0
+    without: Sequence[Sequence[Inputs]] = ()
 
 
 class NotApplicableError(ValueError):

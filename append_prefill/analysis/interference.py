@@ -7,11 +7,13 @@ without a prefix cache, or a router that sends a turn elsewhere, would have them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Literal
 
-from append_prefill.analysis.summary import Interval, geometric_interval
+from append_prefill.analysis.own_scatter import launch_interval, leave_one_out
+from append_prefill.analysis.summary import Interval
 from append_prefill.analysis.verdict.gates import gate_cost
 from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.records.run import Finding
@@ -65,17 +67,22 @@ def decode_interference(starts: Sequence[Start], profile: Profile) -> Finding | 
 
 def _over_before(of: Sequence[Sequence[TrafficSeries]], which: Which) -> Interval | None:
     """Of the launches that have a sample; None where none has."""
-    per_launch = []
+    logs, without = [], []
     for launch in of:
         values = [
-            during / before
+            math.log(during / before)
             for series in launch
             for before, during in zip(series.itl_before_ms, getattr(series, which), strict=True)
             if before and during
         ]
         if values:
-            per_launch.append(median(values))
-    return geometric_interval(per_launch) if per_launch else None
+            logs.append(median(values))
+            without.append([median(less) for less in leave_one_out(values)])
+    if not logs:
+        return None
+    log = launch_interval(logs, without)
+    low, high = (None if end is None else math.exp(end) for end in (log.low, log.high))
+    return Interval(math.exp(log.value), low, high)
 
 
 def _median(of: Sequence[Sequence[TrafficSeries]]) -> float | None:

@@ -7,8 +7,9 @@ medians is too large on average, and averaging over launches does not cure that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -30,7 +31,7 @@ class Measured:
     """A value with its 95 % interval over launches, None where fewer than two launches allow none.
 
     `near` and `far` are the points at the cheap and the dear end; if T(far) stays and T(near)
-    sinks, the value worsens though nothing got slower.
+    sinks, the value worsens though nothing got slower. `is_band`: the value is (max - min) / max.
     """
 
     value: float
@@ -40,6 +41,22 @@ class Measured:
     near: tuple[Point, ...] = ()
     far: tuple[Point, ...] = ()
     details: dict[str, float | None] = field(default_factory=dict)
+    is_band: bool = False
+
+    @property
+    def log(self) -> float:
+        """The value as the log of a ratio: of a band (max - min) / max that of max / min."""
+        return -math.log1p(-self.value) if self.is_band else math.log(self.value)
+
+    def at_least(self, half_width: float) -> Measured:
+        """With an interval that reaches so far to either side on the log scale; none stays none."""
+        if self.low is None or self.high is None:
+            return self
+        low, high = self.log - half_width, self.log + half_width
+        ends = (
+            (-np.expm1(-max(0.0, low)), -np.expm1(-high)) if self.is_band else np.exp((low, high))
+        )
+        return replace(self, low=min(self.low, float(ends[0])), high=max(self.high, float(ends[1])))
 
 
 class MissingError(ValueError):
@@ -177,6 +194,7 @@ def band_of(cells: Cells, points: Sequence[Point]) -> Measured:
         near=(ordered[spread.smallest],),
         far=(ordered[spread.largest],),
         details={"max_over_min": float(np.exp(spread.value))},
+        is_band=True,
     )
 
 

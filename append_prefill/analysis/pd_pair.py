@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from append_prefill.analysis.summary import Interval, t_interval
+from append_prefill.analysis.own_scatter import launch_interval, leave_one_out
+from append_prefill.analysis.summary import FloatArray, Interval, t_interval
 from append_prefill.analysis.verdict.gates import Gated, gate_cost
 from append_prefill.records.figures import Estimate
 from append_prefill.records.grounds import FindingGround
@@ -124,14 +125,22 @@ def _share(backend: PairBackend) -> Interval | None:
         (p.point for p in backend.points),
         key=lambda p: (abs(math.log(p.context_tokens / NEAR_TOKENS)), p.append_tokens),
     )
-    ratios = [
-        more / alone
+    measured = [
+        np.array([series.pair_ms, series.alone_ms]).T
         for launch in backend.launches
         for series in launch.series
-        if series.point == point and launch.failure is None
-        if (more := _more_ms(series)) is not None and (alone := _alone_ms(series)) is not None
+        if series.point == point and launch.failure is None and series.alone_ms
     ]
-    return t_interval(ratios) if ratios else None
+    if not measured:
+        return None
+    without = [[_more_of(np.array(less)) for less in leave_one_out(list(m))] for m in measured]
+    return launch_interval([_more_of(samples) for samples in measured], without)
+
+
+def _more_of(samples: FloatArray) -> float:
+    """What the pair adds, in parts of one alone; rows of both, taken one after the other."""
+    pair_ms, alone_ms = samples.T
+    return float(np.median(pair_ms - alone_ms) / np.median(alone_ms))
 
 
 def _more_ms(series: PairSeries) -> float | None:

@@ -31,6 +31,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from append_prefill.analysis.own_scatter import at_least
 from append_prefill.analysis.summary import Interval, t_interval
 
 Stack = tuple[str, ...]
@@ -122,17 +123,12 @@ def differences(
         found[key] = Difference(
             float(old.mean()) if any(key in one for one in references) else None,
             float(new.mean()) if any(key in one for one in candidates) else None,
-            _at_least(t_interval(new - old), sample_ms * float((new + old).sum()) / len(new) ** 2),
+            at_least(
+                t_interval(new - old),
+                _NORMAL_HALF * math.sqrt(sample_ms * float((new + old).sum()) / len(new) ** 2),
+            ),
         )
     return found
-
-
-def _at_least(interval: Interval, variance: float) -> Interval:
-    """No narrower than a normal one of this variance."""
-    if interval.low is None or interval.high is None:
-        return interval
-    half = max(interval.value - interval.low, _NORMAL_HALF * math.sqrt(variance))
-    return Interval(interval.value, interval.value - half, interval.value + half)
 
 
 def ranked(found: Mapping[_K, Difference], *, slower_first: bool = True) -> list[_K]:

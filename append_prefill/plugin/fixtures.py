@@ -9,7 +9,7 @@ import pytest
 
 from append_prefill.errors import AppendPrefillError
 from append_prefill.plugin.options import LOAD_MARKER, MARKER
-from append_prefill.plugin.state import INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
+from append_prefill.plugin.state import FOLLOWER, INFRASTRUCTURE, LIVE, SESSION, SETTINGS, measuring
 
 AS_A_WHOLE = "as-a-whole"
 """Stands for all experiments in other traffic together, whose mean makes a verdict too."""
@@ -32,12 +32,16 @@ def append_prefill_session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.fixture(scope="session")
-def measured(append_prefill_session: Session) -> Run:
+def measured(append_prefill_session: Session, request: pytest.FixtureRequest) -> Run:
     """The judged record of this run; the first test that asks for it waits for the measuring."""
     try:
         return append_prefill_session.judged
     except AppendPrefillError as error:
         problem = str(error)
+    finally:
+        # Before pytest captures the next phase: a line that is shown just then would be lost.
+        if FOLLOWER in request.config.stash:
+            request.config.stash[FOLLOWER].show_rest()
     # The text is for the user, once; the way through our own code would only bury it.
     pytest.fail(problem, pytrace=False)
 

@@ -109,6 +109,7 @@ class Follower:
     def __init__(self, path: Path, show: Callable[[str], None], shown_bytes: int = 0) -> None:
         self._path, self._show = path, show
         self._offset = shown_bytes
+        self._showing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._thread.start()
@@ -117,19 +118,20 @@ class Follower:
         """Show what is left and end the thread."""
         self._stop.set()
         self._thread.join()
-        self._drain()
+        self.show_rest()
 
-    def _follow(self) -> None:
-        while not self._stop.wait(FOLLOW_S):
-            self._drain()
-
-    def _drain(self) -> None:
+    def show_rest(self) -> None:
+        """Show what is there and not yet shown; every line is shown once, whoever asks."""
         if not self._path.exists():
             return
-        with self._path.open(encoding="utf-8") as file:
+        with self._showing, self._path.open(encoding="utf-8") as file:
             file.seek(self._offset)
             for line in iter(file.readline, ""):
                 if not line.endswith("\n"):
                     break
                 self._offset = file.tell()
                 self._show(line.rstrip("\n"))
+
+    def _follow(self) -> None:
+        while not self._stop.wait(FOLLOW_S):
+            self.show_rest()

@@ -1,4 +1,7 @@
+import math
+
 import pytest
+from scipy import stats
 
 from append_prefill.analysis.interference import decode_interference
 from append_prefill.workload.experiment import Bound
@@ -17,15 +20,15 @@ def bounded(**bound):
 
 
 def launches(*ratios, full=2.0, before=8.0):
-    """One launch a ratio, of three samples each, one of which stands out."""
+    """One launch a ratio, of five samples each, one of which stands out."""
     made = []
     for index, ratio in enumerate(ratios):
         series = traffic_series(
-            [10.0] * 3,
+            [10.0] * 5,
             company="beside:4",
-            itl_before_ms=[before, before, before],
-            itl_append_ms=[before * ratio, before * ratio, before * 9],
-            itl_prefill_ms=[before * full] * 3,
+            itl_before_ms=[before] * 5,
+            itl_append_ms=[*[before * ratio] * 4, before * 9],
+            itl_prefill_ms=[before * full] * 5,
         )
         one = start(index, {Point(256, 64): [10.0]})
         made.append(one.model_copy(update={"traffic": [series]}))
@@ -75,10 +78,26 @@ def test_without_a_bound_it_is_shown_and_not_judged(profile, code):
     assert found.measured == pytest.approx(3.05, rel=0.01)
 
 
+def test_launches_that_agree_leave_open_what_their_own_samples_do():
+    """Two launches of two samples each, at 1.1 and 1.3 times what was before."""
+    made = launches(1.1, 1.1)
+    for one in made:
+        (series,) = one.traffic
+        series.itl_before_ms[2:] = [None] * 3
+        series.itl_append_ms[:2] = [8.8, 10.4]
+    found = decode_interference(made, bounded(limit=9.0))
+    half = stats.t(2).ppf(0.975) * math.log(1.3 / 1.1) / 2 / math.sqrt(2)
+    assert math.log(found.measured) - math.log(found.low) == pytest.approx(half)
+    assert math.log(found.high) - math.log(found.measured) == pytest.approx(half)
+
+
 def test_a_sample_without_one_of_its_windows_counts_in_none():
     (one,) = launches(1.1)
     series = one.traffic[0].model_copy(
-        update={"itl_before_ms": [8.0, None, 8.0], "itl_append_ms": [8.8, 16.0, None]}
+        update={
+            "itl_before_ms": [8.0, None, 8.0, None, None],
+            "itl_append_ms": [8.8, 16.0, None, None, None],
+        }
     )
     one = one.model_copy(update={"traffic": [series]})
     assert decode_interference([one], bounded(limit=9.0)).measured == pytest.approx(1.1)

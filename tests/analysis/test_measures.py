@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -196,7 +198,9 @@ def geometric(values) -> dict[str, float]:
 
 
 def fields(found) -> dict:
-    return {name: getattr(found, name) for name in Measured.__slots__}
+    """What it measured; of the kind it is, only where it is a band."""
+    told = {name: getattr(found, name) for name in Measured.__slots__}
+    return told if told["is_band"] else {k: v for k, v in told.items() if k != "is_band"}
 
 
 def test_a_table_has_the_launches_that_measured_every_point() -> None:
@@ -290,6 +294,7 @@ def test_a_band_is_of_the_largest() -> None:
         "near": (A,),
         "far": (B,),
         "details": {"max_over_min": pytest.approx(np.exp(spread.value))},
+        "is_band": True,
     }
     two = band_of(CELLS, [A, B])
     assert two.value == pytest.approx(1 - np.exp(-spread.value))
@@ -328,3 +333,28 @@ def test_a_share_is_a_geometric_mean_over_launches() -> None:
     assert fields(found) == expected | {"starts": 3, "near": (A,), "far": (), "details": {}}
     one = share_of([0.25])
     assert (one.value, one.low, one.high, one.near) == (pytest.approx(0.25), None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("found", "half", "low", "high"),
+    [
+        (Measured(2.0, 1.9, 2.1, 2), 0.0, 1.9, 2.1),
+        (Measured(2.0, 1.9, 2.1, 2), math.log(2), 1.0, 4.0),
+        (Measured(2.0, 0.5, 2.1, 2), math.log(2), 0.5, 4.0),
+        (Measured(2.0, 1.9, 9.0, 2), math.log(2), 1.0, 9.0),
+        # Of max / min = 2: by a half, so 4 / 3 and 3, then less than no band at all.
+        (Measured(0.5, 0.4, 0.6, 2, is_band=True), math.log(1.5), 0.25, 2 / 3),
+        (Measured(0.5, 0.4, 0.6, 2, is_band=True), math.log(4), 0.0, 0.875),
+        (Measured(0.5, 0.1, 0.9, 2, is_band=True), math.log(1.5), 0.1, 0.9),
+    ],
+)
+def test_an_interval_reaches_as_far_as_is_asked_at_the_least(found, half, low, high) -> None:
+    wider = found.at_least(half)
+    assert (wider.low, wider.high) == (pytest.approx(low), pytest.approx(high))
+    assert (wider.value, wider.starts) == (found.value, 2)
+
+
+@pytest.mark.parametrize("ends", [(None, None), (None, 2.0), (1.0, None)])
+def test_where_there_is_no_interval_none_is_made(ends) -> None:
+    found = Measured(2.0, *ends, 1)
+    assert found.at_least(9.0) is found

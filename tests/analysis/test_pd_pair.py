@@ -19,8 +19,8 @@ def launch(index, *, fixed_ms=5.0, ms_per_gb=40.0, alone_ms=20.0, points=POINTS,
         return PairSeries(
             context_tokens=context,
             append_tokens=append,
-            alone_ms=[alone_ms, alone_ms + 1, alone_ms + 2],
-            pair_ms=[alone_ms + more, alone_ms + 1 + more, alone_ms + 9 + more],
+            alone_ms=[alone_ms + late for late in (0, 1, 1, 1, 2)],
+            pair_ms=[alone_ms + more + late for late in (0, 1, 1, 1, 9)],
             void=0,
         )
 
@@ -119,6 +119,17 @@ def test_the_share_at_the_studys_length_is_held_against_the_bound(limit, verdict
     assert (finding.bound, finding.argument) == (limit, WHY)
     assert (finding.verdict, finding.reason.code) == (verdict, code)
     assert finding.details["nixl_ms_per_gb"] == pytest.approx(40)
+
+
+def test_launches_that_agree_leave_open_what_their_own_samples_do():
+    """Two launches of 21 and 21 ms, each of two samples 2 ms apart: 1 / 21 of scatter each."""
+    launches = [launch(0), launch(1)]
+    for one in launches:
+        at = one.series[1]
+        at.alone_ms, at.pair_ms = [21.0, 21.0], [25.0, 27.0]
+    finding = judged(backend(launches=launches))
+    half = stats.t(2).ppf(0.975) * (1 / 21) / 2**0.5
+    assert (finding.low, finding.high) == pytest.approx((5 / 21 - half, 5 / 21 + half))
 
 
 def test_without_a_bound_there_is_nothing_to_hold_it_against():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from append_prefill.run.progress import Pace, left_words, planned_words
+from append_prefill.run.progress import Follower, Pace, ProgressLog, left_words, planned_words
 
 
 def test_what_is_left_is_a_range_of_what_pairs_took() -> None:
@@ -49,3 +49,18 @@ def test_pairs_that_are_measured_at_once_take_the_time_of_one() -> None:
 
 def test_before_anything_was_measured_no_time_is_guessed() -> None:
     assert planned_words(2, Pace("pair", [])) == "2 pairs"
+
+
+def test_what_is_not_yet_shown_is_shown_at_once_and_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("append_prefill.run.progress.FOLLOW_S", 60.0)
+    told, shown = ProgressLog(tmp_path / "progress.log", ""), []
+    follower = Follower(tmp_path / "progress.log", lambda line: shown.append(line.split()[-1]))
+    told("first")
+    told("second")
+    assert shown == []
+    follower.show_rest()
+    assert shown == ["first", "second"]
+    told("third")
+    follower.stop()
+    follower.show_rest()
+    assert shown == ["first", "second", "third"]

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
 from append_prefill.analysis.measures import Measured, MissingError
-from append_prefill.analysis.summary import start_medians
+from append_prefill.analysis.own_scatter import own_half_width, without_each_block
+from append_prefill.analysis.summary import start_medians, usable
 from append_prefill.analysis.verdict.gates import Gated, gate
 from append_prefill.analysis.verdict.regime import Against
 from append_prefill.records.grounds import FindingGround
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Finding
 from append_prefill.workload.profile import Profile
+
+
+def measure(spec: Spec, inputs: Inputs) -> Measured:
+    """The finding with an interval no narrower than the launches' own blocks leave it.
+
+    Raises NotApplicableError and MissingError as `spec.measure` does.
+    """
+    measured = spec.measure(inputs)
+    if measured.low is None:
+        return measured
+
+    def logs(replicates: Sequence[Inputs]) -> Iterator[float]:
+        for less in replicates:
+            with suppress(MissingError):  # of a point that only this block measured
+                again = spec.measure(less)
+                if again.starts == measured.starts:
+                    yield again.log
+
+    return measured.at_least(own_half_width([list(logs(of)) for of in inputs.without]))
 
 
 def judge_finding(
@@ -36,7 +58,7 @@ def judge_finding(
     ratio = None if against is None else against.ratio_of(inputs.cells)
     measured: Measured | None = None
     try:
-        measured = spec.measure(inputs)
+        measured = measure(spec, inputs)
     except NotApplicableError as error:
         gated = Gated("not-applicable", FindingGround(code="not-planned", text=str(error)))
     except MissingError as error:
@@ -76,7 +98,7 @@ def judge_finding(
 def _measured_before(spec: Spec, before: Inputs | None) -> Measured | None:
     """The finding as the reference measured it; None where it has nothing to measure it on."""
     try:
-        return None if before is None else spec.measure(before)
+        return None if before is None else measure(spec, before)
     except (NotApplicableError, MissingError):
         return None
 
@@ -102,5 +124,18 @@ def judge_findings(
         medians = start_medians(some)
         return Inputs(some, medians, profile, kv_bytes_per_token, link_gb_per_s, kv_fixed_bytes)
 
-    own, other = inputs(starts), inputs(before)
+    def with_replicates(some: Sequence[Start]) -> Inputs:
+        counted = usable(some, "candidate")
+        return replace(
+            inputs(some),
+            without=[
+                [
+                    inputs([less if start is launch else start for start in counted])
+                    for less in without_each_block(launch)
+                ]
+                for launch in counted
+            ],
+        )
+
+    own, other = with_replicates(starts), with_replicates(before)
     return [judge_finding(spec, own, against, other) for spec in findings_of(profile)]
