@@ -36,8 +36,8 @@ def own_half_width(values: Sequence[Sequence[float]]) -> float:
     """
     variance, df = 0.0, 0
     for of_launch in values:
-        blocks = len(of_launch)
-        if blocks > 1:
+        if of_launch:
+            blocks = len(of_launch)
             variance += (blocks - 1) * float(np.var(of_launch))
             df += blocks - 1
     return float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) if df else 0.0

@@ -59,11 +59,12 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One side's values, sorted along the axis."""
+    """One side's values, sorted along the axis; `called` where its role is not what it is."""
 
     role: Role
     name: str
     values: list[Value]
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,8 @@ def _line(curve: Curve, x: Scale, y: Scale) -> Line:
         if v.spread is not None
         for median in v.spread.launches
     ]
-    return Line(curve.role, curve.name, [_mark(v, x, y, curve.role) for v in curve.values], dots)
+    marks = [_mark(v, x, y, curve) for v in curve.values]
+    return Line(curve.role, curve.name, marks, dots)
 
 
 def _x_scale(values: Sequence[Value], axis: Axis) -> Scale:
@@ -199,20 +201,21 @@ def _tick_text(value: float, axis: Axis) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if axis == "rate" else fmt.count(round(value))
 
 
-def _mark(value: Value, x: Scale, y: Scale, role: Role) -> Mark:
+def _mark(value: Value, x: Scale, y: Scale, curve: Curve) -> Mark:
     known = value.low is not None and value.high is not None
     around = f" ({fmt.interval(value.low, value.high)})" if known else ""
     spread = value.spread
     if spread is not None:
         around += f"; p50 {fmt.number(spread.p50)}, p90 {fmt.number(spread.p90)}"
         around += f", p99 {fmt.number(spread.p99)}"
+    who = curve.called or curve.role
     return Mark(
         x=x(value.at),
         y=y(value.median),
         low_y=None if value.low is None else y(value.low),
         high_y=None if value.high is None else y(value.high),
-        tip=f"{role}, {value.where}: {fmt.number(value.median)} ms{around}{value.note}",
-        shape={"candidate": "disc", "reference": "square", "baseline": "diamond"}[role],
+        tip=f"{who}, {value.where}: {fmt.number(value.median)} ms{around}{value.note}",
+        shape={"candidate": "disc", "reference": "square", "baseline": "diamond"}[curve.role],
     )
 
 
@@ -222,5 +225,6 @@ def _describe(curves: Sequence[Curve], axis: Axis) -> str:
         figures = ", ".join(
             f"{_tick_text(v.at, axis)}: {fmt.number(v.median)} ms" for v in curve.values
         )
-        parts.append(f"{curve.role} {curve.name} over {AXIS_LABELS[axis]}: {figures}.")
+        said = curve.name if curve.called else f"{curve.role} {curve.name}"
+        parts.append(f"{said} over {AXIS_LABELS[axis]}: {figures}.")
     return " ".join(parts)

@@ -16,6 +16,7 @@ from append_prefill.report.history.note import HistoryNote
 from append_prefill.report.invalid import void_blocks, void_reasons
 from append_prefill.report.names import candidate_name, pytest_command
 from append_prefill.report.next_step import LATEST
+from append_prefill.report.pd_pair_chart import is_of_a_pair, pair_charts
 from append_prefill.report.routing import PEERS, routing_rows
 from append_prefill.report.spent import spent_words
 from append_prefill.report.spreads import P99_SAMPLES
@@ -51,7 +52,10 @@ def render_html(
     subject, two_sided = tables.subject_rows(run, baseline)
     starts, traffic = tables.start_rows(run), traffic_rows(run)
     csv = base64.b64encode(points_csv(points, traffic).encode()).decode()
-    planes = [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
+    of_a_pair = is_of_a_pair(run)
+    planes = (
+        [] if of_a_pair else [plane.plane_of(run, frame) for frame in (plane.WIDE, plane.NARROW)]
+    )
     return ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         profile=profile,
@@ -85,6 +89,8 @@ def render_html(
         two_sided=two_sided,
         identity=fmt.flatten(run.identity),
         state=fmt.flatten(run.state),
+        pair_charts=pair_charts(run),
+        of_a_pair=of_a_pair,
         routing=routing_rows(run, profile),
         routing_peers=PEERS,
         transfer=next((f for f in run.findings if f.id == TRANSFER), None),

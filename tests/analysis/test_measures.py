@@ -98,8 +98,12 @@ def test_measures_need_points_and_starts() -> None:
     near, far = Point(512, 32), Point(512, 1024)
     with pytest.raises(MissingError, match="L512-m1024"):
         ratio_of({near: {0: 1.0}}, [near, far], by_append)
-    with pytest.raises(MissingError, match="no launch measured all"):
+    with pytest.raises(MissingError) as lacking:
+        ratio_of({near: {0: 1.0}}, [near, far], by_append)
+    assert lacking.value.point == far
+    with pytest.raises(MissingError, match="no launch measured all") as no_launch:
         ratio_of({near: {0: 1.0}, far: {1: 1.0}}, [near, far], by_append)
+    assert no_launch.value.point is None
     with pytest.raises(MissingError, match="different"):
         ratio_of({near: {0: 1.0}}, [near], by_append)
     with pytest.raises(MissingError, match="two points"):

@@ -17,6 +17,7 @@ from append_prefill.analysis.own_scatter import (
 )
 from append_prefill.analysis.summary import Interval, t_interval
 from append_prefill.analysis.verdict.findings import judge_findings
+from append_prefill.records.launch import Void
 from append_prefill.workload.points import Point
 from tests.analysis.company_parts import traffic_series
 from tests.analysis.factory import profile, start
@@ -87,6 +88,7 @@ def test_a_block_is_left_out_of_everything_a_launch_has() -> None:
         itl_prefill_ms=[1.0, 2.0, None],
     )
     one = one.model_copy(update={"traffic": [beside]})
+    one.series[0].void.append(Void(reason="cached", count=3))
     blocks = one.series[0].block
     assert len(set(blocks)) == 3
     less = list(without_each_block(one))
@@ -99,6 +101,7 @@ def test_a_block_is_left_out_of_everything_a_launch_has() -> None:
     for made in less:
         for series in (*made.series, *made.traffic):
             type(series).model_validate(series.model_dump())  # still parallel
+    assert [s.series[0].void for s in less] == [one.series[0].void] * 3
     assert [s.ttft_ms for s in one.series] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
 

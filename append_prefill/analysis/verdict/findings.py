@@ -25,8 +25,6 @@ def measure(spec: Spec, inputs: Inputs) -> Measured:
     Raises NotApplicableError and MissingError as `spec.measure` does.
     """
     measured = spec.measure(inputs)
-    if measured.low is None:
-        return measured
 
     def logs(replicates: Sequence[Inputs]) -> Iterator[float]:
         for less in replicates:

@@ -109,8 +109,13 @@ def verdict_words(found: Bisection) -> str:
     return text + _ending(found)
 
 
+def _nothing_large_open(found: Bisection) -> bool:
+    """Whether no step that must be caught can still hide."""
+    return found.hidden_chance is not None and found.hidden_chance <= MISSED
+
+
 def _ending(found: Bisection) -> str:
-    known = found.hidden_chance is not None and found.hidden_chance <= MISSED
+    known = _nothing_large_open(found)
     but = f"; no step of {fmt.share(found.must_catch)} or more is left open" if known else ""
     match found.ended:
         case "settled":
@@ -276,15 +281,18 @@ def why_words(suspect: Suspect) -> str:
 
 
 def next_step_of(found: Bisection) -> NextStep | None:
-    """What follows: to go on, or to ask which default did the largest slower step."""
+    """What follows: to go on, or to ask which default did the largest slower step.
+
+    To go on for steps too small to have to be caught is not what an engineer does next.
+    """
     slower = [s for s in found.steps if s.size.ratio > 1]
-    if found.ended in ("budget", "interrupted", "stopped"):
+    to_ablate = bool(slower) and found.listed == "releases"
+    cut_short = found.ended in ("budget", "interrupted", "stopped")
+    if cut_short and not (to_ablate and _nothing_large_open(found)):
         return NextStep("Go on from here; what is measured is kept:", found.command)
-    if not slower or found.listed == "defaults":
+    if not to_ablate:
         return None
     largest = max(slower, key=lambda step: step.size.ratio)
-    if found.listed != "releases":
-        return None
     words = ["append-prefill", "ablate", f"{largest.before}..{largest.after}"]
     words += [f"--experiment={name}" for name in found.experiments]
     words += shlex.split(found.asked["options"])

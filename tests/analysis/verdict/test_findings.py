@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from append_prefill.analysis.claims import findings_of
 from append_prefill.analysis.findings import Inputs, NotApplicableError, Spec
@@ -144,6 +145,65 @@ def judged(log_ms: np.ndarray, **given: Any) -> dict[str, Finding]:
     found = judge_findings(starts_of(log_ms), profile(), **options)
     assert [f.id for f in found] == [s.id for s in findings_of(profile())]
     return {f.id: f for f in found}
+
+
+def flatness_of(launches: list[dict[Point, list[float]]], **given: Any) -> Finding:
+    """`append_flatness`, at 20 ms wherever a launch does not say otherwise."""
+    points = profile().experiment("append").as_points
+    starts = [
+        start(index, {point: [20.0, 20.0] for point in points} | told)
+        for index, told in enumerate(launches)
+    ]
+    extra = given.pop("extra", [])
+    options = {"against": None, "kv_bytes_per_token": None, "link_gb_per_s": 25.0}
+    found = judge_findings([*starts, *extra], profile(), **options, **given)
+    return next(f for f in found if f.id == "append_flatness")
+
+
+FAR = max(profile().experiment("append").as_points)
+
+
+def test_launches_that_agree_leave_open_what_their_own_blocks_do() -> None:
+    """Two launches, at their far end 24 and 27 ms each: without a block the mean over both moves by
+    half of log(27 / 24), which is twice over two launches' variances (that / 4)^2.
+    """
+    more = np.log(27 / 24)
+    # A launch of the other side is none of these launches', and no degree of freedom.
+    other = start(9, {FAR: [1.0, 2.0, 3.0]}, side="reference")
+    found = flatness_of([{FAR: [24.0, 27.0]}, {FAR: [24.0, 27.0]}], extra=[other])
+    half = stats.t(2).ppf(0.975) * np.sqrt(2) * more / 4
+    assert found.measured == pytest.approx(25.5 / 20)
+    assert np.log(found.measured / found.low) == pytest.approx(half)
+    assert np.log(found.high / found.measured) == pytest.approx(half)
+    assert found.verdict == "inconclusive"
+
+
+def test_launches_that_differ_by_more_keep_the_interval_over_launches() -> None:
+    found = flatness_of([{FAR: [23.99, 24.01]}, {FAR: [30.99, 31.01]}])
+    half = stats.t(1).ppf(0.975) * np.log(31 / 24) / 2
+    assert np.log(found.high / found.measured) == pytest.approx(half)
+
+
+def test_a_block_without_which_a_launch_has_no_value_tells_nothing() -> None:
+    """The one block that has the far end is needed; its launch has no other there to vary by."""
+    found = flatness_of([{FAR: [24.0]}, {FAR: [24.0, 27.0]}, {FAR: [24.0, 27.0]}])
+    logs = np.log([24 / 20, 25.5 / 20, 25.5 / 20])
+    over_launches = stats.t(2).ppf(0.975) * logs.std(ddof=1) / np.sqrt(3)
+    own = np.log(27 / 24) / 3 / 2  # of each of two launches; two blocks of the first do not move it
+    assert np.log(found.high / found.measured) == pytest.approx(
+        max(over_launches, stats.t(2).ppf(0.975) * np.sqrt(2) * own)
+    )
+
+
+def test_the_references_interval_is_as_honest() -> None:
+    """Its two launches agree by chance at 25.5 / 20; their blocks leave room for what it became."""
+    now = [{FAR: [26.0, 26.0]}, {FAR: [26.1, 26.1]}]
+    points = profile().experiment("append").as_points
+    before = [
+        start(i, {point: [20.0, 20.0] for point in points} | {FAR: [24.0, 27.0]}) for i in range(2)
+    ]
+    found = flatness_of(now, before=before)
+    assert (found.verdict, found.standing) == ("regime-shift", True)
 
 
 def test_every_finding_is_judged_on_the_same_starts_and_the_same_reference() -> None:

@@ -124,10 +124,28 @@ def test_the_largest_slower_step_is_to_be_ablated():
     assert (args.experiment, args.server_arg) == (["append"], ["--page-size=1"])
 
 
-def test_what_was_cut_short_goes_on_by_the_same_command():
-    next_step = next_step_of(found(ended="budget"))
+ON, ABLATE = "append-prefill bisect 0.5.15..0.5.19", "append-prefill ablate 0.5.18..0.5.19"
+
+
+@pytest.mark.parametrize("ended", ["budget", "interrupted", "stopped"])
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, ON),
+        ({"hidden_chance": 0.2}, ON),
+        # Nothing that must be caught is open: the largest step is what matters now.
+        ({"hidden_chance": 0.004}, ABLATE),
+        ({"hidden_chance": 0.004, "steps": [step("0.5.15", "0.5.16", 0.9)]}, ON),
+        ({"hidden_chance": 0.004, "steps": []}, ON),
+        ({"hidden_chance": 0.004, "listed": "commits"}, ON),
+    ],
+)
+def test_what_was_cut_short_goes_on_while_a_step_that_must_be_caught_can_hide(
+    ended, changes, command
+):
+    next_step = next_step_of(found(ended=ended, **changes))
     assert next_step is not None
-    assert next_step.command == "append-prefill bisect 0.5.15..0.5.19"
+    assert next_step.command.startswith(command)
 
 
 @pytest.mark.parametrize("made", [found(steps=[]), ablated(), found(listed="interpreters")])
