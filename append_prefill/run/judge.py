@@ -21,7 +21,8 @@ from append_prefill.records.cliffs import EXPERIMENT
 from append_prefill.records.comparison import Look
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Finding, Run
-from append_prefill.run.comparing import Level, compare_all, held_against, reference_starts
+from append_prefill.run.against import held_against, reference_starts
+from append_prefill.run.comparing import Level, compare_all
 from append_prefill.run.references import References
 from append_prefill.run.traffic import judge_traffic
 from append_prefill.workload.profile import Profile

@@ -29,7 +29,8 @@ from append_prefill.records.launch import Start
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
 from append_prefill.records.traffic import TrafficMean, TrafficPoint, TrafficResult
-from append_prefill.run.comparing import Level, compare_all, noise_for
+from append_prefill.run.against import noise_for
+from append_prefill.run.comparing import Level, compare_all
 from append_prefill.run.references import References
 from append_prefill.run.traffic_family import Family, family_of
 from append_prefill.workload.policy import Plane

@@ -15,7 +15,9 @@ def modules() -> list[str]:
     package = REPOSITORY / "append_prefill"
     rooms = (package / "analysis", package / "analysis" / "verdict")
     found = [p for room in rooms for p in room.glob("*.py") if p.name != "__init__.py"]
-    found += [package / "run" / f"{name}.py" for name in ("judge", "comparing", "traffic")]
+    found += [
+        package / "run" / f"{name}.py" for name in ("against", "comparing", "judge", "traffic")
+    ]
     found += [
         package / "probe" / f"{name}.py"
         for name in ("client", "sample", "stream", "transport", "turns", "warmup")

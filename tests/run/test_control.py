@@ -12,7 +12,7 @@ from append_prefill.records.baselines import save_baseline
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
-from append_prefill.run.comparing import control_of
+from append_prefill.run.against import control_of
 from append_prefill.run.judge import judge
 from append_prefill.run.references import References
 from append_prefill.workload.policy import Noise

@@ -7,7 +7,8 @@ from append_prefill.analysis.prior import ASSUMED_NIGHT_DF, prior_of, with_night
 from append_prefill.records.grounds import NoiseSource, RunWarning
 from append_prefill.records.launch import BlockState, Void
 from append_prefill.records.noise import NoiseRecord
-from append_prefill.run.comparing import held_against, noise_for, paired
+from append_prefill.run.against import held_against, noise_for
+from append_prefill.run.comparing import paired
 from append_prefill.run.concluding import Conclusion
 from append_prefill.run.judge import judge, nothing_valid, too_few_valid
 from append_prefill.run.queue import QueueState

@@ -18,15 +18,13 @@ from append_prefill.records.launch import BlockState, Void
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.run import PointSummary, Run
 from append_prefill.run import comparing
+from append_prefill.run.against import held_against, noise_for, reference_starts
 from append_prefill.run.comparing import (
     compare_all,
     compare_references,
     compare_sides,
     compare_stored,
-    held_against,
-    noise_for,
     paired,
-    reference_starts,
 )
 from append_prefill.run.judge import too_few_valid
 from append_prefill.run.references import References
