@@ -1,16 +1,20 @@
 import numpy as np
 import pytest
 
+from append_prefill.analysis.components import components_of, pairs_of
 from append_prefill.analysis.noise import (
     components,
     effective_n,
     lag1,
     noise_of,
     robust_sd,
+    traffic_noise,
 )
 from append_prefill.analysis.summary import faster_half
+from append_prefill.records.launch import Start, TrafficSeries
 from append_prefill.workload.points import Point
 from append_prefill.workload.policy import Plane
+from append_prefill.workload.traffic_experiment import TrafficExperiment
 from tests.analysis.factory import POINTS, start, starts_of
 
 P = len(POINTS)
@@ -441,3 +445,75 @@ def test_what_counts_as_a_pair(night, pairs) -> None:
     found = noise_of([night(three)])
     assert found.pairs == pairs
     assert (found.pair_sd is None) == (pairs == 0)
+
+
+TURNS = TrafficExperiment.model_validate(
+    {
+        "id": "turns",
+        "title": "Turns",
+        "context": "replied",
+        "conversation": {
+            "turns": 3,
+            "first_tokens": 100,
+            "append_tokens": 20,
+            "reply_tokens": 50,
+        },
+        "argument": "An argument of at least twenty letters.",
+    }
+)
+BURST = TURNS.model_copy(update={"id": "burst", "context": "primed", "conversation": None})
+
+
+def talked(pairs: int, rounds: int, *, seed: int = 0, missing: tuple[int, ...] = ()) -> list[Start]:
+    """Launches of one version, up in pairs, with samples of both turns; of the last turn the pairs
+    `missing` have none. Their points have samples as well, which are no part of it.
+    """
+    rng = np.random.default_rng(seed)
+    made = []
+    for pair in range(pairs):
+        for side in ("candidate", "reference"):
+            series = [
+                TrafficSeries(
+                    context_tokens=condition.point.context_tokens,
+                    append_tokens=condition.point.append_tokens,
+                    ttft_ms=[] if gone else list(20 * np.exp(0.03 * rng.normal(size=rounds))),
+                    e2e_ms=[] if gone else [30.0] * rounds,
+                    itl_ms=[] if gone else [None] * rounds,
+                    output_tokens=[] if gone else [2] * rounds,
+                    cached_tokens=[] if gone else [100] * rounds,
+                    block=[] if gone else list(range(rounds)),
+                    context="replied",
+                )
+                for condition in TURNS.conditions
+                for gone in [pair in missing and condition == TURNS.conditions[-1]]
+            ]
+            one = start(pair, {Point(512, 32): [20.0] * (rounds + 2)}, side=side)
+            made.append(
+                one.model_copy(update={"pair": pair, "interleaved": True, "traffic": series})
+            )
+    return made
+
+
+def test_of_other_traffic_an_experiment_has_the_noise_of_its_own_samples() -> None:
+    first, second = talked(3, 4), talked(2, 8, seed=1)
+    (found,) = traffic_noise([first, second], [TURNS, BURST])
+    assert (found.experiment, found.traffic) == ("turns", TURNS.traffic.label)
+    points = sorted(c.point for c in TURNS.conditions)
+    assert found.points == [(p.context_tokens, p.append_tokens) for p in points]
+    assert (found.pairs, found.rounds) == (5, (3 * 4 + 2 * 8) / 5)
+    conditions = frozenset(TURNS.conditions)
+    own = [(a.within(conditions), b.within(conditions)) for a, b in pairs_of([first, second])]
+    assert found.components == components_of(own, points, np.ones(2, dtype=bool))
+    assert found.components.pair_sd is not None
+
+
+def test_a_condition_that_a_pair_lacks_is_left_out_of_all() -> None:
+    (found,) = traffic_noise([talked(5, 4, missing=(2, 3, 4))], [TURNS])
+    first = TURNS.conditions[0].point
+    assert found.points == [(first.context_tokens, first.append_tokens)]
+    assert found.pairs == 5
+
+
+@pytest.mark.parametrize("sessions", [[], [talked(1, 4)]])
+def test_fewer_than_two_pairs_tell_nothing_of_traffic(sessions) -> None:
+    assert traffic_noise(sessions, [TURNS]) == []
