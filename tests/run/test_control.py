@@ -118,6 +118,12 @@ def test_a_control_is_one_that_both_have_in_two_pairs(run, stored):
     assert control_of(run, stored) is None
 
 
+def test_two_pairs_of_each_session_are_enough_for_a_control():
+    found = control_of(session("0.5.23", pairs=2), session("0.5.22", pairs=2))
+    assert found is not None
+    assert found.version == CONTROL
+
+
 def test_a_suspect_measured_beside_the_candidate_later_is_judged_without_the_control_pairs():
     """A stored run suspects, and the same run goes on with the suspect in place of the control."""
     run = session("0.5.23", 1.06, pairs=3)

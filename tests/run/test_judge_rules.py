@@ -20,6 +20,7 @@ from append_prefill.records.run import PointSummary, Run
 from append_prefill.run import comparing
 from append_prefill.run.against import held_against, noise_for, reference_starts
 from append_prefill.run.comparing import (
+    Level,
     compare_all,
     compare_references,
     compare_sides,
@@ -183,6 +184,21 @@ def test_side_by_side_is_judged_at_the_last_interim_analysis_level(monkeypatch, 
     }
 
 
+def test_the_asked_level_counts_before_that_of_the_last_interim_analysis(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(comparing, "compare_sides", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr(comparing, "compare_references", lambda *_, **__: [])
+    level, known = Level(0.004, 0.97, 0.002), prior_of(PROFILE.noise)
+    options = {"looks": [look(0.008)], "level": level, "known": known}
+    compare_all(run_of(), PROFILE, References(), replicable=True, **options)
+    assert asked == {
+        "alpha": 0.004,
+        "alpha_faster": 0.002,
+        "pass_confidence": 0.97,
+        "known": known,
+    }
+
+
 def test_the_last_level_reaches_the_joint_test():
     run = run_of(Model(), Model())
     for looks, rate in (((), 0.01), ((look(0.008), look(0.001, 2)), 0.001)):
@@ -262,7 +278,10 @@ def half_done(run: Run) -> Run:
 
 def test_side_by_side_takes_whole_pairs(monkeypatch):
     run, asked = half_done(run_of(Model(), Model())), capture(monkeypatch)
-    compare_sides(run, PROFILE, References(), alpha=0.004)
+    rates = {"alpha": 0.004, "alpha_faster": 0.002, "pass_confidence": 0.97, "hold_rate": 0.3}
+    compare_sides(run, PROFILE, References(), **rates)
+    assert {name: asked[name] for name in rates} == rates
+    assert asked["plane"] is PROFILE.plane
     for side in ("candidate", "reference"):
         assert [(s.side, s.pair) for s in asked[side]] == [(side, pair) for pair in (1, 2, 3)]
         assert paired(run.starts, side) == asked[side]
@@ -272,7 +291,7 @@ def test_side_by_side_takes_whole_pairs(monkeypatch):
         [("candidate", pair) for pair in (1, 2, 3, 4)],
         [("reference", pair) for pair in (0, 1, 2, 3)],
     ]
-    assert (asked["kind"], asked["provenance"], asked["alpha"]) == ("side-by-side", "suite", 0.004)
+    assert (asked["kind"], asked["provenance"]) == ("side-by-side", "suite")
     assert asked["policy"] is PROFILE.policy
 
 
@@ -286,6 +305,7 @@ def test_a_stored_comparison_takes_every_usable_start(monkeypatch):
     assert asked["reference"][0] is baseline.starts[1]
     assert (asked["kind"], asked["alpha"], got.role) == ("baseline", 0.005, "pinned")
     assert (asked["reference_label"], asked["reference_version"]) == (OWN, OWN)
+    assert asked["plane"] is PROFILE.plane
 
 
 def test_a_stored_run_that_does_not_tell_its_version_is_the_baseline(monkeypatch):
@@ -505,7 +525,7 @@ def test_what_the_findings_are_held_against(case):
 @pytest.mark.parametrize(
     ("own", "site", "known"),
     [
-        (20, 30, (0.004, 9.0)),
+        (20, 30, (0.006, 9.0)),
         (None, 30, (0.004, 9.0)),
         (1, None, None),
         (None, None, None),
@@ -517,7 +537,7 @@ def test_findings_know_of_sessions_what_the_comparison_knows(own, site, known):
     old = run_of(Model(), version=OLD)
     site_noise = None if site is None else noise(site)
     if own is not None:
-        record = noise(own) if own > 1 else noise(own).model_copy(update={"nights": 1})
+        record = noise(own, 0.006) if own > 1 else noise(own).model_copy(update={"nights": 1})
         old = old.model_copy(update={"noise": record})
     sessions = held_against(run_of(Model()), PROFILE, old, site_noise).sessions
     assumed = PROFILE.noise.night_sd, ASSUMED_NIGHT_DF
