@@ -6,8 +6,8 @@ Real SGLang, both sides the same version; the candidate's interpreter is a scrip
 puts `benchmarks/slowed_functions` on its path, so that SGLang's own files stay as they are. Three
 places, one in each part of a request's way: the scheduler, the tokenizer manager (the HTTP server's
 process) and the radix cache. A repeat is a pass of `--pairs` pairs of launches, in which each
-launch of the candidate is profiled three times, another place being slow each time; the reference,
-once, is what all three are held against. Printed is the rank of the slow function for each place
+launch of the candidate is profiled three times, another place being slow each time, and takes turns
+with the reference's each time. Printed is the rank of the slow function for each place
 and repeat, and how many are among the first three. `python -m benchmarks.slow_function --read
 FOLDER` prints the same of what is kept.
 """
@@ -27,7 +27,8 @@ from append_prefill.places import checkout_of
 from append_prefill.probe.plan import abba
 from append_prefill.records.cause import Cause, read_cause, write_cause
 from append_prefill.records.comparison import PointEffect
-from append_prefill.run.cause.measuring import Bench, Measured, profiled, up
+from append_prefill.run.cause.launch import Bench, Measured
+from append_prefill.run.cause.measuring import profiled, up
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved
 from append_prefill.run.options import Options
@@ -134,23 +135,15 @@ def measured(
             DeviceLock(bench.device, timeout_s=3600),
             up(bench, {side: engines[side] for side in sides}, pair) as servers,
         ):
-            slow: dict[str, Measured] = {}
-            for side in sides:
-                if side == "reference":
-                    plain = profiled(bench, servers[side], side, pair)
-                    continue
-                for number, place in enumerate(PLACES, 1):
-                    write_switch(switch, number)
-                    slow[place] = profiled(
-                        replace(bench, folder=folder / place), servers[side], side, pair
-                    )
-                write_switch(switch, 0)
-        for place in PLACES:
-            pairs[place].append((slow[place], plain))
-    for place, made in pairs.items():
+            for number, place in enumerate(PLACES, 1):
+                write_switch(switch, number)
+                made = profiled(replace(bench, folder=folder / place), servers, pair)
+                pairs[place].append((made["candidate"], made["reference"]))
+            write_switch(switch, 0)
+    for place, of_place in pairs.items():
         cause = cause_of(
             moved_at(point),
-            made,
+            of_place,
             run="none: a function was made slow",
             command=f"python -m benchmarks.slow_function --first {repeat}",
             profile=settings.profile.name,

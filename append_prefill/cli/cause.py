@@ -22,7 +22,8 @@ from append_prefill.report.cause import sentence
 from append_prefill.report.cause.page import write_page
 from append_prefill.report.names import candidate_name
 from append_prefill.run.cause.asking import settings_of
-from append_prefill.run.cause.measuring import Bench, Measured, measure_pairs
+from append_prefill.run.cause.launch import Bench, Measured
+from append_prefill.run.cause.measuring import measure_pairs
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved, moved_most
 from append_prefill.run.settings import Settings

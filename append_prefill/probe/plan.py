@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Profile
 from append_prefill.workload.traffic import DEFAULT, Condition, State
 from append_prefill.workload.traffic_experiment import TrafficExperiment, Unit
+
+_T = TypeVar("_T")
 
 Task = Point | Unit
 """What a block takes in one go: a sample of a point, or a unit of other traffic."""
@@ -37,7 +39,7 @@ class Pair:
     sides: tuple[Side, ...]
 
 
-def abba(sides: tuple[Side, ...], index: int) -> tuple[Side, ...]:
+def abba(sides: tuple[_T, ...], index: int) -> tuple[_T, ...]:
     """The sides of the index-th pair in order; odd ones reversed, so that two in a row are ABBA.
 
     A drift that is linear over the four launches then adds the same to both sides.

@@ -30,7 +30,7 @@ FEW = ("--starts=2", "--requests=12", "--rate=50")
 def run_folder(tmp_path, monkeypatch):
     """A confirmed change between two simulated servers; py-spy is a program that says it saw."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("append_prefill.run.cause.measuring.IDLE_S", 0.05)
+    monkeypatch.setattr("append_prefill.run.cause.launch.IDLE_S", 0.05)
     (tmp_path / "bin").mkdir()
     program = spy(tmp_path / "bin", STACKS)
     monkeypatch.setattr("append_prefill.cli.cause.find_program", lambda: program)

@@ -14,7 +14,7 @@ from append_prefill.records.cause import (
     Spent,
     StackSpent,
 )
-from append_prefill.run.cause.measuring import Measured
+from append_prefill.run.cause.launch import Measured
 from append_prefill.run.cause.where import Moved
 
 FUNCTIONS_KEPT = 200

@@ -6,7 +6,7 @@ from typing import Any
 
 from append_prefill.analysis.profiles import Profile
 from append_prefill.records.cause import Cause, LaunchProfiled
-from append_prefill.run.cause.measuring import Measured
+from append_prefill.run.cause.launch import Measured
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved
 from append_prefill.workload.traffic import DEFAULT
