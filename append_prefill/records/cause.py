@@ -44,7 +44,8 @@ class Spent(Record):
 class FunctionSpent(Record):
     """One function of one process. `name` is `module:function`; `own` is the time in itself and
     in what it calls in C, None where it was never seen to run itself, `whole` also that in what it
-    calls.
+    calls. Their intervals hold for all functions together; in records of suites before 0.2, each
+    for itself.
 
     `idle`: an idle server of a side shows it, too, and not the other one's.
     """

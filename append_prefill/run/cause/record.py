@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from append_prefill.analysis import profiles
 from append_prefill.analysis.profiles import Difference, Function, Stack
+from append_prefill.analysis.sampled import sampled_differences
 from append_prefill.records.cause import (
     Cause,
     FunctionSpent,
@@ -49,9 +50,7 @@ def cause_of(
     )
     sample_ms = 1000 / rate_hz / min(one.requests for one in (*candidates, *references))
     own, whole = (
-        profiles.differences(
-            [by(one) for one in new], [by(one) for one in old], sample_ms=sample_ms
-        )
+        sampled_differences([by(one) for one in new], [by(one) for one in old], sample_ms=sample_ms)
         for by in (profiles.self_ms, profiles.inclusive_ms)
     )
     slower = moved.ratio > 1

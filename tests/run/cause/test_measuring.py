@@ -15,6 +15,7 @@ class Told:
     """In place of a launch: what it is asked, in the order of all that are up."""
 
     log: ClassVar[list[tuple[str, str, int]]] = []
+    plain: ClassVar[dict[str, list[int]]] = {}
 
     def __init__(self, bench: Bench, server: object, side: str, pair: int) -> None:
         assert server == f"server of the {side}"
@@ -26,8 +27,9 @@ class Told:
     def warm_up(self) -> None:
         self._say("warm")
 
-    def take(self, count: int) -> None:
+    def take(self, count: int, *, plain: int) -> None:
         self._say("take", count)
+        self.plain.setdefault(self.side, []).append(plain)
 
     def take_kernels(self) -> None:
         self._say("kernels")
@@ -43,6 +45,7 @@ class Told:
 def log(monkeypatch) -> list[tuple[str, str, int]]:
     monkeypatch.setattr(measuring, "Launch", Told)
     monkeypatch.setattr(Told, "log", [])
+    monkeypatch.setattr(Told, "plain", {})
     return Told.log
 
 
@@ -70,6 +73,7 @@ def test_two_that_are_up_together_take_turns(log, requests, counts) -> None:
     ]
     for side in ("reference", "candidate"):
         assert sum(count for of, count in taken if of == side) == requests
+        assert Told.plain[side] == counts
     assert [what for _, what, _ in log if what != "take"] == [
         *["warm"] * 2,
         *["kernels"] * 2,
@@ -80,3 +84,9 @@ def test_two_that_are_up_together_take_turns(log, requests, counts) -> None:
 def test_one_alone_takes_all_its_legs(log) -> None:
     assert profiled(16, "candidate") == {"candidate": "candidate of pair 1"}
     assert [entry for entry in log if entry[1] == "take"] == [("candidate", "take", 2)] * 8
+
+
+def test_those_that_are_timed_one_by_one_are_enough_at_400(log) -> None:
+    profiled(1600, "candidate")
+    assert [count for _, what, count in log if what == "take"] == [200] * 8
+    assert Told.plain == {"candidate": [50] * 8}
