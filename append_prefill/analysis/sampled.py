@@ -1,12 +1,12 @@
 """How sure the differences of sampled times are, of all functions of a server together.
 
-A profiler counts. What a function takes scatters from launch to launch as counts do, and no more:
+A profiler counts. What a function takes scatters from launch to launch as counts do, hardly more:
 of four pairs of launches of one version, on two CPU cores, the variance of the difference was 0.9
-to 1.0 of what the counts alone make it, over 50 functions (`benchmarks/data/cause-2026-11`). Two or
-three pairs say next to nothing of one function's scatter, but fifty functions say what it is like
-among them. So its ratio to that of a count (the *dispersion*) is moderated over the functions as in
-limma (`moderation.moderate_family`; for counts: Lund et al., Statistical Applications in Genetics
-and Molecular Biology 11, 2012), and is never taken for less than a count's own.
+to 1.0 of what the counts alone make it (`python -m benchmarks.function_scatter`). Two or three
+pairs say next to nothing of one function's scatter, but fifty functions say what it is like among
+them. So its ratio to that of a count (the *dispersion*) is moderated over the functions as in limma
+(`moderation.moderate_family`; for counts: Lund et al., Statistical Applications in Genetics and
+Molecular Biology 11, 2012), and is never taken for less than a count's own.
 
 With as many functions one in twenty would differ for certain by chance. Their intervals hold for
 all of them together (Bonferroni), so where one excludes 0, it is certain whatever the others are.
@@ -30,9 +30,8 @@ from append_prefill.analysis.summary import CONFIDENCE, Interval
 _K = TypeVar("_K")
 
 SAMPLES_LEAST = 10
-"""Of both sides together, for a function to be one of those that are told apart: were all of nine
-on one side, that would be 3.0 standard deviations, and of fifty functions the farthest is 2.3 off
-by chance in every second profile."""
+"""Of both sides together, for a function to be one of those that are told apart. Were all of nine
+on one side, that would be 3.0 standard deviations, which is no more than twenty functions take."""
 
 FAMILY_LEAST = 3
 """Fewer functions say nothing of what scatter is like among them."""

@@ -15,8 +15,8 @@ from append_prefill.run.cause.launch import EXACT_REQUESTS, Bench, Launch, Measu
 LEGS = 8
 """Of a launch's requests. Two servers that are up together take turns at them, since what a host
 does for some seconds has to fall on both: over four pairs of one version TTFT under the profiler
-differed by 10, 14, -1 and -4 % where one was taken wholly before the other, and by 2, 2, 2 and 3 %
-where they took turns. A profiler attaches within a second."""
+differed by 11, 15, -1 and -4 % where one was taken wholly before the other, and by 2, 2, 2 and 4 %
+where they took turns (`python -m benchmarks.function_scatter`). A profiler attaches in a second."""
 
 
 def measure_pairs(
