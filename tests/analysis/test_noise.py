@@ -6,6 +6,7 @@ from append_prefill.analysis.noise import (
     components,
     effective_n,
     lag1,
+    level_error,
     noise_of,
     robust_sd,
     traffic_noise,
@@ -496,7 +497,7 @@ def talked(pairs: int, rounds: int, *, seed: int = 0, missing: tuple[int, ...] =
 
 def test_of_other_traffic_an_experiment_has_the_noise_of_its_own_samples() -> None:
     first, second = talked(3, 4), talked(2, 8, seed=1)
-    (found,) = traffic_noise([first, second], [TURNS, BURST])
+    (found,) = traffic_noise([first, second], [BURST, TURNS])
     assert (found.experiment, found.traffic) == ("turns", TURNS.traffic.label)
     points = sorted(c.point for c in TURNS.conditions)
     assert found.points == [(p.context_tokens, p.append_tokens) for p in points]
@@ -517,3 +518,13 @@ def test_a_condition_that_a_pair_lacks_is_left_out_of_all() -> None:
 @pytest.mark.parametrize("sessions", [[], [talked(1, 4)]])
 def test_fewer_than_two_pairs_tell_nothing_of_traffic(sessions) -> None:
     assert traffic_noise(sessions, [TURNS]) == []
+
+
+def test_a_robust_sd_is_about_the_median_wherever_that_is() -> None:
+    residuals = np.array([-3.0, -1.0, 0.0, 1.0, 2.0, 8.0, 1.0])
+    assert robust_sd(residuals + 40) == pytest.approx(robust_sd(residuals))
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 4)])
+def test_one_point_or_one_launch_gives_the_level_no_error(shape) -> None:
+    assert level_error([np.ones(shape)]) == 0.0
