@@ -59,7 +59,8 @@ class PointSummary(Record):
 
 
 class Finding(Record):
-    """A claim of the study, measured. `low`/`high`: 95 % interval over launches.
+    """A claim of the study, measured. `low`/`high`: 95 % interval over launches, no narrower than
+    their own samples leave it (before 0.2 it could be).
 
     `details` carries numbers shown beside it (an elasticity, a second ratio), by name.
     `reason` is why the verdict is what it is. `standing`: a regime shift that the
