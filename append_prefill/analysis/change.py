@@ -20,7 +20,8 @@ import numpy as np
 from scipy import special
 
 from append_prefill.analysis.design import BoolArray, Design
-from append_prefill.analysis.joint import Joint, Part
+from append_prefill.analysis.estimator import Part
+from append_prefill.analysis.joint import Joint
 from append_prefill.analysis.moderation import FloatArray, Spread
 from append_prefill.analysis.shapes import (
     Chunks,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.components import Pair, whole
-from append_prefill.analysis.joint import Part
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.moderation import (
     VARIANCE_FLOOR,
     FloatArray,

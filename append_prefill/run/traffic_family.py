@@ -14,6 +14,7 @@ import numpy as np
 
 from append_prefill.analysis.components import pairs_of
 from append_prefill.analysis.detection import PRIOR_WORTH, detectable
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.family import (
     MEAN_SHARE,
     Levels,
@@ -22,7 +23,6 @@ from append_prefill.analysis.family import (
     level_of,
     mean_change,
 )
-from append_prefill.analysis.joint import Part
 from append_prefill.analysis.moderation import PRIOR_DF_MAX
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.rounds import rounds_of

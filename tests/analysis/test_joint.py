@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from append_prefill.analysis.design import design_of
-from append_prefill.analysis.joint import Part, estimate
+from append_prefill.analysis.estimator import Part
+from append_prefill.analysis.joint import estimate
 from append_prefill.analysis.moderation import (
     Spread,
     add,

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.design import BoolArray, Design
-from append_prefill.analysis.joint import Joint, Part
+from append_prefill.analysis.estimator import Part
+from append_prefill.analysis.joint import Joint
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.summary import CONFIDENCE
 from append_prefill.workload.policy import Stratum

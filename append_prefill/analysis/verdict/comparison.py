@@ -15,7 +15,7 @@ import numpy as np
 from append_prefill.analysis.change import change_of
 from append_prefill.analysis.design import ALIKE
 from append_prefill.analysis.detection import mde, starts_needed
-from append_prefill.analysis.joint import Part
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.prior import Prior, prior_of
 from append_prefill.analysis.shapes import Chunks
 from append_prefill.analysis.steps import sizes_of

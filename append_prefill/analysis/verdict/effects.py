@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from append_prefill.analysis.detection import PRIOR_WORTH, detectable, proportional
-from append_prefill.analysis.joint import Part
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.verdict.alarms import NOMINAL, step_up
 from append_prefill.analysis.verdict.joint_test import Judged

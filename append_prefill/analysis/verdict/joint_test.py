@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from append_prefill.analysis.design import Design, design_of
-from append_prefill.analysis.joint import Joint, Part, estimate
+from append_prefill.analysis.estimator import Part
+from append_prefill.analysis.joint import Joint, estimate
 from append_prefill.analysis.moderation import FloatArray
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.summary import CONFIDENCE

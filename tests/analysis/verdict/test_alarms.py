@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from append_prefill.analysis.design import SHARES, Design, Slope
-from append_prefill.analysis.joint import Joint, Part
+from append_prefill.analysis.estimator import Part
+from append_prefill.analysis.joint import Joint
 from append_prefill.analysis.moderation import Spread
 from append_prefill.analysis.verdict.alarms import Alarm, alarm, passes, step_up
 from append_prefill.workload.points import Point

@@ -9,7 +9,7 @@ from scipy import stats
 
 from append_prefill.analysis.design import SHARES
 from append_prefill.analysis.detection import detectable
-from append_prefill.analysis.joint import Part
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.moderation import Spread
 from append_prefill.analysis.prior import Prior
 from append_prefill.analysis.verdict import effects as module

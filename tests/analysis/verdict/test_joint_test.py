@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from append_prefill.analysis.design import design_of
-from append_prefill.analysis.joint import Part
+from append_prefill.analysis.estimator import Part
 from append_prefill.analysis.moderation import Spread
 from append_prefill.analysis.prior import prior_of
 from append_prefill.analysis.verdict import joint_test as module
