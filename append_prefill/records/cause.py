@@ -47,7 +47,8 @@ class FunctionSpent(Record):
     calls. Their intervals hold for all functions together; in records of suites before 0.2, each
     for itself.
 
-    `idle`: an idle server of a side shows it, too, and not the other one's.
+    `idle`: an idle server of a side shows it, too, and not the other one's. `was`: what the
+    reference calls it, null where that is the same, or it has none.
     """
 
     process: str
@@ -55,6 +56,24 @@ class FunctionSpent(Record):
     own: Spent | None
     whole: Spent
     idle: bool
+    was: str | None = None
+
+    @property
+    def module(self) -> str:
+        return module_of(self.name)
+
+
+def module_of(function: str) -> str:
+    """The module of `module:function`."""
+    return function.partition(":")[0]
+
+
+class ModuleSpent(Record):
+    """What the functions of one module take themselves, in one process."""
+
+    process: str
+    name: str
+    own: Spent
 
 
 class KernelSpent(Record):
@@ -99,8 +118,8 @@ class Cause(Record):
     `run` names that run; `reference_ms` and `candidate_ms` are what it measured at the condition
     (None where it tells none), `ratio` with its interval what it compared. `functions` are in the
     order of their rank by `own`, those without one behind, by `whole`; `functions_seen` is of how
-    many. `kernels` are in the order of their rank. `own_total` is the sum over all functions.
-    `with_primes`: a request is profiled with the prime before it.
+    many. `modules` (of all functions) and `kernels` are in the order of their rank. `own_total` is
+    the sum over all functions. `with_primes`: a request is profiled with the prime before it.
     """
 
     schema_: Literal["append-prefill/cause/1"] = Field(default=SCHEMA, alias="schema")
@@ -129,6 +148,7 @@ class Cause(Record):
     own_total: Spent
     functions_seen: int
     functions: list[FunctionSpent]
+    modules: list[ModuleSpent] = []
     kernels: list[KernelSpent] | None
     names: list[str]
     stacks: list[StackSpent]

@@ -38,6 +38,7 @@ def render_page(
         own_rows=sentence.own_rows(cause),
         whole_rows=sentence.whole_rows(cause),
         other_rows=sentence.other_rows(cause),
+        module_rows=sentence.module_rows(cause),
         kernel_rows=sentence.kernel_rows(cause),
         costs=sentence.costs(cause),
         graphs=flames.graphs_of(cause),

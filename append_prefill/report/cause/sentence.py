@@ -64,12 +64,25 @@ def cause_words(cause: Cause) -> str:
         )
     said = "; ".join(
         f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{_bracket(own)}"
+        f"{_of_module(cause, one, own)}"
         for one, own in sure[:NAMED]
         if abs(own.delta_ms) >= NAMED_SHARE * abs(sure[0][1].delta_ms)
     )
     along = _moved(whole, slower=cause.slower)
     lead = "Of it, per request" if along else f"What takes {more} for certain, per request"
     return f"{total}. {lead}: {said}."
+
+
+def _of_module(cause: Cause, one: FunctionSpent, own: Spent) -> str:
+    """Of a function that the other side has not: what the module's others took less."""
+    if own.reference_ms is not None and own.candidate_ms is not None:
+        return ""
+    which = "new there" if own.reference_ms is None else "gone there"
+    for module in cause.modules:
+        if (module.process, module.name) == (one.process, one.module):
+            whole = f"{fmt.signed(module.own.delta_ms)} ms{_bracket(module.own)}"
+            return f", {which}, where its module as a whole takes {whole}"
+    return f", {which}"
 
 
 def unshown_words(cause: Cause) -> str:
@@ -139,14 +152,20 @@ def other_rows(cause: Cause) -> list[Row]:
     return [_row(one, own, cause) for one, own in found[:NAMED]]
 
 
+def module_rows(cause: Cause) -> list[Row]:
+    """The ranking of modules, by what their functions take themselves."""
+    return [_spent_row(one.name, one.process, one.own, cause) for one in cause.modules[:SHOWN]]
+
+
 def kernel_rows(cause: Cause) -> list[Row]:
     """The ranking of the GPU's kernels."""
     return [_spent_row(one.name, "GPU", one.own, cause) for one in (cause.kernels or [])[:SHOWN]]
 
 
 def _row(one: FunctionSpent, spent: Spent, cause: Cause) -> Row:
-    idle = "also while idle" if one.idle else ""
-    return _spent_row(one.name, one.process, spent, cause, idle)
+    notes = ["also while idle"] if one.idle else []
+    notes += [] if one.was is None else [f"on {cause.reference} {one.was}"]
+    return _spent_row(one.name, one.process, spent, cause, "; ".join(notes))
 
 
 def _spent_row(name: str, process: str, spent: Spent, cause: Cause, note: str = "") -> Row:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 from append_prefill.analysis import profiles
 from append_prefill.analysis.profiles import Difference, Function, Stack
+from append_prefill.analysis.renamed import by_module, renamed, renamings
 from append_prefill.analysis.sampled import sampled_differences
 from append_prefill.records.cause import (
     Cause,
     FunctionSpent,
     KernelSpent,
+    ModuleSpent,
     Spent,
     StackSpent,
 )
@@ -49,10 +51,21 @@ def cause_of(
         for side, left_out in zip((candidates, references), waits, strict=True)
     )
     sample_ms = 1000 / rate_hz / min(one.requests for one in (*candidates, *references))
-    own, whole = (
-        sampled_differences([by(one) for one in new], [by(one) for one in old], sample_ms=sample_ms)
+    (own_new, own_old), (whole_new, whole_old) = (
+        ([by(one) for one in new], [by(one) for one in old])
         for by in (profiles.self_ms, profiles.inclusive_ms)
     )
+    now = renamings(*({key for one in side for key in one} for side in (whole_new, whole_old)))
+    own_old, whole_old = ([renamed(one, now) for one in side] for side in (own_old, whole_old))
+    own, whole, modules = (
+        sampled_differences(*sides, sample_ms=sample_ms)
+        for sides in (
+            (own_new, own_old),
+            (whole_new, whole_old),
+            ([*map(by_module, own_new)], [*map(by_module, own_old)]),
+        )
+    )
+    then = {key: was for was, key in now.items()}
     slower = moved.ratio > 1
     kept = [
         *_ends(profiles.ranked(own, slower_first=slower)),
@@ -92,7 +105,20 @@ def cause_of(
         launches=[one.record for pair in pairs for one in pair],
         own_total=_spent(total["all"]),
         functions_seen=len(whole),
-        functions=[_function(key, own.get(key), whole[key], idle=key in seen_idle) for key in kept],
+        functions=[
+            _function(
+                key,
+                own.get(key),
+                whole[key],
+                idle=key in seen_idle,
+                was=then.get(key),
+            )
+            for key in kept
+        ],
+        modules=[
+            ModuleSpent(process=process, name=name, own=_spent(modules[process, name]))
+            for process, name in profiles.ranked(modules, slower_first=slower)
+        ],
         kernels=_kernels(pairs, slower=slower),
         names=frames,
         stacks=stacks,
@@ -106,7 +132,12 @@ def _ends(ranked: list[Function]) -> list[Function]:
 
 
 def _function(
-    key: Function, own: Difference | None, whole: Difference, *, idle: bool
+    key: Function,
+    own: Difference | None,
+    whole: Difference,
+    *,
+    idle: bool,
+    was: Function | None,
 ) -> FunctionSpent:
     process, name = key
     return FunctionSpent(
@@ -115,6 +146,7 @@ def _function(
         own=None if own is None else _spent(own),
         whole=_spent(whole),
         idle=idle,
+        was=None if was is None else was[1],
     )
 
 

@@ -63,6 +63,35 @@ def test_a_faster_candidate_is_told_as_faster():
     assert "sglang.cache:match (scheduler) \N{MINUS SIGN}2.0 ms" in said
 
 
+@pytest.mark.parametrize("slower", [True, False])
+def test_of_a_function_that_is_new_what_its_module_takes_is_told_too(slower):
+    """As of 0.5.19, whose `alloc_rows` is what `alloc` was: 1.0 ms for 0.9."""
+    rows = ("scheduler", "sglang.pool:Pool.alloc_rows")
+    alloc = ("scheduler", "sglang.pool:Pool.alloc")
+    sides = (rows, 1.0), (alloc, 0.9)
+    made = [
+        tuple(
+            launch(side, pair, {function: ms, ("scheduler", "torch:norm"): 5.0})
+            for side, (function, ms) in zip(
+                ("candidate", "reference"), sides if slower else sides[::-1], strict=True
+            )
+        )
+        for pair in range(3)
+    ]
+    record = cause(made=made, ratio=1.2 if slower else 0.8)
+    said = plain(sentence.cause_words(record))
+    sign, which = ("+", "new") if slower else ("\N{MINUS SIGN}", "gone")
+    assert f"sglang.pool:Pool.alloc_rows (scheduler) {sign}1.0 ms (" in said
+    assert f"), {which} there, where its module as a whole takes {sign}0.1" in said
+    without = record.model_copy(update={"modules": []})
+    assert plain(sentence.cause_words(without)).endswith(f"), {which} there.")
+
+
+def test_a_function_that_both_have_needs_no_word_of_its_module():
+    assert "sglang.cache:match (scheduler) +2.0 ms (" in sentence.cause_words(cause())
+    assert "there, where" not in sentence.cause_words(cause()).partition("new:fresh")[0]
+
+
 def test_functions_that_take_more_are_no_part_of_a_total_that_is_less():
     """One function of a slower candidate takes more; another makes up for it."""
     made = [
@@ -116,6 +145,26 @@ def test_rows_tell_what_only_one_side_has():
     assert rows["sglang.s:gone"].note == "only 0.5.19"
     assert rows["sglang.cache:match"].sure
     assert not rows["sglang.t:tokenize"].sure
+
+
+def test_a_row_says_what_a_function_was_called_before():
+    made = pairs()
+    for new, old in made:
+        new.stacks.busy_ms[(*LOOP, "sglang.u:UnifiedRadix.insert")] = 250.0
+        old.stacks.busy_ms[(*LOOP, "sglang.r:Radix.insert")] = 50.0
+    rows = {row.name: row for row in sentence.own_rows(cause(made=made))}
+    row = rows["sglang.u:UnifiedRadix.insert"]
+    assert row.note == "on 0.5.19 sglang.r:Radix.insert"
+    assert (row.reference, row.candidate) == ("0.50", "2.5")
+
+
+def test_modules_have_a_ranking_of_their_own():
+    rows = sentence.module_rows(cause())
+    assert [row.name for row in rows][:2] == ["sglang.cache", "new"]
+    page = render_page(cause(), run())
+    assert "<summary>By module</summary>" in page
+    none = cause().model_copy(update={"modules": []})
+    assert "<summary>By module</summary>" not in render_page(none, run())
 
 
 def test_whole_times_have_a_ranking_of_their_own():

@@ -7,7 +7,7 @@ import pytest
 from append_prefill.errors import UsageError
 from append_prefill.records.cause import FILE, read_cause, write_cause
 from append_prefill.run.cause import record
-from tests.run.cause.profiled import LOOP, cause, launch
+from tests.run.cause.profiled import LOOP, cause, launch, pairs
 
 
 def test_functions_are_ranked_by_what_the_candidate_takes_more():
@@ -107,3 +107,34 @@ def test_none_and_a_damaged_one_are_refused(tmp_path):
     (tmp_path / FILE).write_text('{"schema": "append-prefill/cause/2"}')
     with pytest.raises(UsageError, match="does not validate"):
         read_cause(tmp_path)
+
+
+def test_what_moved_is_one_function_and_says_what_it_was():
+    """A class that got another name takes its function along: 0.5 ms there, 0.5 here."""
+    made = pairs()
+    for new, old in made:
+        new.stacks.busy_ms[(*LOOP, "sglang.u:UnifiedRadix.insert")] = 50.0
+        old.stacks.busy_ms[(*LOOP, "sglang.r:Radix.insert")] = 50.0
+    found = cause(made=made)
+    names = {one.name: one for one in found.functions}
+    assert "sglang.r:Radix.insert" not in names
+    moved = names["sglang.u:UnifiedRadix.insert"]
+    assert moved.was == "sglang.r:Radix.insert"
+    assert (moved.own.reference_ms, moved.own.candidate_ms) == (0.5, 0.5)
+    assert moved.own.delta_ms == moved.whole.delta_ms == 0.0
+    assert {one.was for one in found.functions if one is not moved} == {None}
+
+
+def test_modules_have_the_time_of_all_their_functions():
+    found = cause()
+    sums = {(one.process, one.name): one.own.delta_ms for one in found.modules}
+    assert sums == {
+        ("scheduler", "sglang.cache"): pytest.approx(2.0),
+        ("scheduler", "new"): pytest.approx(1.0),
+        # 3.0 of 3.2 ms in one function, and 0.3 in one that is gone.
+        ("scheduler", "sglang.s"): pytest.approx(-0.5),
+        ("http", "sglang.t"): pytest.approx(0.0),
+    }
+    assert found.modules[0].name == "sglang.cache"
+    assert sum(sums.values()) == pytest.approx(found.own_total.delta_ms)
+    assert found.functions[0].module == "sglang.cache"
