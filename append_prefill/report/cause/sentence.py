@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
@@ -57,10 +58,11 @@ def cause_words(cause: Cause) -> str:
             f"What {request} takes on a core in all is not told from {cause.reference} "
             f"({fmt.signed(whole.delta_ms)} ms, {_ends(whole)})"
         )
+    modules = _modules(cause, {(one.process, one.module) for one, _ in sure})
     if not sure:
         return (
             f"{total}, and of no function alone is it certain after {pairs} of launches that it "
-            f"takes {more}."
+            f"takes {more}.{modules}"
         )
     said = "; ".join(
         f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{_bracket(own)}"
@@ -70,7 +72,21 @@ def cause_words(cause: Cause) -> str:
     )
     along = _moved(whole, slower=cause.slower)
     lead = "Of it, per request" if along else f"What takes {more} for certain, per request"
-    return f"{total}. {lead}: {said}."
+    return f"{total}. {lead}: {said}.{modules}"
+
+
+def _modules(cause: Cause, named: Collection[tuple[str, str]]) -> str:
+    """The modules that are certain as a whole beside those of the functions that are `named`.
+
+    Of those that both sides have: where code moved, one module's gain is another's loss.
+    """
+    found = [
+        f"{one.name} ({one.process}) {fmt.signed(one.own.delta_ms)} ms{_bracket(one.own)}"
+        for one in cause.modules
+        if _moved(one.own, slower=cause.slower) and (one.process, one.name) not in named
+        if one.own.reference_ms is not None and one.own.candidate_ms is not None
+    ]
+    return f" As a module, for certain: {'; '.join(found[:NAMED])}." if found else ""
 
 
 def _of_module(cause: Cause, one: FunctionSpent, own: Spent) -> str:

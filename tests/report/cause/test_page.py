@@ -87,6 +87,49 @@ def test_of_a_function_that_is_new_what_its_module_takes_is_told_too(slower):
     assert plain(sentence.cause_words(without)).endswith(f"), {which} there.")
 
 
+def spread_out(*, ratio=1.2):
+    """1 ms more in each of two functions of a module, neither of which is certain alone."""
+    made = []
+    for pair in range(3):
+        sides = []
+        for side, more in (("candidate", 1.0), ("reference", 0.0)):
+            busy = {("scheduler", "torch:norm"): 5.0, ("scheduler", "zmq:send"): 1.0}
+            busy |= {
+                ("scheduler", f"sglang.pool:{name}"): 1.0 + more + sign * scatter
+                for name, sign in (("alloc", 1), ("free", -1))
+                for scatter in [(1.9, -1.9, 0.0)[pair] if side == "candidate" else 0.0]
+            }
+            sides.append(launch(side, pair, busy))
+        made.append(tuple(sides))
+    return cause(made=made, ratio=ratio)
+
+
+def test_a_module_that_is_certain_where_none_of_its_functions_is_alone_is_named():
+    said = plain(sentence.cause_words(spread_out()))
+    assert (
+        "of no function alone is it certain after 3 pairs of launches that it takes more." in said
+    )
+    assert " As a module, for certain: sglang.pool (scheduler) +2.0 ms (" in said
+    assert said.count("As a module") == 1
+    # Against the run's change it explains nothing.
+    assert "As a module" not in sentence.cause_words(spread_out(ratio=0.8))
+
+
+def test_a_module_whose_function_is_named_is_not_named_again():
+    assert "As a module" not in sentence.cause_words(cause())
+
+
+def test_a_module_that_one_side_alone_has_is_not_named():
+    """Code that moved into it is what another one lost."""
+    record = spread_out()
+    new = [
+        one.model_copy(update={"own": one.own.model_copy(update={"reference_ms": None})})
+        for one in record.modules
+    ]
+    said = sentence.cause_words(record.model_copy(update={"modules": new}))
+    assert "As a module" not in said
+
+
 def test_a_function_that_both_have_needs_no_word_of_its_module():
     assert "sglang.cache:match (scheduler) +2.0 ms (" in sentence.cause_words(cause())
     assert "there, where" not in sentence.cause_words(cause()).partition("new:fresh")[0]
