@@ -25,9 +25,10 @@ def renamings(new: Collection[Function], old: Collection[Function]) -> dict[Func
     """
     here, there = (_by_name(set(mine) - set(other)) for mine, other in ((new, old), (old, new)))
     found: dict[Function, Function] = {}
-    for key in sorted(here.keys() & there.keys()):
-        if len(here[key]) == len(there[key]) == 1 and _alike(here[key][0], there[key][0]):
-            found[there[key][0]] = here[key][0]
+    for name, mine in sorted(here.items()):
+        theirs = there.get(name, [])
+        if len(mine) == len(theirs) == 1 and _alike(mine[0], theirs[0]):
+            found[theirs[0]] = mine[0]
     return found
 
 
@@ -60,8 +61,8 @@ def _alike(one: Function, other: Function) -> bool:
 
 
 def _own_name(name: str) -> str:
-    return name.rpartition(":")[2].rpartition(".")[2]
+    return name.partition(":")[2].rpartition(".")[2]
 
 
 def _class_of(name: str) -> str:
-    return name.rpartition(":")[2].rpartition(".")[0]
+    return name.partition(":")[2].rpartition(".")[0]

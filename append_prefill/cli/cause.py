@@ -139,7 +139,7 @@ def _run(args: argparse.Namespace) -> int:
     if isinstance(work, Point) and not cause.shown:
         bench.tell("behind one context the change does not show: once more, each with its prime")
         with_primes = measured(replace(bench, with_primes=True, folder=folder / "with-primes"))
-        cause = with_primes if with_primes.shown else cause
+        cause = max(cause, with_primes, key=lambda one: one.along)
     write_cause(cause, folder)
     ends = ("" if run.compared is None else run.compared.reference_version, run.version)
     page = write_page(

@@ -180,11 +180,14 @@ class Cause(Record):
         return math.exp(logs["candidate"] - logs["reference"])
 
     @property
+    def along(self) -> float:
+        """How far these requests moved the way that the run found, in logs."""
+        return math.log(self.plain_ratio) * (1 if self.slower else -1)
+
+    @property
     def shown(self) -> bool:
         """Whether these requests, sent without the profiler, show what the run found."""
-        return math.log(self.plain_ratio) * (1 if self.slower else -1) >= SHOWN_SHARE * abs(
-            math.log(self.ratio)
-        )
+        return self.along >= SHOWN_SHARE * abs(math.log(self.ratio))
 
 
 def write_cause(cause: Cause, folder: Path) -> Path:

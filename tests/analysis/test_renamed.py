@@ -16,6 +16,9 @@ S = "scheduler"
         ("sglang.unified:UnifiedRadixCache.match", "sglang.radix_cache:RadixCache.match"),
         ("sglang.radix_cache:RadixCache.match", "sglang.mem.radix:RadixCache.match"),
         ("sglang.utils:set_flags", "sglang.utils.env:set_flags"),
+        # A class within a class, and a function of C++.
+        ("sglang.tree:Tree.Node.hash", "sglang.nodes:RadixTree.Node.hash"),
+        ("torch:at::native.copy", "torch.ops:at::native.copy"),
     ],
 )
 def test_what_has_moved_is_known_by_its_name(old, new) -> None:
@@ -34,6 +37,7 @@ def test_what_has_moved_is_known_by_its_name(old, new) -> None:
         ([(S, "a:Pool.alloc_rows")], [(S, "a:Pool.alloc")]),
         ([(S, "a:Radix.match")], [(S, "b:match")]),
         ([(S, "a:match")], [(S, "b:Radix.match")]),
+        ([(S, "a:Outer.Radix.match")], [(S, "b:Outer.Linear.match")]),
         # Both sides have it where it was.
         ([(S, "a:Radix.match"), (S, "b:Radix.match")], [(S, "a:Radix.match")]),
         # Two answer to the name.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from append_prefill.analysis.moderation import Spread, moderate_family
 from append_prefill.analysis.profiles import differences
 from append_prefill.analysis.sampled import sampled_differences
 
@@ -64,6 +65,22 @@ def test_ten_samples_are_enough_to_be_one_of_them_and_nine_are_not(new, old, fam
     found = told(*(np.hstack([ALIKE, np.array(side)[:, None]]) for side in (new, old)))
     t = stats.t(32).ppf(1 - 0.05 / family / 2)
     assert half(found, "1") == pytest.approx(t * math.sqrt(6 * 40 / 9))
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5])
+def test_the_dispersions_are_moderated_as_a_family(pairs) -> None:
+    """By hand, of counts that scatter by three times what counts do."""
+    rng = np.random.default_rng(pairs)
+    new, old = (np.round(400 + 60 * rng.normal(size=(pairs, 12))) for _ in range(2))
+    by_counts = (new + old).sum(axis=0) / pairs**2
+    own = (new - old).var(axis=0, ddof=1) / pairs / by_counts
+    known = moderate_family(Spread(own, np.full(12, pairs - 1.0)))
+    found = told(new, old)
+    for i in range(12):
+        t = stats.t(known.df[i]).ppf(1 - 0.05 / 12 / 2)
+        expected = t * math.sqrt(max(known.variance[i], 1) * by_counts[i])
+        assert half(found, str(i)) == pytest.approx(expected)
+    assert known.variance.min() > 1
 
 
 def test_where_all_scatter_by_more_than_counts_all_are_less_certain() -> None:

@@ -16,6 +16,7 @@ from append_prefill.records.store import RUN_FILE, read_run, write_run
 from tests.engines.spies import spy
 from tests.report.bisection.findings import found
 from tests.run.bisection.runs import compared
+from tests.run.cause.profiled import cause
 from tests.run.cause.test_where import effect, told
 
 STACKS = "loop (/e/site-packages/sglang/s.py);batch (/e/site-packages/sglang/s.py) 40\n"
@@ -80,8 +81,27 @@ def test_a_change_that_the_requests_do_not_show_is_asked_for_with_primes_and_not
     assert out.count("pair 1 of 1: simulated and simulated") == 2
     assert "These requests do not show the change" in out
     folder = Path("reports/cause-0.5.19..0.5.23")
-    assert not read_cause(folder).with_primes
+    assert not read_cause(folder).shown
     assert "do not show the change" in (folder / "cause.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("alone", "primed", "chosen"), [(0.9, 1.05, True), (1.05, 0.9, False)])
+def test_of_two_passes_that_do_not_show_it_the_nearer_one_is_told(
+    run_folder, monkeypatch, alone, primed, chosen
+):
+    """The run found +20 %: the candidate's requests took so much of the reference's."""
+
+    def made(*_, with_primes: bool, **__):
+        record = cause(with_primes=with_primes)
+        moved = {"candidate": 10.0 * (primed if with_primes else alone), "reference": 10.0}
+        launches = [one.model_copy(update={"plain_ms": moved[one.side]}) for one in record.launches]
+        return record.model_copy(update={"launches": launches})
+
+    monkeypatch.setattr("append_prefill.cli.cause._pairs", lambda *_: [])
+    monkeypatch.setattr("append_prefill.cli.cause.cause_of", made)
+    monkeypatch.setattr("append_prefill.cli.cause._version", lambda _: "py-spy")
+    assert main(["cause", str(run_folder), *FEW]) == EXIT_INCONCLUSIVE
+    assert read_cause(Path("reports/cause-0.5.19..0.5.23")).with_primes is chosen
 
 
 def test_json_is_the_record(run_folder, capsys):
