@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from append_prefill.analysis.summary import CONFIDENCE, samples_of, t_interval, usable
+from append_prefill.analysis.summary import samples_of, t_interval, usable
 from append_prefill.records.figures import Estimate
 from append_prefill.records.launch import Start
 from append_prefill.records.traffic import OverIds
@@ -47,5 +47,5 @@ def over_ids(starts: Sequence[Start], experiment: TrafficExperiment) -> OverIds 
 
 
 def _estimate(values: np.ndarray) -> Estimate:
-    interval = t_interval(values, CONFIDENCE)
+    interval = t_interval(values)
     return Estimate(value=interval.value, low=interval.low, high=interval.high)

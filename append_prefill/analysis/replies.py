@@ -69,7 +69,7 @@ def turn_splits(
             cached = [tokens for s in series for tokens in s.cached_tokens]
             if turn is None or not cached:
                 continue
-            planned = max(s.planned_cached_tokens or 0 for s in series)
+            planned = max(n for s in series if (n := s.planned_cached_tokens) is not None)
             found.append(
                 TurnSplit(
                     experiment.id,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from append_prefill.analysis.components import components_of, pairs_of, whole
+from append_prefill.analysis.rounds import pair_figures
 from append_prefill.workload.points import Point
 from tests.analysis.factory import start
 
@@ -151,3 +152,78 @@ def test_of_one_version_the_mean_ratio_is_known_and_costs_nothing() -> None:
 def test_a_pair_of_one_round_hides_none_after_it() -> None:
     mixed = [*planted(1, 1), *planted(400, 6, seed=3)]
     assert components_of(mixed, POINTS, ALL).request_sd == pytest.approx(0.1, rel=0.05)
+
+
+def by_hand(pairs, *, alike):
+    """Of all points, by loops: a request, a block, a launch's point and a launch."""
+    squares = common = df = blocks_df = size = 0.0
+    means = []
+    for pair in pairs:
+        of_pair = []
+        for made in pair:
+            logs = {
+                (block, point): np.log(ms)
+                for point, series in enumerate(made.series)
+                for block, ms in zip(series.block, series.ttft_ms, strict=True)
+            }
+            blocks = sorted({block for block, _ in logs})
+            columns = [
+                [logs.get((block, point)) for block in blocks] for point in range(len(POINTS))
+            ]
+            of_pair.append([np.mean([v for v in column if v is not None]) for column in columns])
+            filled = [
+                [
+                    np.median([v for v in column if v is not None]) if v is None else v
+                    for v in column
+                ]
+                for column in columns
+            ]
+            if len(blocks) < 2:
+                continue
+            for row in range(len(blocks)):
+                beside = [column[row] - np.mean(column) for column in filled]
+                common += np.mean(beside) ** 2
+                squares += sum((one - np.mean(beside)) ** 2 for one in beside)
+            df += (len(blocks) - 1) * (len(POINTS) - 1)
+            blocks_df += len(blocks) - 1
+            size += len(POINTS) * (len(blocks) - 1)
+        means.append([a - b for a, b in zip(*of_pair, strict=True)])
+    request = squares / df
+    block = common / blocks_df - request * blocks_df / size
+    levels = [np.mean(row) for row in means]
+    stray = 0.0
+    for point in range(len(POINTS)):
+        of_point = np.mean([row[point] for row in means])
+        for level, row in zip(levels, means, strict=True):
+            stray += (row[point] - level - of_point + np.mean(levels)) ** 2
+    stray /= (len(pairs) - 1) * (len(POINTS) - 1) * 2
+    rounds = np.mean([len({*a.series[0].block, *b.series[0].block}) for a, b in pairs])
+    open_ = [pair_figures(*pair, POINTS).covariance for pair in pairs]
+    of_rounds = np.mean([np.mean(one) for one in open_ if one is not None])
+    between = np.mean(np.square(levels)) if alike else np.var(levels, ddof=1)
+    parts = request, block, stray - request / rounds, between / 2 - of_rounds / 2
+    return [np.sqrt(max(0.0, part)) for part in parts]
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_small_numbers_come_out_as_the_formulas_say(alike) -> None:
+    """Four pairs, of one round and more; a sample is missing, and stands at its point's median."""
+    how = {"pair": 0.2, "block": 0.1, "request": 0.03, "launch": 0.1, "launch_point": 0.1}
+    pairs = [*planted(1, 1, **how), *planted(1, 2, seed=2, **how), *planted(2, 5, seed=4, **how)]
+    lacking = pairs[2][0].series[3]
+    for of in (lacking.ttft_ms, lacking.block):
+        del of[1]
+    found = components_of(pairs, POINTS, ALL, alike=alike)
+    told = found.request_sd, found.block_sd, found.launch_point_sd, found.launch_sd
+    expected = by_hand(pairs, alike=alike)
+    assert min(expected) > 0.01
+    assert told == pytest.approx(tuple(expected))
+
+
+def test_a_side_without_a_sample_of_a_point_leaves_the_point_out_of_what_launches_do() -> None:
+    pairs = planted(40, 6, launch_point=0.04, pair=0.0, block=0.0, request=0.01)
+    for made in pairs[3]:
+        made.series[2].ttft_ms.clear()
+        made.series[2].block.clear()
+    found = components_of(pairs, POINTS, ALL)
+    assert found.launch_point_sd == pytest.approx(0.04, rel=0.2)

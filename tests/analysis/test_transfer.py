@@ -94,6 +94,19 @@ def test_a_window_is_kept_whole_where_the_server_has_no_pool_for_it() -> None:
         kv_size(pooled)
 
 
+def test_which_layers_have_a_window_is_a_pattern_or_none() -> None:
+    """Each third layer keeps all: of eight those are the third and the sixth."""
+    pooled = {
+        **LLAMA,
+        "num_hidden_layers": 8,
+        "architectures": ["GptOssForCausalLM"],
+        "sliding_window": 128,
+    }
+    a_layer = 2 * 8 * 128 * 2
+    assert kv_size(pooled) == KvSize(8 * a_layer)
+    assert kv_size({**pooled, "sliding_window_pattern": 3}) == KvSize(2 * a_layer, 6 * a_layer, 128)
+
+
 QWEN3_NEXT = {
     "num_hidden_layers": 48,
     "full_attention_interval": 4,
@@ -137,6 +150,19 @@ def test_mamba_beside_attention_has_both() -> None:
     assert kv_size(FALCON_H1_7B).fixed_bytes == 139_358_208
     with pytest.raises(ValueError, match="24 heads in 1 groups"):
         kv_size(FALCON_H1_7B, tp_size=2)
+
+
+def test_states_of_either_kind_add_up_and_stand_beside_windows() -> None:
+    mamba = {name: value for name, value in FALCON_H1_7B.items() if name.startswith("mamba")}
+    alone = 48 * (kv_size(FALCON_H1_7B).state_bytes // 44)
+    both = kv_size({**QWEN3_NEXT, **mamba})
+    assert both.state_bytes == kv_size(QWEN3_NEXT).state_bytes + alone
+    window = {
+        "architectures": ["GptOssForCausalLM"],
+        "sliding_window": 128,
+        "sliding_window_pattern": 2,
+    }
+    assert kv_size({**FALCON_H1_7B, **window}).state_bytes == kv_size(FALCON_H1_7B).state_bytes
 
 
 def test_states_are_those_that_servers_allocated() -> None:
