@@ -19,6 +19,7 @@ S = "scheduler"
         # A class within a class, and a function of C++.
         ("sglang.tree:Tree.Node.hash", "sglang.nodes:RadixTree.Node.hash"),
         ("torch:at::native.copy", "torch.ops:at::native.copy"),
+        ("sglang.tree:Tree.Node.hash", "sglang.nodes:Node.hash"),
     ],
 )
 def test_what_has_moved_is_known_by_its_name(old, new) -> None:
