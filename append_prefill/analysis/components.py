@@ -67,10 +67,10 @@ def components_of(
     if len(pairs) < 2:
         return UNKNOWN
     chosen = [point for point, inside in zip(points, group, strict=True) if inside]
-    figures = [pair_figures(*pair, chosen) for pair in pairs]
+    ratios = [pair_figures(*pair, chosen) for pair in pairs]
     known = [
         (float(np.mean(f.values)), f.covariance, len(rounds_of(*pair)))
-        for f, pair in zip(figures, pairs, strict=True)
+        for f, pair in zip(ratios, pairs, strict=True)
     ]
     values = np.array([value for value, _, _ in known])
     total = float((values**2).mean() if alike else values.var(ddof=1))
