@@ -137,3 +137,40 @@ def test_the_suites_own_power_grows_with_launches_and_samples() -> None:
 
     for few, many in (((3, 10), (4, 10)), ((6, 3), (6, 5)), ((6, 20), (6, 80)), ((6, 9), (20, 9))):
         assert sees(*many) < sees(*few)
+
+
+def needs(least: dict[int, int]):
+    """An effect of 1 % is seen by so many launches of at least so many samples, by no others."""
+
+    def effects(starts: int, samples: int) -> dict[str, float | None]:
+        seen = samples >= least.get(starts, SAMPLES_MAX + 1)
+        return {"mde_side_by_side": 0.01 if seen else 0.02, "mde_floor": None, "mde_compute": None}
+
+    return effects
+
+
+def chosen(least: dict[int, int], costs: Costs) -> list[tuple[int, int]]:
+    choice = for_effect(needs(least), costs, 0.01)
+    return [(split.starts, split.samples) for split in choice.splits]
+
+
+def test_where_the_fewest_will_do_two_more_are_looked_at_and_no_other() -> None:
+    every = dict.fromkeys(range(2, MAX_STARTS + 1), 1)
+    assert chosen(every, COSTS) == [(2, ROUNDS_MIN), (3, ROUNDS_MIN), (4, ROUNDS_MIN)]
+
+
+def test_it_ends_where_more_launches_cannot_take_less() -> None:
+    """Two launches of 99 take 320 s, and five of the fewest samples as much."""
+    costs = Costs(launch_s=61.0, round_s=1.0)
+    assert ROUNDS_MIN == 3
+    assert chosen({2: 99, 3: 50, 4: 20, 5: 3}, costs) == [(2, 99), (3, 50), (4, 20)]
+    # Where five take less than that, they are the best.
+    cheaper = Costs(launch_s=60.0, round_s=1.0)
+    assert chosen({2: 99, 3: 50, 4: 20, 5: 3}, cheaper)[-1] == (5, 3)
+
+
+def test_no_more_launches_than_a_session_holds() -> None:
+    assert chosen({MAX_STARTS: 40}, COSTS) == [(MAX_STARTS, 40)]
+    assert chosen({MAX_STARTS + 1: 40}, COSTS) == []
+    splits = for_minutes(power(), Costs(launch_s=1.0, round_s=0.1), 600).splits
+    assert [split.starts for split in splits] == list(range(2, MAX_STARTS + 1))
