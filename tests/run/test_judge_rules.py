@@ -30,6 +30,7 @@ from append_prefill.run.comparing import (
 from append_prefill.run.judge import too_few_valid
 from append_prefill.run.references import References
 from append_prefill.workload.points import Point
+from tests.analysis.cliffs.test_jump import cliff
 from tests.report.parts import Model, bare, profile, starts_of, study_points, subject
 
 POINTS = study_points()
@@ -653,6 +654,78 @@ def test_a_judged_record_holds_what_each_rule_says(monkeypatch):
         "level": None,
         "given": (findings, comparison, [], None),
     }
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_each_rule_is_asked_and_where_its_answer_stands(monkeypatch, paired):
+    """Everything but the points is another module's; each answer is a word of its own."""
+    asked: dict[str, Any] = {}
+
+    def answers(name: str, answer: Any) -> None:
+        def record(*given: Any, **options: Any) -> Any:
+            asked[name] = given, options
+            return answer
+
+        monkeypatch.setattr(judging, name, record)
+
+    finding = "finding of the pair" if paired else None
+    answers("judge_findings", ["finding"])
+    answers("reply_cached", None)
+    answers("decode_interference", None)
+    answers("held_against", "held against")
+    answers("compare_all", "comparison")
+    answers("summarise_backend", "backend")
+    answers("pair_finding", finding)
+    answers("judge_traffic", (["traffic"], "mean"))
+    answers("kept_on", ["cliff"])
+    answers("run_verdict", "broken")
+    answers("fit_surface", None)
+    looks, level, references = [look(0.008)], Level(0.004, 0.97), References(noise=noise(40))
+    run = run_of(Model(), Model(), count=2).model_copy(update={"pd_pair": ["a backend"]})
+    got = judging.judge(
+        run,
+        PROFILE,
+        references=references,
+        kv_bytes_per_token=7,
+        kv_fixed_bytes=3,
+        replicable=False,
+        looks=looks,
+        level=level,
+    )
+    findings = ["finding", finding] if paired else ["finding"]
+    assert (got.findings, got.comparison, got.verdict) == (findings, "comparison", "broken")
+    assert (got.traffic, got.traffic_mean) == (["traffic"], "mean")
+    assert (got.pd_pair, got.cliffs, got.surface) == (["backend"], ["cliff"], None)
+    of_run = {"replicable": False, "looks": looks, "level": level}
+    assert asked["compare_all"] == ((run, PROFILE, references), of_run)
+    assert asked["judge_traffic"] == (
+        (run, PROFILE),
+        {"references": references, "points": "comparison", **of_run},
+    )
+    assert asked["held_against"] == ((run, PROFILE, None, references.noise), {})
+    assert asked["judge_findings"][1]["kv_fixed_bytes"] == 3
+    assert asked["summarise_backend"] == (("a backend", 7, 3), {})
+    assert asked["pair_finding"] == ((["backend"], PROFILE, 7, 3), {})
+    assert asked["kept_on"] == ((run.starts, run.plan.cliffs, run.plan.sides), {})
+    assert asked["run_verdict"] == ((findings, "comparison", ["traffic"], "mean"), {})
+    (fitted,), _ = asked["fit_surface"]
+    assert {start.side for start in fitted} == {"candidate"}
+
+
+@pytest.mark.parametrize("planned", ["points", "drawn", "cliffs", None])
+def test_the_points_are_compared_where_any_was_planned(monkeypatch, planned):
+    calls = []
+    monkeypatch.setattr(judging, "compare_all", lambda *_, **__: calls.append(planned))
+    run = run_of(Model(), Model(), count=2)
+    kept = [] if planned != "cliffs" else [cliff()]
+    plan = {
+        "points": [(512, 32)] if planned == "points" else [],
+        "drawn": [(512, 40)] if planned == "drawn" else [],
+        "cliffs": kept,
+    }
+    run = run.model_copy(update={"plan": run.plan.model_copy(update=plan)})
+    judging.judge(run, PROFILE, references=References(), kv_bytes_per_token=None, replicable=True)
+    assert calls == ([] if planned is None else [planned])
 
 
 def test_the_chosen_reference_is_what_findings_are_held_against(monkeypatch):
