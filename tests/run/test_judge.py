@@ -321,10 +321,11 @@ def test_a_launch_without_a_valid_block_ends_the_run():
         ]
         return records.start(index).model_copy(update={"state": states})
 
-    starts = [launch(0, None, "busy"), launch(1, "busy", "too hot"), launch(2)]
+    starts = [launch(0, None, "busy"), launch(1, "busy", "busy", "too hot"), launch(2)]
     assert nothing_valid(starts, 0) is None
-    assert nothing_valid(starts, 1).startswith(
-        "None of the 2 blocks of candidate launch 2 was valid, the last because of this: too hot."
+    assert nothing_valid(starts, 1) == (
+        "None of the 3 blocks of candidate launch 2 was valid, the last because of this: too hot. "
+        "Nothing more is launched; make sure that the device is this run's alone."
     )
     # Of a launch that never had a block its own failure is told.
     assert nothing_valid(starts, 2) is None

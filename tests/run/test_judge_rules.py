@@ -728,6 +728,25 @@ def test_the_points_are_compared_where_any_was_planned(monkeypatch, planned):
     assert calls == ([] if planned is None else [planned])
 
 
+def test_a_point_of_a_kept_cliff_says_so():
+    first = POINTS[0]
+    at = first.context_tokens, first.append_tokens
+    edge = cliff(fast=at, slow=(at[0], at[1] + 1))
+    run = run_of(Model(), count=2)
+    run = run.model_copy(update={"plan": run.plan.model_copy(update={"cliffs": [edge]})})
+    options = {"references": References(), "kv_bytes_per_token": None, "replicable": True}
+    experiments = {p.point: p.experiment for p in judging.judge(run, PROFILE, **options).points}
+    assert experiments[first] == [*PROFILE.experiments_of(first), "cliffs"]
+    assert [p for p, names in experiments.items() if "cliffs" in names] == [first]
+
+
+def test_no_byte_is_fixed_unless_it_is_told(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(judging, "judge_findings", lambda *_, **of: asked.update(of) or [])
+    judging.judged_findings(run_of(Model()), PROFILE, References(), kv_bytes_per_token=7)
+    assert (asked["kv_bytes_per_token"], asked["kv_fixed_bytes"]) == (7, 0)
+
+
 def test_the_chosen_reference_is_what_findings_are_held_against(monkeypatch):
     """Without another side; neither the pinned nor the rolling one."""
     asked = {}
