@@ -72,7 +72,8 @@ def cause_of(
         *(key for key in _ends(profiles.ranked(whole, slower_first=slower)) if key not in own),
     ]
     idle = {stack for one in (*candidates, *references) for stack in one.idle_ms}
-    seen_idle = {(stack[0], stack[-1]) for stack in idle.difference(*waits)}
+    ends = {(stack[0], stack[-1]) for stack in idle.difference(*waits)}
+    seen_idle = {now.get(end, end) for end in ends}
     total = profiles.differences(
         [{"all": sum(one.values())} for one in new],
         [{"all": sum(one.values())} for one in old],

@@ -125,6 +125,17 @@ def test_what_moved_is_one_function_and_says_what_it_was():
     assert {one.was for one in found.functions if one is not moved} == {None}
 
 
+def test_what_moved_keeps_the_mark_that_an_idle_server_shows_it():
+    made = pairs()
+    old_name, new_name = (*LOOP, "sglang.r:Radix.spin"), (*LOOP, "sglang.u:UnifiedRadix.spin")
+    for new, old in made:
+        new.stacks.busy_ms[new_name] = 50.0
+        old.stacks.busy_ms[old_name] = 50.0
+        old.stacks.idle_ms[old_name] = 1000.0
+    names = {one.name: one for one in cause(made=made).functions}
+    assert names["sglang.u:UnifiedRadix.spin"].idle
+
+
 def test_modules_have_the_time_of_all_their_functions():
     found = cause()
     sums = {(one.process, one.name): one.own.delta_ms for one in found.modules}
