@@ -37,8 +37,8 @@ PAIRS = 3
 REQUESTS = 1600
 """A launch's; see `RATE_HZ`. Functions scatter as counts do (`analysis.sampled`), so samples buy
 certainty, and they are cheap: at 10 ms each some twenty seconds, beside half a minute to be ready.
-Three pairs of so many find 0.2 ms more in a function of 0.1 ms in 99 of 100 simulated passes; of
-400, in 30."""
+Three pairs of so many find 0.2 ms more in a function of 0.1 ms in 99 of 100 simulated passes, of
+400 in 23 (`python -m benchmarks.chance`)."""
 
 # Another run on the device takes minutes; who asks for a cause has just waited for one.
 _DEVICE_LIMIT_S = 1800.0

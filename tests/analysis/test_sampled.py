@@ -146,8 +146,8 @@ def certain(found) -> set[int]:
 
 @pytest.mark.simulation
 def test_of_one_version_no_function_is_certain() -> None:
-    """At most 1 in 20 passes by the bound; over 200 it was 1 in 200 (launches alike to 8 %: 1 in
-    100). Ten of 100 would be 2.3 standard deviations of the bound.
+    """At most 1 in 20 passes by the bound; over 200 it was 1.5 in 100 (`python -m
+    benchmarks.chance`). Ten of 100 would be 2.3 standard deviations of the bound.
     """
     rng = np.random.default_rng(0)
     assert sum(bool(certain(drawn(rng, scale_sd=0.08))) for _ in range(100)) < 10

@@ -36,8 +36,8 @@ IDLE_S = 3.0
 polls shows in every sample; one that wakes up once a second has been through it thrice."""
 
 EXACT_REQUESTS = 400
-"""At most, where each is timed and not sampled: without the profiler, and by torch's. Of samples that
-scatter by 17 %, as on a shared CPU, the median of so many is known to 1 % (1.25 * 0.17 / 20)."""
+"""At most, where each is timed and not sampled: without the profiler, and by torch's. Of samples
+that scatter by 17 %, as on a shared CPU, a median of so many is known to 1 % (1.25 * 0.17 / 20)."""
 
 INVALID_SHARE_MAX = 0.1
 """Of the requests of a launch: if more of them are not what was asked for, what is profiled is
