@@ -108,8 +108,8 @@ def test_a_block_is_left_out_of_everything_a_launch_has() -> None:
 def test_two_launches_that_agree_by_chance_seldom_break_a_finding() -> None:
     """Two launches of two samples that scatter by 20 %, their ratio 1.1 under a bound of 1.2.
 
-    Over 20,000 draws (`python -m benchmarks.chance`) their t interval alone lies beyond it in 1.1 of
-    100, what a run judges in 0.07: of 3,000 some 33 and 2. The seed makes both certain.
+    Over 20,000 draws (`python -m benchmarks.chance`) their t interval alone lies beyond it in 1.1
+    of 100, what a run judges in 0.07: of 3,000 some 33 and 2. The seed makes both certain.
     """
     rng, of = np.random.default_rng(3), profile()
     points = sorted(of.experiment("append").as_points)
