@@ -31,7 +31,7 @@ WORK = ROOT / ".mutants"
 SURVIVORS_MAX = 0.05
 """The share of mutants that may survive: what is equivalent, and texts that only people read."""
 
-NEEDED = ("append_prefill", "baselines", "conftest.py", "docs", "perf_tests", "tests")
+NEEDED = ("append_prefill", "baselines", "benchmarks", "conftest.py", "docs", "perf_tests", "tests")
 CAUGHT = {"killed", "timeout", "caught by type check"}
 
 

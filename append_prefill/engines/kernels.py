@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,8 +51,8 @@ def traced(
         yield found
     finally:
         _post(base_url, "/stop_profile", None)
-    for path in _written(folder, before):
-        for name, ms in kernels_in(_read(path), categories).items():
+    for trace in _written(folder, before):
+        for name, ms in kernels_in(trace, categories).items():
             found[name] = found.get(name, 0.0) + ms
 
 
@@ -64,27 +65,36 @@ def kernels_in(trace: Mapping[str, Any], categories: frozenset[str]) -> dict[str
     return dict(found)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        trace: dict[str, Any] = orjson.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, orjson.JSONDecodeError) as error:
-        raise InfrastructureError(f"{path} is no trace of torch's profiler: {error}") from error
-    return trace
+def _written(folder: Path, before: set[Path]) -> list[Mapping[str, Any]]:
+    """The new traces, once none of them grows any more and each can be read.
 
-
-def _written(folder: Path, before: set[Path]) -> list[Path]:
-    """The new traces, once none of them grows any more."""
+    One that stands still need not be whole yet: it is compressed and written piece by piece.
+    """
     limit_s = time.monotonic() + _WRITTEN_LIMIT_S
     sizes: dict[Path, int] = {}
+    problem = "there is none"
     while time.monotonic() < limit_s:
         now = {path: path.stat().st_size for path in set(folder.glob(_TRACES)) - before}
         if now and now == sizes:
-            return sorted(now)
+            try:
+                return [_read(path) for path in sorted(now)]
+            except ValueError as error:
+                problem = str(error)
         sizes = now
         time.sleep(_POLL_S)
     raise InfrastructureError(
-        f"the torch profiler left no trace in {folder} within {_WRITTEN_LIMIT_S:g} s"
+        f"the torch profiler left no whole trace in {folder} within {_WRITTEN_LIMIT_S:g} s: "
+        f"{problem}"
     )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Raises ValueError for a file that is no whole trace."""
+    try:
+        trace: dict[str, Any] = orjson.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error, orjson.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} is none: {error}") from error
+    return trace
 
 
 def _post(base_url: str, path: str, body: object) -> None:

@@ -111,7 +111,7 @@ def test_no_trace_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "_WRITTEN_LIMIT_S", 0.3)
     with (
         Server([]) as server,
-        pytest.raises(InfrastructureError, match="left no trace"),
+        pytest.raises(InfrastructureError, match="left no whole trace"),
         traced(server.url, tmp_path),
     ):
         pass
@@ -122,10 +122,27 @@ def test_no_trace_is_an_error(tmp_path, monkeypatch):
     [b"no gzip", gzip.compress(b"{", mtime=0), packed(TRACE)[:-9]],
     ids=["no-gzip", "no-json", "cut"],
 )
-def test_a_damaged_trace_is_named(tmp_path, data):
+def test_a_damaged_trace_is_named(tmp_path, monkeypatch, data):
+    monkeypatch.setattr(kernels, "_WRITTEN_LIMIT_S", 0.3)
     with (
         Server([data]) as server,
-        pytest.raises(InfrastructureError, match=r"1\.0-TP-0.*no trace"),
+        pytest.raises(InfrastructureError, match=r"no whole trace.*1\.0-TP-0.*is none"),
         traced(server.url, tmp_path),
     ):
         pass
+
+
+def test_a_trace_that_pauses_while_it_is_written_is_waited_for(tmp_path, monkeypatch):
+    half, whole = packed(TRACE)[:-9], packed(TRACE)
+    polls = []
+
+    def sleep(_):
+        polls.append(1)
+        if len(polls) == 4:  # seen twice as it stands
+            (tmp_path / "1.0-TP-0.trace.json.gz").write_bytes(whole)
+
+    monkeypatch.setattr(kernels.time, "sleep", sleep)
+    with Server([half]) as server, traced(server.url, tmp_path) as found:
+        pass
+    assert found
+    assert len(polls) >= 4

@@ -11,7 +11,12 @@ import pytest
 
 from append_prefill.errors import InfrastructureError, UsageError
 from append_prefill.probe import client as client_module
-from append_prefill.probe.client import PrimeRefusedError, RequestRefusedError, TimedClient
+from append_prefill.probe.client import (
+    PrimeRefusedError,
+    RequestRefusedError,
+    TimedClient,
+    timing_of,
+)
 from append_prefill.probe.timing import Timing, shorten
 from append_prefill.probe.transport import Exchange
 
@@ -386,3 +391,106 @@ def test_an_event_of_other_types_makes_the_sample_invalid_and_no_more(
     timing = client.generate([5, 6, 7], max_new_tokens=1)
     assert timing.error is not None
     assert problem in timing.error
+
+
+def test_a_text_travels_as_text(server: FakeServer, client: TimedClient) -> None:
+    server.replies.append(stream(event(completion_tokens=1) + DONE))
+    client.generate("some words", max_new_tokens=1)
+    body = orjson.loads(server.posts[0].body)
+    assert (body["text"], "input_ids" in body) == ("some words", False)
+
+
+def chunk_of(**content: Any) -> bytes:
+    return b"data: " + orjson.dumps(content) + b"\n\n"
+
+
+def test_a_chat_is_a_greedy_stream_of_messages(server: FakeServer, client: TimedClient) -> None:
+    usage = {
+        "prompt_tokens": 640,
+        "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 512},
+    }
+    server.replies.append(
+        stream(
+            chunk_of(choices=[{"delta": {"role": "assistant"}}]),
+            chunk_of(choices=[{"delta": {"content": "two words"}}]),
+            chunk_of(choices=[], usage=usage) + DONE,
+        )
+    )
+    timing = client.chat([("system", "Be brief."), ("user", "Why?")], max_new_tokens=2)
+    assert timing.error is None
+    assert (timing.prompt_tokens, timing.cached_tokens, timing.text) == (640, 512, "two words")
+    assert timing.ttft_ms is not None
+    assert timing.ttft_ms >= 40  # 20 ms after the role
+    post = server.posts[0]
+    assert post.path == "/v1/chat/completions"
+    body = orjson.loads(post.body)
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+    ]
+    assert body["max_tokens"] == 2
+
+
+def test_what_someone_else_sends_is_what_generate_sends(
+    server: FakeServer, client: TimedClient
+) -> None:
+    server.replies.extend([stream(event(completion_tokens=1, **COUNTS) + DONE)] * 2)
+    client.generate([5, 6, 7], max_new_tokens=1)
+    timing, status = timing_of(client._client.send(client.request_of([5, 6, 7], 1)), 1)
+    assert (timing.error, timing.cached_tokens, status) == (None, 512, None)
+    usual, own = server.posts
+    assert (own.path, own.body) == (usual.path, usual.body)
+
+
+def test_json_is_posted_and_an_empty_answer_is_none(
+    server: FakeServer, client: TimedClient
+) -> None:
+    empty, told = Reply((plain(200, b""),)), Reply((plain(200, b'{"session": 7}'),))
+    server.replies.extend([empty, told, Reply((plain(200, b"words"),)), Reply((plain(500, b""),))])
+    assert client.post_json("/open", {"capacity": 9}) is None
+    assert client.post_json("/open", {"capacity": 9}) == {"session": 7}
+    with pytest.raises(RequestRefusedError, match="POST /open: no JSON"):
+        client.post_json("/open", {})
+    with pytest.raises(RequestRefusedError, match="POST /open: HTTP 500") as refused:
+        client.post_json("/open", {})
+    assert refused.value.status == 500
+    first = server.posts[0]
+    assert (first.path, orjson.loads(first.body)) == ("/open", {"capacity": 9})
+
+
+def with_ids(ids: list[int], tokens: int) -> bytes:
+    told = {"output_ids": ids, "meta_info": {"completion_tokens": tokens}}
+    return b"data: " + orjson.dumps(told) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "ids"),
+    [
+        ([with_ids([8], 1), with_ids([8, 9], 2)], (8, 9)),  # all so far
+        ([with_ids([8], 1), with_ids([9], 2)], (8, 9)),  # what is new
+        ([with_ids([8], 1), with_ids([9], 3)], None),  # one is missing
+        ([with_ids([], 0)], None),
+    ],
+    ids=["all so far", "what is new", "one is missing", "none"],
+)
+def test_the_generated_ids_are_those_of_all_events(
+    events: list[bytes], ids: tuple[int, ...] | None
+) -> None:
+    exchange = Exchange(0, [(1, b"".join(events) + DONE)])
+    timing, _ = client_module._read_generated(exchange, first_token=True)
+    assert timing.output_ids == ids
+
+
+def test_a_connection_is_warmed_unless_told_not_to(server: FakeServer) -> None:
+    for warm, methods in ((True, ["GET", "POST"]), (False, ["POST"])):
+        server.seen.clear()
+        server.replies.append(stream(event(completion_tokens=1) + DONE))
+        with TimedClient(server.base_url, warm=warm) as client:
+            client.generate([5], max_new_tokens=1)
+        assert [seen.method for seen in server.seen] == methods
+    server.seen.clear()
+    server.replies.append(stream(event(completion_tokens=1) + DONE))
+    with TimedClient(server.base_url) as client:
+        client.generate([5], max_new_tokens=1)
+    assert [seen.method for seen in server.seen] == ["GET", "POST"]

@@ -143,6 +143,7 @@ def test_the_clock_is_read_before_the_first_byte_goes_and_after_each_piece_came(
     assert sock.sent == payload
     assert exchange.sent_ns == 1_000
     assert exchange.body == [(1_640, b"data: 1\n\n"), (1_710, b"data: 2\n\n")]
+    assert flight.events == 2
 
 
 def test_the_parser_is_asked_once_the_last_blank_line_is_there(
