@@ -232,8 +232,13 @@ class Start(Record):
 
     @model_validator(mode="after")
     def _counts_no_invalid_block(self) -> Start:
-        """What is in `series` counts: whoever writes a launch has left invalid blocks out."""
-        invalid = {s.block for s in self.state if s.void is not None and s.side == self.side}
+        """What is in `series` counts: whoever writes a launch has left invalid blocks out.
+
+        Of a block that was watched in legs some may count where others do not.
+        """
+        own = [state for state in self.state if state.side == self.side]
+        invalid = {state.block for state in own if state.void is not None}
+        invalid -= {state.block for state in own if state.void is None}
         for series in (*self.series, *self.traffic) if invalid else ():
             if both := invalid.intersection(series.block):
                 raise ValueError(

@@ -186,6 +186,7 @@ def test_a_block_that_takes_long_is_watched_in_legs(in_legs):
 def test_an_invalid_leg_is_taken_again_and_the_block_counts(in_legs):
     blocks(in_legs, 1, bad={1})
     order, start = in_legs.plan.order(0, 0), in_legs.launch.start
+    assert read_starts(in_legs.folder) == [start]  # as whoever judges it reads it
     assert [leg.void for leg in start.state] == [None, "hot"] + [None] * (len(order) - 1)
     assert all(len(series.ttft_ms) == 1 for series in start.series)
     voids = {series.point: [(v.reason, v.count) for v in series.void] for series in start.series}
@@ -207,6 +208,7 @@ def test_a_host_that_is_never_quiet_is_not_waited_for(in_legs):
 def test_what_was_valid_of_an_invalid_block_is_kept(in_legs):
     blocks(in_legs, 1, bad={0, 1})
     order, start = in_legs.plan.order(0, 0), in_legs.launch.start
+    assert read_starts(in_legs.folder) == [start]
     kept = {series.point: len(series.ttft_ms) for series in start.series}
     assert kept == {point: int(point != order[0]) for point in order}
 
