@@ -24,6 +24,7 @@ from append_prefill.run.cliffs.whole import Asked, whole_search
 from append_prefill.run.folders import new_folder
 from append_prefill.run.options import Options
 from append_prefill.run.resolve import resolve
+from append_prefill.workload.any_point import searched
 
 BUDGET_MINUTES = 10.0
 """A thousand points or two on two cores, with the fresh launches."""
@@ -41,6 +42,12 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("--sglang", metavar="ENV", help="as of append-prefill run")
     add_server(parser)
+    parser.add_argument(
+        "--experiment",
+        metavar="ID",
+        help="search in the traffic of this experiment of the profile's (default: lone "
+        "append-prefills behind a primed context)",
+    )
     parser.add_argument(
         "--lock-clocks", action="store_true", help="lock the GPU's SM clock meanwhile"
     )
@@ -86,10 +93,13 @@ def _run(args: argparse.Namespace) -> int:
         ),
         checkout_of(here) or here,
     )
+    if args.experiment is not None:
+        searched(settings.profile, args.experiment)  # refused before any folder is made
     name = settings.candidate.version or settings.candidate.label
     folder = new_folder(args.report_dir, datetime.now(UTC), f"cliffs-{name}")
     tell = teller(quiet=args.json)
-    tell(f"searching {settings.candidate.label} for cliffs, {args.budget:g} min …")
+    where = "" if args.experiment is None else f" in the traffic of {args.experiment}"
+    tell(f"searching {settings.candidate.label} for cliffs{where}, {args.budget:g} min …")
     found = whole_search(
         Asked(
             settings,
@@ -97,6 +107,7 @@ def _run(args: argparse.Namespace) -> int:
             args.budget,
             args.requests,
             shlex.join(["append-prefill", *args.typed]),
+            args.experiment,
         ),
         tell,
     )

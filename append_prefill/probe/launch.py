@@ -155,11 +155,15 @@ class Launch:
         start.warmup = warm_up(one_round, rounds_max=self._bench.profile.plan.warmup_rounds_max)
 
     def sample(self, point: Point) -> Sample:
-        """One sample outside of any block: of a search that looks around, or of a stage."""
+        """One sample outside of any block, of a stage."""
+        (sample,) = self.samples(point)
+        return sample
+
+    def samples(self, task: Task) -> list[Sample]:
+        """Those of a task outside of any block, of a search that looks around."""
         time.sleep(self._bench.profile.plan.idle_ms / 1000)
         with self.explained():
-            (sample,) = self._shoot(point)
-        return sample
+            return self._shoot(task)
 
     @property
     def done(self) -> bool:

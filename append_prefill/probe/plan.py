@@ -9,9 +9,10 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
-from append_prefill.records.cliffs import Cliff
+from append_prefill.records.cliffs import Cliff, alone_in
 from append_prefill.records.grounds import Side
 from append_prefill.records.run import PlanRecord, Run
+from append_prefill.workload.any_point import experiment_at
 from append_prefill.workload.pd_pair import EXPERIMENT as PD_PAIR
 from append_prefill.workload.pd_pair import PdPair
 from append_prefill.workload.points import Point
@@ -78,20 +79,33 @@ class Plan:
 
     @property
     def cliff_points(self) -> tuple[Point, ...]:
-        """Both points of each kept cliff."""
-        return tuple(dict.fromkeys(point for cliff in self.cliffs for point in cliff.points))
+        """Both points of each kept cliff of the default traffic."""
+        own = alone_in(self.cliffs)
+        return tuple(dict.fromkeys(point for cliff in own for point in cliff.points))
+
+    @property
+    def measured_traffic(self) -> tuple[TrafficExperiment, ...]:
+        """`traffic`, and beside each the kept cliffs in it, which no comparison is made of."""
+        kept = []
+        for experiment in self.traffic:
+            has = {condition.point for condition in experiment.conditions}
+            own = [cliff for cliff in self.cliffs if cliff.experiment == experiment.id]
+            points = dict.fromkeys(point for cliff in own for point in cliff.points)
+            if new := [point for point in points if point not in has]:
+                kept.append(experiment_at(experiment, new))
+        return (*self.traffic, *kept)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """All that samples are taken at, those of the default traffic first; each once."""
         own = [Condition(DEFAULT, point) for point in self.all_points]
-        others = [condition for e in self.traffic for condition in e.conditions]
+        others = [condition for e in self.measured_traffic for condition in e.conditions]
         return tuple(dict.fromkeys([*own, *others]))
 
     @property
     def units(self) -> tuple[Unit, ...]:
         """What is measured in other traffic."""
-        return tuple(unit for e in self.traffic for unit in e.units)
+        return tuple(unit for e in self.measured_traffic for unit in e.units)
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -111,7 +125,8 @@ class Plan:
     def samples_a_block(self) -> float:
         """Samples of one pass over everything planned, in the mean of a launch's blocks."""
         points = len(self.all_points)
-        return points + sum(e.samples / (e.every if points else 1) for e in self.traffic)
+        others = (e.samples / (e.every if points else 1) for e in self.measured_traffic)
+        return points + sum(others)
 
     def longest_tokens(self, output_tokens: int) -> int:
         """Of the longest request, or conversation, with its output."""
@@ -153,7 +168,11 @@ class Plan:
         rng = np.random.default_rng([self.seed, pair, block])
         points = self.all_points if state == "fresh" else ()
         # Without points there is nothing else to take, in any block.
-        due = [e for e in self.traffic if e.state == state and (block % e.every == 0 or not points)]
+        due = [
+            e
+            for e in self.measured_traffic
+            if e.state == state and (block % e.every == 0 or not points)
+        ]
         tasks: list[Task] = [*points, *(unit for e in due for unit in e.units)]
         return [tasks[i] for i in rng.permutation(len(tasks))]
 
@@ -225,7 +244,8 @@ def make_plan(
     """The plan of a run; what is None comes from the profile.
 
     `experiments` selects by id (None = all that are not heavy). The kept `cliffs` are measured
-    where all of the profile's points are, or where `cliffs` is among the ids. The points of other
+    where all of the profile's points are, or where `cliffs` is among the ids; those in other
+    traffic, where their experiment is. The points of other
     traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
     So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
     Where nothing else is measured one launch tells that: the pair has launches of its own, each
@@ -243,6 +263,7 @@ def make_plan(
         known = {*traffic, CLIFFS, *([PD_PAIR] if profile.pd_pair else [])}
         chosen = tuple(profile.experiment(name) for name in experiments if name not in known)
         heard = tuple(traffic[name] for name in experiments if name in traffic)
+    ids = {e.id for e in heard}
     with_cliffs = chosen == profile.experiments or CLIFFS in (experiments or ())
     pair = profile.pd_pair if PD_PAIR in (experiments or ()) else None
     if pair is not None:
@@ -263,7 +284,11 @@ def make_plan(
         budget_minutes=budget_minutes or profile.plan.budget_minutes,
         control=control,
         traffic=heard,
-        cliffs=tuple(cliffs) if with_cliffs else (),
+        cliffs=tuple(
+            cliff
+            for cliff in cliffs
+            if (with_cliffs if cliff.experiment is None else cliff.experiment in ids)
+        ),
         pd_pair=pair,
     )
 

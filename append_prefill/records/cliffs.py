@@ -7,6 +7,7 @@ more). What is missing is None.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -32,13 +33,15 @@ Told = Literal["confirmed", "not-confirmed", "no-edge", "not-tried"]
 class Edge(Record):
     """Two points (L, m) that differ on one axis by a step, with TTFT jumping from one to the other.
 
-    `expected_ratio`: what the surface has of `slow` over `fast`, so what is no jump.
+    `expected_ratio`: what the surface has of `slow` over `fast`, so what is no jump. `experiment`:
+    the one in whose traffic it is, null for lone append-prefills behind a primed context.
     """
 
     axis: Axis
     fast: Range
     slow: Range
     expected_ratio: float = Field(gt=0)
+    experiment: str | None = None
 
     @property
     def points(self) -> tuple[Point, Point]:
@@ -95,12 +98,18 @@ class Suspect(Record):
     p: float | None = None
 
 
+def alone_in(cliffs: Iterable[Cliff]) -> list[Cliff]:
+    """Those of lone append-prefills behind a primed context, the default traffic."""
+    return [cliff for cliff in cliffs if cliff.experiment is None]
+
+
 class CliffSearch(Record):
     """One search, whole.
 
-    `requests` are those of the searching launch (two a sample), `points` the (L, m) looked at,
+    `requests` are those of the searching launch (two a lone sample), `points` the (L, m) looked at,
     `noise_sd` the scatter of its samples on the log scale. `false_alarm_rate`: that it confirms a
-    cliff where no jump is beyond `bound`; over all of its suspects.
+    cliff where no jump is beyond `bound`; over all of its suspects. `experiment`: in whose traffic,
+    null for lone append-prefills behind a primed context.
     """
 
     schema_: Literal["append-prefill/cliff-search/1"] = Field(default=SEARCH_SCHEMA, alias="schema")
@@ -112,6 +121,7 @@ class CliffSearch(Record):
     bound: float
     false_alarm_rate: float
     minutes: float
+    experiment: str | None = None
     requests: int
     points: int
     noise_sd: float | None

@@ -35,14 +35,18 @@ def read_kept(folder: Path, profile: str) -> tuple[Cliff, ...]:
 def keep(folder: Path, profile: str, found: list[Cliff]) -> tuple[Path, list[Cliff]]:
     """Add to the profile's file what it does not hold; its path and what was added.
 
-    A cliff is held if the file has one with an edge of the same axis within its reach: what is
-    measured ever after stays the same pair of points.
+    A cliff is held if the file has one with an edge of the same axis, in the same traffic, within
+    its reach: what is measured ever after stays the same pair of points.
     """
     before = read_kept(folder, profile)
     new = [
         cliff
         for cliff in found
-        if not any(old.axis == cliff.axis and cliff.has(old.points[1]) for old in before)
+        if not any(
+            (old.axis, old.experiment) == (cliff.axis, cliff.experiment)
+            and cliff.has(old.points[1])
+            for old in before
+        )
     ]
     path = kept_file(folder, profile)
     if new:

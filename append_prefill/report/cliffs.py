@@ -23,11 +23,16 @@ _ENDED = {
 
 
 def edge_words(edge: Edge) -> str:
-    """Where it lies: "from m = 256 to 257, L = 14"."""
+    """Where it lies: "from m = 256 to 257, L = 14", "…, in together_8"."""
     fast, slow = edge.points
+    traffic = "" if edge.experiment is None else f", in {edge.experiment}"
     if edge.axis == "append":
-        return f"from m = {fast.append_tokens} to {slow.append_tokens}, L = {slow.context_tokens}"
-    return f"from L = {fast.context_tokens} to {slow.context_tokens}, m = {slow.append_tokens}"
+        axis, other = "m", f"L = {slow.context_tokens}"
+        tokens = fast.append_tokens, slow.append_tokens
+    else:
+        axis, other = "L", f"m = {slow.append_tokens}"
+        tokens = fast.context_tokens, slow.context_tokens
+    return f"from {axis} = {tokens[0]} to {tokens[1]}, {other}{traffic}"
 
 
 def suspect_rows(found: CliffSearch) -> list[list[str]]:

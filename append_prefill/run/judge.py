@@ -17,7 +17,7 @@ from append_prefill.analysis.summary import summarise_points, usable
 from append_prefill.analysis.surface import fit_surface
 from append_prefill.analysis.verdict.findings import judge_findings
 from append_prefill.analysis.verdict.overall import run_verdict
-from append_prefill.records.cliffs import EXPERIMENT
+from append_prefill.records.cliffs import EXPERIMENT, alone_in
 from append_prefill.records.comparison import Look
 from append_prefill.records.launch import Start
 from append_prefill.records.run import Finding, Run
@@ -47,14 +47,15 @@ def judge(
     comparison side by side which is not the last of the `looks` once more.
     """
     candidate = usable(run.starts, "candidate")
-    kept = {point for cliff in run.plan.cliffs for point in cliff.points}
+    alone = alone_in(run.plan.cliffs)
+    kept = {point for cliff in alone for point in cliff.points}
     own = set(profile.points)
     points = [
         p.model_copy(update={"experiment": [*p.experiment, EXPERIMENT]}) if p.point in kept else p
         for p in summarise_points(candidate, profile)
     ]
     comparison = None
-    if run.plan.points or run.plan.drawn or run.plan.cliffs:
+    if run.plan.points or run.plan.drawn or alone:
         comparison = compare_all(
             run, profile, references, replicable=replicable, looks=looks, level=level
         )
@@ -83,7 +84,12 @@ def judge(
             "findings": findings,
             # A cliff is what the surface does not have, and would bend it.
             "surface": fit_surface([start.without(kept - own) for start in candidate]),
-            "cliffs": kept_on(run.starts, run.plan.cliffs, run.plan.sides),
+            "cliffs": kept_on(
+                run.starts,
+                run.plan.cliffs,
+                run.plan.sides,
+                {e.id: e.traffic for e in profile.traffic},
+            ),
             "comparison": comparison,
             "traffic": traffic,
             "pd_pair": pairs,

@@ -17,7 +17,7 @@ from append_prefill.engines.model import resolve_model
 from append_prefill.engines.resolve import resolve_url
 from append_prefill.errors import UsageError
 from append_prefill.places import CLIFFS
-from append_prefill.records.cliffs import EXPERIMENT
+from append_prefill.records.cliffs import EXPERIMENT, alone_in
 from append_prefill.records.kept import read_kept
 from append_prefill.run.confirming import read_suspicion
 from append_prefill.run.options import Options, refuse_contradictions
@@ -36,7 +36,7 @@ def resolve(options: Options, root: Path) -> Settings:
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
     cliffs = read_kept(root / CLIFFS, profile.name)
-    named = [name for name in options.experiment if not (cliffs and name == EXPERIMENT)]
+    named = [name for name in options.experiment if not (alone_in(cliffs) and name == EXPERIMENT)]
     refuse_experiments(named, profile)
     if options.quick:
         profile = profile.quickened(both=bool(options.against or options.control))

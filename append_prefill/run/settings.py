@@ -18,7 +18,7 @@ from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
 from append_prefill.probe.plan import Plan, make_plan
 from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
-from append_prefill.records.cliffs import Cliff
+from append_prefill.records.cliffs import Cliff, alone_in
 from append_prefill.records.identity import arguments
 from append_prefill.run.confirming import Suspicion
 from append_prefill.run.options import Options
@@ -103,7 +103,7 @@ class Settings:
     def wanted(self) -> tuple[str, ...] | None:
         """Ids of the experiments that the options leave of the profile's; None for all."""
         if self.options.experiment:
-            ids = [*experiment_ids(self.profile), *([CLIFFS] if self.cliffs else [])]
+            ids = [*experiment_ids(self.profile), *([CLIFFS] if alone_in(self.cliffs) else [])]
             return tuple(name for name in ids if name in self.options.experiment)
         return self.profile.quick_experiments if self.options.quick else None
 

@@ -25,8 +25,9 @@ class Servers(cliffs.Simulated):
     launch_s = 0.1
     version = "0.5.23"
 
-    def __init__(self, settings, device, folder):
+    def __init__(self, settings, device, folder, experiment=None):
         assert folder.is_dir()
+        self.experiment = experiment
         super().__init__(cliffs.PLANES["quiet"], cliffs.parse_faults([PLANTED]), seed=1)
 
 
@@ -59,6 +60,40 @@ def test_a_search_from_options_to_what_is_kept(tmp_path, monkeypatch, capsys):
     assert read_kept(tmp_path / "cliffs", "tiny") == (cliff,)
 
 
+def test_other_traffic_is_searched_where_it_is_asked_for(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    class Recorded(Servers):
+        def explore(self, design, then):
+            asked.append(self.experiment and self.experiment.id)
+            super().explore(design, then)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whole, "LocalServers", Recorded)
+    arguments = [
+        "cliffs", "--profile=cpu-nano", f"--sglang={SERVER}", "--budget=3", "--requests=8000",
+    ]  # fmt: skip
+    assert main([*arguments, "--experiment=together_8"]) == EXIT_REGRESSION
+    told = capsys.readouterr().out
+    assert "for cliffs in the traffic of together_8, 3 min" in told
+    assert asked == ["together_8"]
+    (folder,) = (tmp_path / "reports").iterdir()
+    found = CliffSearch.model_validate_json((folder / "cliffs.json").read_bytes())
+    (cliff,) = found.cliffs
+    assert (found.experiment, cliff.experiment) == ("together_8", "together_8")
+    # Eight primes and eight append-prefills a sample: the search stops at the next whole one.
+    assert found.requests == 8000
+    assert ", in together_8; slow from" in told
+    assert found.suspects[0].edge.experiment == "together_8"
+    assert read_kept(tmp_path / "cliffs", "cpu-nano") == (cliff,)
+    # One in other traffic is none of a lone request's, which may be at the same place.
+    assert main([*arguments, "--requests=2000"]) == EXIT_REGRESSION
+    assert [one.experiment for one in read_kept(tmp_path / "cliffs", "cpu-nano")] == [
+        "together_8",
+        None,
+    ]
+
+
 def test_ctrl_c_leaves_a_record(tmp_path, monkeypatch, capsys):
     class Interrupted(Servers):
         def explore(self, design, then):
@@ -78,6 +113,7 @@ def test_ctrl_c_leaves_a_record(tmp_path, monkeypatch, capsys):
     [
         (("--budget=0",), "--budget 0.0: leaves nothing to look at"),
         (("--requests=0",), "--requests 0: leaves nothing to look at"),
+        (("--experiment=append",), "--experiment append: is no traffic of profile tiny"),
         (("--profile=none",), "--profile none: is neither a shipped profile nor a file"),
         (("--sglang=simulated:x",), "--sglang simulated:x: 'x' is not key=value"),
     ],

@@ -81,6 +81,28 @@ def test_kept_cliffs_are_measured_with_all_of_the_profile_or_where_they_are_name
     assert plan_of(builders.run(plan=whole.record(25), seed=1), PROFILE) == whole
 
 
+def test_kept_cliffs_in_other_traffic_are_measured_beside_their_experiment():
+    kept = cliff(experiment="together_8")
+    assert plan(cliffs=[kept]).cliffs == ()  # it is heavy, and was not asked for
+    chosen = plan(cliffs=[kept], experiments=["together_8"])
+    (own,) = chosen.traffic
+    assert own == next(e for e in PROFILE.traffic if e.id == "together_8")
+    assert chosen.cliff_points == ()
+    added = [unit for unit in chosen.units if unit not in own.units]
+    assert [unit.points for unit in added] == [(point,) for point in kept.points]
+    assert {(unit.traffic, unit.samples) for unit in added} == {(own.traffic, 8)}
+    assert chosen.conditions[-2:] == tuple(c for unit in added for c in unit.conditions)
+    assert [set(added) <= set(chosen.order(0, block)) for block in range(6)] == [
+        block % own.every == 0 for block in range(6)
+    ]
+    # What is judged, and what runs are comparable by, knows nothing of it.
+    assert chosen.narrowed(PROFILE).traffic == (own,)
+    assert plan_of(builders.run(plan=chosen.record(25), seed=1), PROFILE) == chosen
+    there = cliff(experiment="together_8", fast=(256, 64), slow=(256, 65))
+    units = plan(cliffs=[there], experiments=["together_8"]).units
+    assert [unit.points for unit in units].count((Point(256, 64),)) == 1
+
+
 def test_the_record_can_be_planned_again():
     record = plan().record(25)
     assert record.pairs[:2] == [["candidate", "reference"], ["reference", "candidate"]]

@@ -706,18 +706,20 @@ def test_what_each_rule_is_asked_and_where_its_answer_stands(monkeypatch, paired
     assert asked["judge_findings"][1]["kv_fixed_bytes"] == 3
     assert asked["summarise_backend"] == (("a backend", 7, 3), {})
     assert asked["pair_finding"] == ((["backend"], PROFILE, 7, 3), {})
-    assert asked["kept_on"] == ((run.starts, run.plan.cliffs, run.plan.sides), {})
+    traffic = {e.id: e.traffic for e in PROFILE.traffic}
+    assert asked["kept_on"] == ((run.starts, run.plan.cliffs, run.plan.sides, traffic), {})
     assert asked["run_verdict"] == ((findings, "comparison", ["traffic"], "mean"), {})
     (fitted,), _ = asked["fit_surface"]
     assert {start.side for start in fitted} == {"candidate"}
 
 
-@pytest.mark.parametrize("planned", ["points", "drawn", "cliffs", None])
+@pytest.mark.parametrize("planned", ["points", "drawn", "cliffs", "cliffs in traffic", None])
 def test_the_points_are_compared_where_any_was_planned(monkeypatch, planned):
     calls = []
     monkeypatch.setattr(judging, "compare_all", lambda *_, **__: calls.append(planned))
     run = run_of(Model(), Model(), count=2)
-    kept = [] if planned != "cliffs" else [cliff()]
+    kept = [cliff()] if planned == "cliffs" else []
+    kept += [cliff(experiment="turns")] if planned == "cliffs in traffic" else []
     plan = {
         "points": [(512, 32)] if planned == "points" else [],
         "drawn": [(512, 40)] if planned == "drawn" else [],
@@ -725,7 +727,7 @@ def test_the_points_are_compared_where_any_was_planned(monkeypatch, planned):
     }
     run = run.model_copy(update={"plan": run.plan.model_copy(update=plan)})
     judging.judge(run, PROFILE, references=References(), kv_bytes_per_token=None, replicable=True)
-    assert calls == ([] if planned is None else [planned])
+    assert calls == ([planned] if planned in ("points", "drawn", "cliffs") else [])
 
 
 def test_a_point_of_a_kept_cliff_says_so():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from append_prefill.analysis.summary import FloatArray, log_matrix, t_interval
 from append_prefill.records.cliffs import Cliff, CliffSide, Edge, KeptCliff
 from append_prefill.records.grounds import Side
 from append_prefill.records.launch import Start
+from append_prefill.workload.traffic import Condition, Traffic
 
 STANDS = LOG_BOUND / 2
 """Of a cliff that was confirmed to be more than 15 %: beyond half of that it is still there, below
@@ -78,18 +79,37 @@ def contrasts_of(log_ms: FloatArray, edge: Edge) -> FloatArray:
 
 
 def kept_on(
-    starts: Sequence[Start], cliffs: Sequence[Cliff], sides: Sequence[Side]
+    starts: Sequence[Start],
+    cliffs: Sequence[Cliff],
+    sides: Sequence[Side],
+    traffic: Mapping[str, Traffic],
 ) -> list[KeptCliff]:
-    """What launches say of kept cliffs, side by side."""
+    """What launches say of kept cliffs, side by side.
+
+    `traffic` is that of an experiment, by id; a cliff of one that is not among them was not
+    measured.
+    """
     return [
         KeptCliff(
             edge=Edge.model_validate(cliff.model_dump(include=set(Edge.model_fields))),
             found=cliff.ratio,
             found_version=cliff.version,
-            sides=[_side(starts, cliff, side) for side in sides],
+            sides=[_side(_in_its_traffic(starts, cliff, traffic), cliff, side) for side in sides],
         )
         for cliff in cliffs
     ]
+
+
+def _in_its_traffic(
+    starts: Sequence[Start], cliff: Cliff, traffic: Mapping[str, Traffic]
+) -> Sequence[Start]:
+    if cliff.experiment is None:
+        return starts
+    own = traffic.get(cliff.experiment)
+    if own is None:
+        return []
+    conditions = {Condition(own, point) for point in cliff.points}
+    return [start.within(conditions) for start in starts]
 
 
 def _side(starts: Sequence[Start], edge: Edge, side: Side) -> CliffSide:

@@ -21,7 +21,7 @@ DESIGN_SAMPLES, DESIGN_SAMPLES_MAX = 8, 32
 of the bound uncertain."""
 
 REQUESTS_A_SAMPLE = 2
-"""A prime and the append."""
+"""A prime and the append, where it is alone."""
 
 LEVEL_OF = 25
 """Samples of the design that the level at hand is the median of: it errs by a quarter of a sample's
@@ -41,13 +41,18 @@ class OutOfBudgetError(Exception):
 class Prober:
     """Measures points of one launch. All values are logs of ms, at the level of the design.
 
-    `spent` says whether the budget is; `seed` orders the design.
+    `spent` says whether the budget is; `seed` orders the design; a sample is `sample_requests`.
     """
 
     def __init__(
-        self, take: Take, design: Sequence[Point], spent: Callable[[int], bool], seed: int
+        self,
+        take: Take,
+        design: Sequence[Point],
+        spent: Callable[[int], bool],
+        seed: int,
+        sample_requests: int = REQUESTS_A_SAMPLE,
     ):
-        self._take, self._spent = take, spent
+        self._take, self._spent, self._sample_requests = take, spent, sample_requests
         self.requests = 0
         self.samples: dict[Point, list[float]] = {}
         self._level: deque[float] = deque(maxlen=LEVEL_OF)
@@ -117,7 +122,7 @@ class Prober:
     def _one(self, point: Point) -> float | None:
         if self._spent(self.requests):
             raise OutOfBudgetError
-        self.requests += REQUESTS_A_SAMPLE
+        self.requests += self._sample_requests
         ttft_ms = self._take(point)
         return None if ttft_ms is None else math.log(ttft_ms)
 

@@ -26,7 +26,12 @@ from append_prefill.analysis.surface import PLAIN
 from append_prefill.errors import InfrastructureError
 from append_prefill.run.cliffs.edges import SAMPLES_MAX, SURE_SE, Located, Sharp, locate
 from append_prefill.run.cliffs.explore import explore
-from append_prefill.run.cliffs.prober import OutOfBudgetError, Prober, Take
+from append_prefill.run.cliffs.prober import (
+    REQUESTS_A_SAMPLE,
+    OutOfBudgetError,
+    Prober,
+    Take,
+)
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
 
@@ -84,8 +89,8 @@ class Place:
 class Search:
     """One search; what it knows stays here, whatever ends it.
 
-    `spent` takes the requests so far; `kept` are the slow points of cliffs known before, which
-    Hypothesis begins with.
+    `spent` takes the requests so far, `sample_requests` of a sample; `kept` are the slow points of
+    cliffs known before, which Hypothesis begins with.
     """
 
     servers: Servers
@@ -95,6 +100,7 @@ class Search:
     spent: Callable[[int], bool]
     tell: Callable[[str], None]
     kept: Sequence[Point] = ()
+    sample_requests: int = REQUESTS_A_SAMPLE
     places: list[Place] = field(default_factory=list)
     _seen: set[Point] = field(default_factory=set)
     _sizes: Sizes = PLAIN
@@ -118,7 +124,7 @@ class Search:
     def _look_on(self, take: Take) -> None:
         chunk_tokens = self._sizes.chunk_tokens
         design = design_points(self.limits, self._sizes)
-        prober = Prober(take, design, self.spent, self.seed)
+        prober = Prober(take, design, self.spent, self.seed, self.sample_requests)
         self.prober = prober
         number = 0
         while len(self.places) < SUSPECTS_MAX:

@@ -21,10 +21,14 @@ from append_prefill.records.cliffs import (
     Suspect,
 )
 from append_prefill.records.kept import write_document
+from append_prefill.run.cliffs.prober import REQUESTS_A_SAMPLE
 from append_prefill.run.cliffs.search import CONFIRM_LAUNCHES, SUSPECTS_MAX, Place, Search
 from append_prefill.run.cliffs.servers import LocalServers
 from append_prefill.run.device import free_device
 from append_prefill.run.settings import Settings
+from append_prefill.workload.any_point import searched
+from append_prefill.workload.profile import Limits
+from append_prefill.workload.traffic_experiment import TrafficExperiment
 
 SAMPLING_SHARE = 0.2
 """What the few points of a confirming launch take on top of launching it, as a part of that."""
@@ -32,22 +36,28 @@ SAMPLING_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Asked:
-    """`minutes` and `requests_max` end the looking, whichever is first; None: no such limit."""
+    """`minutes` and `requests_max` end the looking, whichever is first; None: no such limit.
+
+    `experiment`: the id of one in whose traffic is searched, None for lone append-prefills.
+    """
 
     settings: Settings
     folder: Path
     minutes: float
     requests_max: int | None
     command: str
+    experiment: str | None = None
 
 
 def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
     """Search, and write the record into the folder, whatever ends it.
 
     The budget holds what the fresh launches will take. Raises InfrastructureError where a server
-    failed; the record then has what was found before.
+    failed, the record then having what was found before, and UsageError for an experiment in whose
+    traffic nothing can be searched, before any starts.
     """
     settings, created_at = asked.settings, datetime.now(UTC)
+    experiment, limits = _where(asked)
     with ExitStack() as stack:
         device = stack.enter_context(
             free_device(
@@ -59,7 +69,7 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
         began_s = time.monotonic()
         if settings.locked_mhz is not None:
             stack.enter_context(locked_clocks(device))
-        servers = LocalServers(settings, device, asked.folder)
+        servers = LocalServers(settings, device, asked.folder, experiment)
 
         def spent(requests: int) -> bool:
             if asked.requests_max is not None and requests >= asked.requests_max:
@@ -69,12 +79,15 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
 
         search = Search(
             servers=servers,
-            limits=settings.profile.limits,
+            limits=limits,
             seed=settings.options.seed,
             rate=settings.profile.policy.false_alarm_rate,
             spent=spent,
             tell=tell,
-            kept=[cliff.points[1] for cliff in settings.cliffs],
+            kept=[
+                cliff.points[1] for cliff in settings.cliffs if cliff.experiment == asked.experiment
+            ],
+            sample_requests=_requests_of(experiment),
         )
         ended: Ended | None = None
         try:
@@ -91,12 +104,13 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
                 bound=BOUND,
                 false_alarm_rate=search.rate,
                 minutes=(time.monotonic() - began_s) / 60,
+                experiment=asked.experiment,
                 requests=0 if search.prober is None else search.prober.requests,
                 points=0 if search.prober is None else search.prober.points,
                 noise_sd=_known(None if search.prober is None else search.prober.noise_sd),
                 launches=search.launches,
-                suspects=[_suspect(place) for place in search.places],
-                cliffs=_cliffs(search.places, servers.version, settings, created_at),
+                suspects=[_suspect(place, asked.experiment) for place in search.places],
+                cliffs=_cliffs(search.places, servers.version, asked, created_at),
                 ended=ended or _ended(search, asked.requests_max),
                 command=asked.command,
             )
@@ -111,7 +125,27 @@ def _ended(search: Search, requests_max: int | None) -> Ended:
     return "requests" if requests_max is not None and requests >= requests_max else "minutes"
 
 
-def _suspect(place: Place) -> Suspect:
+def _where(asked: Asked) -> tuple[TrafficExperiment | None, Limits]:
+    profile = asked.settings.profile
+    if asked.experiment is None:
+        return None, profile.limits
+    return searched(profile, asked.experiment)
+
+
+def _requests_of(experiment: TrafficExperiment | None) -> int:
+    """Those of a sample: primes, append-prefills, and what decodes beside."""
+    if experiment is None:
+        return REQUESTS_A_SAMPLE
+    unit = experiment.units[0]
+    if unit.conversation is not None:
+        return REQUESTS_A_SAMPLE
+    beside = experiment.traffic.company_kind == "beside"
+    # A full prefill comes upon those that decode, too.
+    company = int(experiment.traffic.company_size) + 1 if beside else 0
+    return REQUESTS_A_SAMPLE * unit.samples + company
+
+
+def _suspect(place: Place, experiment: str | None) -> Suspect:
     sharp, jump, located = place.sharp, place.jump, place.located
     point = (place.point.context_tokens, place.point.append_tokens)
     told = (
@@ -123,7 +157,7 @@ def _suspect(place: Place) -> Suspect:
     return Suspect(
         point=point,
         excess=math.exp(place.excess),
-        edge=None if sharp is None else sharp.edge,
+        edge=None if sharp is None else sharp.edge.model_copy(update={"experiment": experiment}),
         jump=None if sharp is None else math.exp(sharp.jump),
         context_tokens=(point[0], point[0]) if located is None else located.context_tokens,
         append_tokens=(point[1], point[1]) if located is None else located.append_tokens,
@@ -135,7 +169,7 @@ def _suspect(place: Place) -> Suspect:
 
 
 def _cliffs(
-    places: list[Place], version: str | None, settings: Settings, found_at: datetime
+    places: list[Place], version: str | None, asked: Asked, found_at: datetime
 ) -> list[Cliff]:
     """Those that were confirmed, each once: two edges of one axis may be of one cliff."""
     cliffs: list[Cliff] = []
@@ -146,7 +180,8 @@ def _cliffs(
         if jump is None or jump.low is None or jump.high is None or jump.p is None:
             continue  # not reached: what is confirmed has several launches
         cliff = Cliff(
-            **sharp.edge.model_dump(),
+            **sharp.edge.model_dump(exclude={"experiment"}),
+            experiment=asked.experiment,
             ratio=jump.ratio,
             low=math.exp(jump.low),
             high=math.exp(jump.high),
@@ -156,7 +191,7 @@ def _cliffs(
             append_tokens=located.append_tokens,
             found_at=found_at,
             version=version,
-            device=str(settings.device_identity().get("device")),
+            device=str(asked.settings.device_identity().get("device")),
         )
         if not any(one.axis == cliff.axis and one.has(cliff.points[1]) for one in cliffs):
             cliffs.append(cliff)

@@ -11,6 +11,8 @@ import pytest
 from append_prefill.analysis.cliffs.expected import LOG_BOUND
 from append_prefill.analysis.cliffs.jump import contrasts_of, holm, jump_of, kept_on
 from append_prefill.records.cliffs import Cliff, Edge
+from append_prefill.records.launch import TrafficSeries
+from append_prefill.workload.traffic import Traffic
 from tests.records import builders
 
 EDGE = Edge(axis="append", fast=(64, 256), slow=(64, 257), expected_ratio=1.01)
@@ -67,7 +69,7 @@ def test_a_kept_cliff_is_told_side_by_side(ratio, standing):
         for series in start.series:
             slow = factor * scatter * kept.expected_ratio if series.point == kept.points[1] else 1
             series.ttft_ms = [10.0 * slow] * len(series.ttft_ms)
-    (told,) = kept_on(made.starts, [kept], ["candidate", "reference"])
+    (told,) = kept_on(made.starts, [kept], ["candidate", "reference"], {})
     assert told.sides[0].standing is standing
     assert told.sides[0].ratio == pytest.approx(ratio, rel=0.001)
     assert told.sides[1].standing is False
@@ -75,5 +77,28 @@ def test_a_kept_cliff_is_told_side_by_side(ratio, standing):
 
 
 def test_a_side_that_did_not_measure_it_says_nothing():
-    (told,) = kept_on(builders.run().starts, [cliff()], ["candidate"])
+    (told,) = kept_on(builders.run().starts, [cliff()], ["candidate"], {})
     assert (told.sides[0].ratio, told.sides[0].standing) == (None, None)
+
+
+def test_one_in_other_traffic_is_told_by_what_was_measured_there():
+    company = Traffic(company="together:8")
+    kept = cliff(experiment="together_8")
+    made = builders.side_by_side(points=kept.points)
+    for start in made.starts:
+        # Alone TTFT jumps by half, in company by three quarters.
+        start.traffic = [
+            TrafficSeries(
+                **series.model_dump(), company="together:8", planned_cached_tokens=64
+            ).model_copy(update={"ttft_ms": [17.5 if series.point == kept.points[1] else 10.0] * 3})
+            for series in start.series
+        ]
+        for series in start.series:
+            series.ttft_ms = [15.0 if series.point == kept.points[1] else 10.0] * 3
+    for name, ratio in (("together_8", 1.75), (None, 1.5)):
+        edge = kept.model_copy(update={"experiment": name})
+        (told,) = kept_on(made.starts, [edge], ["candidate"], {"together_8": company})
+        assert told.sides[0].ratio == pytest.approx(ratio / 1.01)
+        assert told.edge.experiment == name
+    (told,) = kept_on(made.starts, [kept], ["candidate"], {})
+    assert told.sides[0].ratio is None
