@@ -36,7 +36,8 @@ from append_prefill.engines.devices import DeviceLock, memory_used_bytes
 from append_prefill.engines.waiting import await_held
 from append_prefill.probe.bench import Bench
 from append_prefill.probe.launch import Launch
-from append_prefill.probe.plan import abba, make_plan
+from append_prefill.probe.plan import abba
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.runner import measure_blocks, up
 from append_prefill.records.launch import Start
 from append_prefill.records.store import read_starts

@@ -23,7 +23,8 @@ from append_prefill.engines.base import Engine
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.waiting import await_ready
 from append_prefill.probe.client import TimedClient
-from append_prefill.probe.plan import Plan, abba, make_plan
+from append_prefill.probe.plan import Plan, abba
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.sample import take_sample
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.profile import Profile

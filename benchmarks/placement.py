@@ -33,7 +33,8 @@ from append_prefill.probe.bench import Bench
 from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.placer import Placer
 from append_prefill.probe.placement.topology import topology_of
-from append_prefill.probe.plan import abba, make_plan
+from append_prefill.probe.plan import abba
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.runner import measure_round, up
 from append_prefill.records.grounds import Side
 from append_prefill.run.options import Options

@@ -42,7 +42,8 @@ from append_prefill.analysis.family import (
 from append_prefill.analysis.moderation import FloatArray, Spread, moderate
 from append_prefill.analysis.prior import ASSUMED_DF
 from append_prefill.analysis.rounds import ROUNDS_MIN, rounds_of
-from append_prefill.probe.plan import PLANE_SHARE, plan_of
+from append_prefill.probe.plan import PLANE_SHARE
+from append_prefill.probe.planning import plan_of
 from append_prefill.records.run import Run
 from append_prefill.report.terminal import traffic_lines
 from append_prefill.run.judge import judge

@@ -9,7 +9,7 @@ from pathlib import Path
 from append_prefill.analysis.verdict.overall import ORDER
 from append_prefill.cli.output import Commands, add_json, print_json, print_table, say
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UsageError
-from append_prefill.probe.plan import plan_of
+from append_prefill.probe.planning import plan_of
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.grounds import ComparisonVerdict
 from append_prefill.records.run import Run

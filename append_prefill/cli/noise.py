@@ -15,7 +15,7 @@ from append_prefill.analysis.noise import noise_of, traffic_noise
 from append_prefill.analysis.summary import usable
 from append_prefill.cli.output import add_baselines, add_json, print_json, print_table, say
 from append_prefill.errors import UsageError
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.records.baselines import baseline_path, refuse_overwrite, save_baseline
 from append_prefill.records.identity import (
     arguments,

@@ -21,7 +21,8 @@ from append_prefill.cli.output import (
 )
 from append_prefill.errors import UsageError
 from append_prefill.places import CLIFFS, checkout_of
-from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.records.baselines import stored_baselines
 from append_prefill.records.grounds import Side
 from append_prefill.records.kept import read_kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from append_prefill.analysis.summary import as_candidate, usable
-from append_prefill.probe.plan import plan_of
+from append_prefill.probe.planning import plan_of
 from append_prefill.records.grounds import RunWarning
 from append_prefill.records.identity import arguments
 from append_prefill.records.launch import Start

@@ -16,7 +16,8 @@ from append_prefill.engines.resolve import resolve_engine
 from append_prefill.errors import UsageError
 from append_prefill.places import BASELINES, is_checkout, shipped_baselines
 from append_prefill.probe.guard.watch import Guard, guard_for
-from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.records.cliffs import EXPERIMENT as CLIFFS
 from append_prefill.records.cliffs import Cliff, alone_in
 from append_prefill.records.identity import arguments

@@ -15,7 +15,7 @@ from append_prefill.analysis.design import Design, design_of
 from append_prefill.analysis.noise import level_error, noise_of
 from append_prefill.analysis.power import power_of
 from append_prefill.analysis.summary import FIGURE_VARIANCE, log_matrix, usable
-from append_prefill.probe.plan import make_plan, plan_of
+from append_prefill.probe.planning import make_plan, plan_of
 from append_prefill.records.noise import NoiseRecord
 from append_prefill.records.store import read_run
 from append_prefill.workload.loading import load_profile

@@ -11,7 +11,8 @@ import pytest
 
 from append_prefill.cli.main import main
 from append_prefill.engines.base import Device
-from append_prefill.probe.plan import Plan, make_plan
+from append_prefill.probe.plan import Plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.records.baselines import save_baseline
 from append_prefill.records.definition import definition_of, protocol_of
 from append_prefill.records.grounds import Side

@@ -14,7 +14,7 @@ from append_prefill.probe.bench import Bench
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import Topology
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.runner import PairRunner
 from append_prefill.records.store import read_starts
 from append_prefill.workload.loading import load_profile

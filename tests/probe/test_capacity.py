@@ -5,7 +5,7 @@ import pytest
 from append_prefill.engines.base import ServerDescription
 from append_prefill.errors import InfrastructureError
 from append_prefill.probe.capacity import Room, check_capacity, left_out_of, left_out_words
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 

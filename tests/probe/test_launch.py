@@ -12,7 +12,7 @@ from append_prefill.errors import ConnectionLostError, InfrastructureError, Serv
 from append_prefill.probe import launch, runner, shooter
 from append_prefill.probe.guard.watch import Guard
 from append_prefill.probe.placement.topology import Topology
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.runner import measure_round
 from append_prefill.probe.sample import Sample, Times
 from append_prefill.records.launch import Warmup

@@ -1,6 +1,7 @@
 import pytest
 
-from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
+from append_prefill.probe.plan import PLANE_SHARE
+from append_prefill.probe.planning import make_plan, plan_of
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 from tests.analysis.cliffs.test_jump import cliff

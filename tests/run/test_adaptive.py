@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from append_prefill.analysis.verdict.sequential import Analysis, schedule_of
-from append_prefill.probe.plan import make_plan
+from append_prefill.probe.planning import make_plan
 from append_prefill.run import adaptive
 from append_prefill.run.adaptive import Decider
 from append_prefill.run.comparing import compare_references

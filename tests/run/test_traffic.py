@@ -8,7 +8,8 @@ import pytest
 
 from append_prefill.analysis.family import MEAN_SHARE
 from append_prefill.analysis.noise import noise_of, traffic_noise
-from append_prefill.probe.plan import PLANE_SHARE, make_plan, plan_of
+from append_prefill.probe.plan import PLANE_SHARE
+from append_prefill.probe.planning import make_plan, plan_of
 from append_prefill.records.launch import Void
 from append_prefill.records.run import Run
 from append_prefill.run.judge import judge, too_few_valid

@@ -14,7 +14,8 @@ from append_prefill.engines.base import Device
 from append_prefill.probe.bench import Bench
 from append_prefill.probe.launch import Launch
 from append_prefill.probe.placement.topology import topology_of
-from append_prefill.probe.plan import Plan, Task, make_plan
+from append_prefill.probe.plan import Plan, Task
+from append_prefill.probe.planning import make_plan
 from append_prefill.probe.runner import PairRunner, up
 from append_prefill.probe.sample import Times
 from append_prefill.records.launch import Start
