@@ -31,7 +31,7 @@ from append_prefill.records.store import read_run
 from append_prefill.report import format as fmt
 from append_prefill.report.terminal import planned_traffic
 from append_prefill.run.outlook import newest_like, outlook_of, split_effect, split_minutes
-from append_prefill.run.resolve import default_profile
+from append_prefill.run.resolve import default_profile, refuse_experiments
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.profile import Profile
 
@@ -52,6 +52,13 @@ def register(commands: Commands) -> None:
         "--against", action="store_true", help="a run of two sides, measured side by side"
     )
     parser.add_argument("--quick", action="store_true", help="as in pytest: a first answer")
+    parser.add_argument(
+        "--experiment",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="as in pytest: this experiment, and no other that is not named; repeatable",
+    )
     ask = parser.add_mutually_exclusive_group()
     ask.add_argument(
         "--minutes",
@@ -88,15 +95,17 @@ def _run(args: argparse.Namespace) -> int:
         profile = profile.quickened(both=args.against)
     asked, here = _asked(args, profile), Path.cwd()
     sides: tuple[Side, ...] = ("candidate", "reference") if args.against else ("candidate",)
+    cliffs = read_kept((checkout_of(here) or here) / CLIFFS, profile.name)
+    refuse_experiments(args.experiment, profile, cliffs)
     plan = make_plan(
         profile,
         seed=args.seed,
         sides=sides,
-        experiments=profile.quick_experiments if args.quick else None,
+        experiments=args.experiment or (profile.quick_experiments if args.quick else None),
         starts=args.starts,
         samples=args.samples,
         budget_minutes=args.budget,
-        cliffs=read_kept((checkout_of(here) or here) / CLIFFS, profile.name),
+        cliffs=cliffs,
     )
     like = read_run(args.like, option="--like") if args.like else _newest(args, profile)
     around: tuple[Split, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from append_prefill.analysis.claims import findings_of
@@ -17,7 +17,7 @@ from append_prefill.engines.model import resolve_model
 from append_prefill.engines.resolve import resolve_url
 from append_prefill.errors import UsageError
 from append_prefill.places import CLIFFS
-from append_prefill.records.cliffs import EXPERIMENT, alone_in
+from append_prefill.records.cliffs import EXPERIMENT, Cliff, alone_in
 from append_prefill.records.kept import read_kept
 from append_prefill.run.confirming import read_suspicion
 from append_prefill.run.options import Options, refuse_contradictions
@@ -36,8 +36,7 @@ def resolve(options: Options, root: Path) -> Settings:
     profile = load_profile(options.profile or default_profile())
     findings_of(profile)  # raises where two findings could not be told apart
     cliffs = read_kept(root / CLIFFS, profile.name)
-    named = [name for name in options.experiment if not (alone_in(cliffs) and name == EXPERIMENT)]
-    refuse_experiments(named, profile)
+    refuse_experiments(options.experiment, profile, cliffs)
     if options.quick:
         profile = profile.quickened(both=bool(options.against or options.control))
     candidate = (
@@ -122,11 +121,14 @@ def _devices(candidate: Engine, profile: Profile, root: Path) -> tuple[Device, .
     return tuple(d for d in list_devices() if d.kind == "cuda")
 
 
-def refuse_experiments(names: Sequence[str], profile: Profile) -> None:
-    """Raise UsageError for an experiment that the profile does not have."""
+def refuse_experiments(
+    names: Sequence[str], profile: Profile, cliffs: Iterable[Cliff] = ()
+) -> None:
+    """Raise UsageError for an experiment that neither the profile nor its kept cliffs are."""
     known = experiment_ids(profile)
+    kept = [EXPERIMENT] if alone_in(cliffs) else []
     for name in names:
-        if name not in known:
+        if name not in (*known, *kept):
             raise UsageError(
                 "--experiment",
                 name,

@@ -305,3 +305,22 @@ def test_a_noise_that_does_not_tell_of_pairs_chooses_nothing(
         main(["plan", "--profile", "llama-3.1-8b", "--like", str(path), "--against", option]) == 4
     )
     assert "does not say how pairs scatter" in capsys.readouterr().err
+
+
+def test_the_named_experiments_are_planned_and_no_other(capsys: Captured) -> None:
+    named = ["--experiment=append", "--experiment=together_8"]
+    assert main(["plan", "--profile=cpu-nano", "--json", *named]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    own = [p for p in planned["points"] if "append" in p["experiment"]]
+    assert [p["append_tokens"] for p in own] == [8, 16, 32, 64, 128, 256]
+    assert not any("scale" in p["experiment"] for p in planned["points"])
+    assert [one["experiment"] for one in planned["traffic"]] == ["together_8"]
+    whole = ["plan", "--profile=cpu-nano", "--json"]
+    assert main(whole) == 0
+    assert planned["minutes"] < json.loads(capsys.readouterr().out)["minutes"]
+
+
+@pytest.mark.parametrize("name", ["nope", "cliffs"])
+def test_an_experiment_that_is_not_there_is_refused(capsys: Captured, name: str) -> None:
+    assert main(["plan", "--profile=cpu-nano", f"--experiment={name}"]) == 4
+    assert f"--experiment {name}: profile cpu-nano has no such" in capsys.readouterr().err
