@@ -160,12 +160,20 @@ def test_functions_that_take_more_are_no_part_of_a_total_that_is_less():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "shown"),
-    # The requests took 12 ms in place of 10, which is half of +44 % in logs.
-    [(1.2, True), (1.43, True), (1.45, False), (0.95, False)],
+    ("ratio", "ends", "shown"),
+    [
+        # The requests took 12 ms in place of 10, which is half of +44 % in logs.
+        (1.2, (1.19, 1.21), True),
+        (1.43, (1.4, 1.5), True),
+        (1.45, (1.4, 1.5), False),
+        (0.95, (0.94, 0.96), False),
+        # What the run is sure of, where it is sure of less than half.
+        (1.6, (1.19, 2.1), True),
+        (1.6, (1.21, 2.1), False),
+    ],
 )
-def test_a_change_that_the_requests_do_not_show_is_said_first(ratio, shown):
-    one = cause(ratio=ratio)
+def test_a_change_that_the_requests_do_not_show_is_said_first(ratio, ends, shown):
+    one = cause(ratio=ratio, ends=ends)
     assert one.plain_ratio == pytest.approx(1.2)
     assert one.shown is shown
     said = sentence.unshown_words(one)

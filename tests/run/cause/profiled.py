@@ -54,10 +54,15 @@ def pairs(*, kernels: bool = False) -> list[tuple[Measured, Measured]]:
 
 
 def cause(
-    *, ratio: float = 1.2, made: Any = None, kernels: bool = False, with_primes: bool = False
+    *,
+    ratio: float = 1.2,
+    ends: tuple[float, float] | None = None,
+    made: Any = None,
+    kernels: bool = False,
+    with_primes: bool = False,
 ) -> Cause:
     one = effect(448, 64, ratio)
-    moved = Moved(None, DEFAULT, one, one.ratio, one.low, one.high)
+    moved = Moved(None, DEFAULT, one, one.ratio, *(ends or (one.low, one.high)))
     return cause_of(
         moved,
         made or pairs(kernels=kernels),
