@@ -25,9 +25,9 @@ SCHEMA: Literal["append-prefill/cause/1"] = "append-prefill/cause/1"
 
 SHOWN_SHARE = 0.5
 """Of a run's change that has to show in the requests that are profiled, in logs: less is nearer to
-none than to it. Where the run is not sure of that much, what it is sure of has to show: the point is
-the one that moved most, and of several that moved alike that is told as more than it is (two steps
-of 3 % as 7.6 and 11 %, sure of 1.9 and 4.1: `benchmarks/data/cause-2026-11`)."""
+none than to it. Where the run is not sure of that much, what it is sure of has to show: the point
+is the one that moved most, and of several that moved alike that is told as more than it is (two
+steps of 3 % as 7.6 and 11 %, sure of 1.9 and 4.1: `benchmarks/data/cause-2026-11`)."""
 
 
 class Spent(Record):
