@@ -12,7 +12,7 @@ from append_prefill.cli.output import Commands, add_json, print_json, print_tabl
 from append_prefill.cli.searching import slug, teller
 from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.profiler import RATE_HZ, find_program
-from append_prefill.errors import EXIT_INCONCLUSIVE, UsageError
+from append_prefill.errors import EXIT_INCONCLUSIVE, InfrastructureError, UsageError
 from append_prefill.places import checkout_of
 from append_prefill.records.bisection import Bisection, read_bisection
 from append_prefill.records.cause import Cause, write_cause
@@ -52,8 +52,9 @@ def register(commands: Commands) -> None:
         "most: py-spy on every process that works, on a GPU torch's kernels as well. Writes one "
         "page: the verdict, what was bisected, the difference function by function. Nothing of it "
         "is part of a verdict.",
-        epilog="Exit status: 0 done · 8 what was profiled does not show the change · 7 a server "
-        "cannot be measured, or not be profiled · 4 an option cannot be honoured.",
+        epilog="Exit status: 0 done · 8 cut off, so that only the pairs before are told, or what "
+        "was profiled does not show the change · 7 a server cannot be measured, or not be "
+        "profiled · 4 an option cannot be honoured.",
     )
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="run.json or its folder")
     parser.add_argument("--sglang", metavar="ENV", help="the candidate (default: the run's)")
@@ -122,10 +123,11 @@ def _run(args: argparse.Namespace) -> int:
         teller(quiet=args.json),
     )
 
-    def measured(bench: Bench) -> Cause:
-        return cause_of(
+    def measured(bench: Bench) -> tuple[Cause, Cut | None]:
+        pairs, cut = _pairs(bench, settings, args.starts)
+        cause = cause_of(
             moved,
-            _pairs(bench, settings, args.starts),
+            pairs,
             run=str(args.run_folder),
             command=shlex.join(["append-prefill", *args.typed]),
             profile=settings.profile.name,
@@ -134,13 +136,19 @@ def _run(args: argparse.Namespace) -> int:
             profiler=_version(program),
             with_primes=bench.with_primes,
         )
+        return cause, cut
 
-    cause = measured(bench)
-    if isinstance(work, Point) and not cause.shown:
+    cause, cut = measured(bench)
+    write_cause(cause, folder)  # at once: the next pass may not come to its end
+    if cut is None and isinstance(work, Point) and not cause.shown:
         bench.tell("behind one context the change does not show: once more, each with its prime")
-        with_primes = measured(replace(bench, with_primes=True, folder=folder / "with-primes"))
-        cause = max(cause, with_primes, key=lambda one: one.along)
-    write_cause(cause, folder)
+        try:
+            primed, cut = measured(replace(bench, with_primes=True, folder=folder / "with-primes"))
+        except (KeyboardInterrupt, InfrastructureError) as before_a_pair:
+            cut = before_a_pair
+        else:
+            cause = max(cause, primed, key=lambda one: one.along)
+            write_cause(cause, folder)
     ends = ("" if run.compared is None else run.compared.reference_version, run.version)
     page = write_page(
         cause,
@@ -153,7 +161,9 @@ def _run(args: argparse.Namespace) -> int:
         print_json(cause.model_dump(mode="json", by_alias=True))
     else:
         _tell(cause, page)
-    return 0 if cause.shown else EXIT_INCONCLUSIVE
+    if isinstance(cut, InfrastructureError):
+        raise cut
+    return 0 if cause.shown and cut is None else EXIT_INCONCLUSIVE
 
 
 def _work(moved: Moved, profile: Profile) -> Point | tuple[Unit, ...]:
@@ -178,11 +188,27 @@ def _names(run: Run) -> tuple[str, str]:
     return new, f"{old} (reference)" if new == old else old
 
 
-def _pairs(bench: Bench, settings: Settings, count: int) -> list[tuple[Measured, Measured]]:
+Cut = KeyboardInterrupt | InfrastructureError
+"""What ends a pass before its last pair."""
+
+
+def _pairs(
+    bench: Bench, settings: Settings, count: int
+) -> tuple[list[tuple[Measured, Measured]], Cut | None]:
+    """The pairs that are whole, and what cut the rest off; raised where none is whole."""
     if settings.reference is None:  # not reachable: `settings_of` names one
         raise UsageError("--against", "(not given)", "is needed.", "Name the reference.")
+    pairs: list[tuple[Measured, Measured]] = []
     with DeviceLock(bench.device, timeout_s=_DEVICE_LIMIT_S):
-        return measure_pairs(bench, settings.candidate, settings.reference, count)
+        try:
+            for pair in measure_pairs(bench, settings.candidate, settings.reference, count):
+                pairs.append(pair)  # noqa: PERF402 (those before a cut are kept)
+        except (KeyboardInterrupt, InfrastructureError) as cut:
+            if not pairs:
+                raise
+            bench.tell(f"cut off: {len(pairs)} of {count} pairs are whole, which is what is told")
+            return pairs, cut
+    return pairs, None
 
 
 def _version(program: str) -> str:

@@ -81,6 +81,11 @@ def _of_pair_alone(run: Run) -> bool:
     return run.plan.traffic == [PD_PAIR] and not any(point.experiment for point in run.points)
 
 
+def _of_pair(run: Run, verdict: str) -> bool:
+    """Whether that verdict is of what a P/D pair adds, and of no other finding."""
+    return {one.id for one in run.findings if one.verdict == verdict} == {PAIR_FINDING}
+
+
 def _refused(comparison: Comparison) -> bool:
     return comparison.verdict == "not-comparable"
 
@@ -142,7 +147,11 @@ class _Proposals:
                     self._again(starts=1, test=REPLIES_TEST),
                 )
             case "broken":
-                return NextStep("See whether other launches show it too:", self._reseeded())
+                test = PAIR_TEST if _of_pair(run, "broken") else None
+                return NextStep(
+                    "See whether other launches show it too:",
+                    self._again(seed=run.seed + 1, test=test),
+                )
             case "not-comparable":
                 return self.store("Store this run, so that the next has a reference:", kept=kept)
             case "inconclusive":
@@ -266,7 +275,7 @@ class _Proposals:
         launches = sum(s.side == "candidate" for s in run.starts)
         if comparison is None or comparison.verdict != "inconclusive":
             # A finding straddles its bound: its interval narrows with the root of the launches.
-            of_pair = {f.id for f in run.findings if f.verdict == "inconclusive"} == {PAIR_FINDING}
+            of_pair = _of_pair(run, "inconclusive")
             if of_pair:
                 launches = max((len(one.launches) for one in run.pd_pair), default=0)
             return NextStep(

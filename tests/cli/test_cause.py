@@ -9,10 +9,16 @@ import pytest
 
 from append_prefill.cli.main import main
 from append_prefill.engines.profiler import PROGRAM
-from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_INFRASTRUCTURE, EXIT_USAGE
+from append_prefill.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_INFRASTRUCTURE,
+    EXIT_USAGE,
+    InfrastructureError,
+)
 from append_prefill.records.bisection import write_bisection
 from append_prefill.records.cause import read_cause
 from append_prefill.records.store import RUN_FILE, read_run, write_run
+from append_prefill.run.cause import measuring
 from tests.engines.spies import spy
 from tests.report.bisection.findings import found
 from tests.run.bisection.runs import compared
@@ -97,11 +103,62 @@ def test_of_two_passes_that_do_not_show_it_the_nearer_one_is_told(
         launches = [one.model_copy(update={"plain_ms": moved[one.side]}) for one in record.launches]
         return record.model_copy(update={"launches": launches})
 
-    monkeypatch.setattr("append_prefill.cli.cause._pairs", lambda *_: [])
+    monkeypatch.setattr("append_prefill.cli.cause._pairs", lambda *_: ([], None))
     monkeypatch.setattr("append_prefill.cli.cause.cause_of", made)
     monkeypatch.setattr("append_prefill.cli.cause._version", lambda _: "py-spy")
     assert main(["cause", str(run_folder), *FEW]) == EXIT_INCONCLUSIVE
     assert read_cause(Path("reports/cause-0.5.19..0.5.23")).with_primes is chosen
+
+
+def cut_in(monkeypatch, number, error):
+    """The number-th pair that is launched does not come to its end."""
+    begun, up = [], measuring.up
+
+    def begin(*given):
+        begun.append(given)
+        if len(begun) == number:
+            raise error
+        return up(*given)
+
+    monkeypatch.setattr(measuring, "up", begin)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), EXIT_INCONCLUSIVE),
+        (InfrastructureError("the server is gone"), EXIT_INFRASTRUCTURE),
+    ],
+    ids=["interrupted", "server-gone"],
+)
+def test_a_pair_that_is_whole_is_told_whatever_ends_the_next(
+    run_folder, monkeypatch, capsys, error, status
+):
+    cut_in(monkeypatch, 2, error)
+    assert main(["cause", str(run_folder), *FEW]) == status
+    out = capsys.readouterr().out
+    assert "cut off: 1 of 2 pairs are whole" in out
+    made = read_cause(Path("reports/cause-0.5.19..0.5.23"))
+    assert [one.pair for one in made.launches] == [0, 0]
+    assert made.own_total.low_ms is None
+    assert Path("reports/cause-0.5.19..0.5.23/cause.html").exists()
+
+
+def test_nothing_is_written_where_no_pair_is_whole(run_folder, monkeypatch):
+    cut_in(monkeypatch, 1, InfrastructureError("the server is gone"))
+    assert main(["cause", str(run_folder), *FEW]) == EXIT_INFRASTRUCTURE
+    assert not Path("reports/cause-0.5.19..0.5.23/cause.json").exists()
+
+
+def test_a_second_pass_that_is_cut_off_leaves_what_the_first_found(run_folder, monkeypatch):
+    made = read_run(run_folder)
+    made.suite["options"] = OPTIONS.format(candidate=4, reference=12)
+    write_run(made, run_folder / RUN_FILE)
+    cut_in(monkeypatch, 2, KeyboardInterrupt())
+    few = ("--starts=1", "--requests=12", "--rate=50")
+    assert main(["cause", str(run_folder), *few]) == EXIT_INCONCLUSIVE
+    assert not read_cause(Path("reports/cause-0.5.19..0.5.23")).with_primes
+    assert Path("reports/cause-0.5.19..0.5.23/cause.html").exists()
 
 
 def test_json_is_the_record(run_folder, capsys):

@@ -277,6 +277,12 @@ def test_a_pair_that_is_open_is_measured_again_alone_with_more_launches_of_its_o
         f"pytest -m 'append_prefill and load' {OPTIONS} "
         "-k 'test_what_is_found_in_traffic_holds[pd_pair_time]' --starts 12"
     )
+    # And so is one that is broken, with other draws.
+    broken = only | {"findings": [open_.model_copy(update={"verdict": "broken"})]}
+    (other,) = steps(run.model_copy(update=broken), Program(), verdict="broken")
+    assert "-k 'test_what_is_found_in_traffic_holds[pd_pair_time]'" in other.command
+    assert f"--seed {run.seed + 1}" in other.command
+    assert "--starts 12" not in other.command
     # Beside what else was measured, that is what may be compared.
     with_points = only | {"points": run.points}
     found = steps(run.model_copy(update=with_points), Program(), verdict="inconclusive")

@@ -22,15 +22,14 @@ in a second, and of 1,600 requests a leg of eight is recorded for some three."""
 
 def measure_pairs(
     bench: Bench, candidate: Engine, reference: Engine, pairs: int
-) -> list[tuple[Measured, Measured]]:
-    """(candidate, reference) of each pair, whose order turns (ABBA).
+) -> Iterator[tuple[Measured, Measured]]:
+    """(candidate, reference) of each pair as soon as it is whole; the order turns (ABBA).
 
     Both servers of a pair are up together where the profile measures side by side, and take turns
     then. Raises ServerDiedError or InfrastructureError.
     """
     engines: dict[Side, Engine] = {"candidate": candidate, "reference": reference}
     both: tuple[Side, ...] = ("candidate", "reference")
-    found = []
     for pair in range(pairs):
         sides = abba(both, pair)
         together = [sides] if bench.profile.plan.interleave else [(side,) for side in sides]
@@ -42,8 +41,7 @@ def measure_pairs(
                 made |= profiled(bench, servers, pair)
             for side in group:
                 bench.tell(_told(made[side].record, engines[side].label))
-        found.append((made["candidate"], made["reference"]))
-    return found
+        yield made["candidate"], made["reference"]
 
 
 @contextmanager
