@@ -197,7 +197,7 @@ class Plan:
         """
         kept = tuple(e for e in profile.experiments if set(e.as_points) <= set(self.points))
         policy = profile.policy
-        if self.traffic and self.points:
+        if self.traffic and self.all_points:
             rate = policy.false_alarm_rate * PLANE_SHARE
             policy = policy.model_copy(update={"false_alarm_rate": rate})
         return profile.model_copy(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from append_prefill.records.cliffs import Cliff, KeptCliff
+from append_prefill.records.cliffs import Cliff, KeptCliff, alone_in
 from append_prefill.records.comparison import Comparison
 from append_prefill.records.confirmation import Confirmation, Confirms
 from append_prefill.records.figures import Estimate, TimeMs, Tokens
@@ -150,6 +150,13 @@ class PlanRecord(Record):
     link_gb_per_s: float
     control: str | None = None
     cliffs: list[Cliff] = []
+
+    @property
+    def has_points(self) -> bool:
+        """Whether points of the default traffic are measured, and so judged: planned ones, drawn
+        ones, or kept cliffs alone.
+        """
+        return bool(self.points or self.drawn or alone_in(self.cliffs))
 
 
 class Run(Record):

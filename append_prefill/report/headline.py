@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from append_prefill.records.comparison import Comparison, PointEffect
+from append_prefill.records.grounds import FindingVerdict
 from append_prefill.records.run import Run
 from append_prefill.report import format as fmt
 from append_prefill.report.confirmation import confirmed_lines, confirms_lines, verdict_words
@@ -119,7 +120,8 @@ def _sentence(run: Run) -> Sentence:
         case "inconclusive":
             what = fmt.listed(unclear) or "the findings"
             verb = "holds" if len(unclear) == 1 else "hold"
-            text = f"Cannot tell yet whether {what} {verb} on {name}{_how_far(run)}."
+            far = _how_far(run, "inconclusive")
+            text = f"Cannot tell yet whether {what} {verb} on {name}{far}."
         case "infrastructure":
             return sentence(failed_words(run, name))
         case None:
@@ -142,9 +144,9 @@ def _broken_ids(run: Run) -> list[str]:
 def _broken(run: Run, name: str) -> str:
     """The sentence of a run whose verdict is a finding's."""
     broken, lost = _broken_ids(run), lost_reply(run)
-    verb = "no longer hold" if len(broken) > 1 else "no longer holds"
+    verb = "do not hold" if len(broken) > 1 else "does not hold"
     if lost is None:
-        return f"{fmt.listed(broken)} {verb} on {name}."
+        return f"{fmt.listed(broken)} {verb} on {name}{_how_far(run, 'broken')}."
     also = f" {fmt.listed(broken)} {verb}, too." if broken else ""
     return lost_words(run, lost, name) + also
 
@@ -156,12 +158,12 @@ def _broken_too(run: Run) -> str:
     return words + (f" Findings broken, too: {fmt.listed(broken)}." if broken else "")
 
 
-def _how_far(run: Run) -> str:
-    """What the one finding that is open measured, and its bound; empty for several, or none."""
-    open_ = [f for f in run.findings if f.verdict == "inconclusive"]
-    if len(open_) != 1 or None in (open_[0].low, open_[0].bound):
+def _how_far(run: Run, verdict: FindingVerdict) -> str:
+    """What the one finding of that verdict measured, and its bound; empty for several, or none."""
+    found = [f for f in run.findings if f.verdict == verdict]
+    if len(found) != 1 or None in (found[0].low, found[0].bound):
         return ""
-    (one,) = open_
+    (one,) = found
     span = fmt.interval(one.low, one.high)
     return f" (measured {fmt.number(one.measured)}, {span}; bound {fmt.exact(one.bound)})"
 

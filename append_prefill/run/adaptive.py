@@ -174,7 +174,7 @@ class Decider:
 
     def _suspicions_in_traffic(self, run: Run) -> list[Comparison]:
         """Of other traffic, against each stored run."""
-        rate = SUSPECT_RATE * (PLANE_SHARE if self._plan.points else 1.0)
+        rate = SUSPECT_RATE * (PLANE_SHARE if self._plan.all_points else 1.0)
         policy = self._profile.policy.model_copy(update={"false_alarm_rate": rate})
         results = judge_traffic(
             run,

@@ -55,7 +55,7 @@ def judge(
         for p in summarise_points(candidate, profile)
     ]
     comparison = None
-    if run.plan.points or run.plan.drawn or alone:
+    if run.plan.has_points:
         comparison = compare_all(
             run, profile, references, replicable=replicable, looks=looks, level=level
         )

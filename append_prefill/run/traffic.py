@@ -106,7 +106,7 @@ def judge_traffic(
 
 def _rates(alpha: float, run: Run, points: Comparison | None) -> dict[int, float]:
     """The false-alarm rate that the experiments have together, by sign (+1: slower)."""
-    if not run.plan.points:
+    if not run.plan.has_points:
         return {1: alpha, -1: alpha}
     rest, all_ = alpha * (1 - PLANE_SHARE) / PLANE_SHARE, alpha / PLANE_SHARE
     beside = points is not None and points.kind == "side-by-side"
@@ -173,7 +173,7 @@ def _compare(
     replicable: bool,
 ) -> Comparison | None:
     """One experiment against the other side at that level, and against what is stored."""
-    share = (1 - PLANE_SHARE) / PLANE_SHARE if run.plan.points else 1.0
+    share = (1 - PLANE_SHARE) / PLANE_SHARE if run.plan.has_points else 1.0
     policy = profile.policy.model_copy(
         update={
             "false_alarm_rate": profile.policy.false_alarm_rate * share / len(profile.traffic),

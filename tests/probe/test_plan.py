@@ -57,6 +57,21 @@ def test_points_alone_have_the_whole_false_alarm_rate():
     assert plan().narrowed(PROFILE).policy.false_alarm_rate == whole * PLANE_SHARE
 
 
+def test_kept_cliffs_share_the_false_alarm_rate_as_points_do():
+    """They are compared as points are, so that other traffic has not all of the rate either."""
+    chosen = plan(cliffs=[cliff()], experiments=["cliffs", "turns"])
+    assert chosen.points == ()
+    assert chosen.narrowed(PROFILE).policy.false_alarm_rate == pytest.approx(
+        PROFILE.policy.false_alarm_rate * PLANE_SHARE
+    )
+    assert chosen.record(25).has_points
+    assert not plan(experiments=["turns"]).record(25).has_points
+    in_traffic = plan(cliffs=[cliff(experiment="turns")], experiments=["turns"])
+    assert in_traffic.cliffs
+    assert not in_traffic.record(25).has_points
+    assert plan(experiments=["append"]).record(25).has_points
+
+
 def test_the_seed_decides_everything():
     assert plan() == plan()
     assert plan().order(0, 0) != plan(seed=2).order(0, 0)

@@ -160,7 +160,7 @@ def test_lost_replies_are_named_in_the_headline() -> None:
     assert said == ("Replies are not cached by SGLang 0.5.23: turn 2 prefilled 50 tokens again.")
     others = [*alone.findings, *parts.findings(append_flatness="broken")]
     both = headline_of(alone.model_copy(update={"findings": others})).sentence
-    assert both == f"{said} append_flatness no longer holds, too."
+    assert both == f"{said} append_flatness does not hold, too."
 
 
 def test_replies_that_are_lost_now_and_then_are_told_as_a_mean() -> None:
@@ -287,8 +287,9 @@ def test_every_form_tells_the_same_of_an_experiment(run: Run) -> None:
         shown = float(change.replace("\u2212", "-"))
         assert shown == pytest.approx((level.ratio - 1) * 100, abs=0.051)
         assert f'<span class="w">{comparison.verdict}<' in row
-        for text in (row, summary, terminal):
+        for text in (page, summary, terminal):
             assert told.words in text
+        for text in (row, summary, terminal):
             assert change in text
             for note in told.notes:
                 assert note in text
