@@ -9,7 +9,7 @@ a band of L, and a corner. A cliff is found where one that was confirmed has its
 and its fast one outside. Counted over seeds: searches that found all three within so many requests
 of the searching launch, those after which the last of the three was first visited, and searches
 that confirmed something else; then the same plane without cliffs, and one with steps that the
-search is not to name.
+search is not to name. Of `company` a sample is eight requests at once, and counts by their median.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pool
+from statistics import median
 
 import numpy as np
 
@@ -26,14 +27,17 @@ from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray, faster_half
 from append_prefill.planted.cost import GRAPH_BUCKETS, Cost, Draws
 from append_prefill.planted.faults import Faults, parse_faults
-from append_prefill.run.cliffs.prober import Take
+from append_prefill.run.cliffs.prober import REQUESTS_A_SAMPLE, Take
 from append_prefill.run.cliffs.search import Search
+from append_prefill.run.cliffs.servers import UNITS_MIN
 from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
 
 PROFILE = "cpu-nano"
-REQUESTS = {"quiet": 4000, "stairs": 4000, "noisy": 20_000}
+REQUESTS = {"quiet": 4000, "stairs": 4000, "noisy": 20_000, "company": 60_000}
+SIZES = {"company": 8}
+"""How many requests a sample has at once, where it is more than one."""
 RATE = 0.01
 SEEDS = 200
 
@@ -52,6 +56,11 @@ PLANES: dict[str, Cost] = {
         floor_ms=8, new_token_us=20, cached_token_us=0.5, form="max", prefill_graph=True,
         start_sd=0.02, within_sd=0.03, drift_per_hour=1.0,
     ),
+    # The shared CPU with eight at once: of what a sample scatters by half is all eight's.
+    "company": Cost(
+        floor_ms=30, new_token_us=70, cached_token_us=4, form="sum", start_sd=0.08,
+        within_sd=0.17, outlier_rate=0.01, lag1=0.5,
+    ),
 }  # fmt: skip
 
 
@@ -63,6 +72,7 @@ class Simulated:
     cost: Cost
     faults: Faults
     seed: int
+    size: int = 1
     placement_sd: float = 0.01
     launches: int = field(default=0)
 
@@ -75,7 +85,7 @@ class Simulated:
         for _ in range(launches):
             take = self._launch()
             columns: list[list[float]] = [[] for _ in points]
-            for _ in range(samples):
+            for _ in range(samples if self.size == 1 else max(UNITS_MIN, samples // self.size)):
                 for column, point in zip(columns, points, strict=True):
                     column.append(np.log(take(point)))
             rows.append(faster_half(np.array(columns)))
@@ -88,6 +98,12 @@ class Simulated:
         return self.cost.ttft_ms(point.append_tokens, point.context_tokens) * slow
 
     def _launch(self) -> Callable[[Point], float]:
+        one = self._one_launch()
+        if self.size == 1:
+            return one
+        return lambda point: median(one(point) for _ in range(self.size))
+
+    def _one_launch(self) -> Callable[[Point], float]:
         self.launches += 1
         number = self.seed * 100 + self.launches
         draws, taken_s = Draws(self.cost, number), 0.0
@@ -113,13 +129,15 @@ def limits() -> Limits:
 def searched(plane: str, planted: Sequence[str], seed: int, requests: int | None = None) -> Search:
     """One search, whole."""
     faults = parse_faults([f"slow-in={one}" for one in planted])
+    size = SIZES.get(plane, 1)
     search = Search(
-        servers=Simulated(PLANES[plane], faults, seed),
+        servers=Simulated(PLANES[plane], faults, seed, size),
         limits=limits(),
         seed=seed,
         rate=RATE,
         spent=lambda sent: sent >= (requests or REQUESTS[plane]),
         tell=lambda _: None,
+        sample_requests=REQUESTS_A_SAMPLE * size,
     )
     search.run()
     return search

@@ -3,16 +3,14 @@ import pytest
 
 from append_prefill.analysis.steps import Sizes, attended, further_chunks, padding
 from append_prefill.analysis.surface import (
-    Fit,
     _identified,
     _is_above_0,
     _rises_ms,
     choose,
-    fit_start,
     fit_starts,
     fit_surface,
-    predict,
 )
+from append_prefill.analysis.surface_form import Fit, fit_start, predict
 from append_prefill.engines.describe import parse_server_info
 from append_prefill.planted.cost import Cost, Draws, graph_buckets
 from append_prefill.planted.info import server_info

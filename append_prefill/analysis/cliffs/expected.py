@@ -16,7 +16,8 @@ import numpy as np
 
 from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
-from append_prefill.analysis.surface import PLAIN, Fit, Form, fit_starts, predict
+from append_prefill.analysis.surface import fit_starts
+from append_prefill.analysis.surface_form import PLAIN, Fit, Form, predict
 from append_prefill.workload.points import Point
 from append_prefill.workload.profile import Limits
 

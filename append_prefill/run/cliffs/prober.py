@@ -20,6 +20,10 @@ DESIGN_SAMPLES, DESIGN_SAMPLES_MAX = 8, 32
 """Per point of the reference design, the least and the most: as many as leave its median a quarter
 of the bound uncertain."""
 
+UNIT_SAMPLES = 4
+"""The least where a sample is the median of several requests: what it takes more, it scatters less,
+and thirty points of four still tell how far."""
+
 REQUESTS_A_SAMPLE = 2
 """A prime and the append, where it is alone."""
 
@@ -59,7 +63,8 @@ class Prober:
         rng = np.random.default_rng([seed, 0xC11F])
         passes: dict[Point, list[float]] = {point: [] for point in design}
         self.noise_sd, self.design_samples = math.nan, 0
-        while self.design_samples < DESIGN_SAMPLES or (
+        least = DESIGN_SAMPLES if sample_requests == REQUESTS_A_SAMPLE else UNIT_SAMPLES
+        while self.design_samples < least or (
             self.design_samples < DESIGN_SAMPLES_MAX and self.design_se > LOG_BOUND / 4
         ):
             for index in rng.permutation(len(design)):

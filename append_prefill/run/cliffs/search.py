@@ -22,7 +22,7 @@ from append_prefill.analysis.cliffs.expected import (
 from append_prefill.analysis.cliffs.jump import Jump, contrasts_of, holm, jump_of
 from append_prefill.analysis.steps import Sizes
 from append_prefill.analysis.summary import FloatArray
-from append_prefill.analysis.surface import PLAIN
+from append_prefill.analysis.surface_form import PLAIN
 from append_prefill.errors import InfrastructureError
 from append_prefill.run.cliffs.edges import SAMPLES_MAX, SURE_SE, Located, Sharp, locate
 from append_prefill.run.cliffs.explore import explore
