@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 
 from append_prefill.analysis.steps import Sizes
 from append_prefill.errors import InfrastructureError
+from append_prefill.run.cliffs.prober import Prober
 from append_prefill.run.cliffs.search import CONFIRM_LAUNCHES, Search
 from append_prefill.workload.points import Point
 from benchmarks import cliffs
@@ -33,6 +35,23 @@ def test_three_planted_cliffs_are_found_within_their_requests():
 def test_nothing_is_found_on_a_smooth_plane(plane):
     search = cliffs.searched(plane, (), seed=1, requests=4000)
     assert not any(place.confirmed for place in search.places)
+
+
+def test_eight_at_once_are_searched_by_their_median():
+    search = cliffs.searched("company", cliffs.PLANTED, seed=0)
+    visited, others = cliffs.found_by(search, cliffs.PLANTED)
+    assert None not in visited
+    assert others == 0
+    assert search.prober.requests % 16 == 0  # a prime and an append each
+
+
+@pytest.mark.parametrize(("requests", "samples"), [(2, 8), (16, 4)])
+def test_a_quiet_design_takes_the_fewest_samples(requests, samples):
+    points = [Point(8, 2**n) for n in range(1, 9)]
+    times = itertools.cycle([10.0, 10.1, 9.9])
+    prober = Prober(lambda _: next(times), points, lambda _: False, 1, requests)
+    assert prober.design_samples == samples
+    assert prober.requests == requests * samples * len(points)
 
 
 def test_a_step_in_all_of_the_far_half_is_no_surface():
