@@ -31,16 +31,18 @@ def power_of(
     `mde_side_by_side`, `mde_baseline` and `mde_control` (against a stored run, both by their ratio
     to one control) are of an effect everywhere, which the mean over all points shows or that over a
     stratum, whichever does first; `mde_floor` and `mde_compute` of one in that stratum alone, side
-    by side. Each has its part of the false-alarm rate.
+    by side. Each has its part of the false-alarm rate. Without points, where other traffic is all
+    that is measured, all are None.
     """
-    prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
+    prior, policy = prior_of(noise), profile.policy
     figures: dict[str, float | None] = side_by_side(
         profile, noise, points, starts=starts, samples=samples
     )
     figures |= dict.fromkeys(("mde_baseline", "mde_control", "starts_needed_side_by_side"))
-    error = points_error(noise, points, samples)
+    error = points_error(noise, points, samples) if points else None
     if prior.start_sd is None or error is None:
         return figures
+    design = design_of(points, profile.plane)
     paired, least = profile.plan.interleave, policy.min_effect
     means = _launch_sds(prior, noise, design, error, samples, paired=paired)
 
@@ -79,10 +81,11 @@ def side_by_side(
     samples: int,
 ) -> dict[str, float | None]:
     """The part of `power_of` that a comparison side by side has."""
-    prior, policy, design = prior_of(noise), profile.policy, design_of(points, profile.plane)
-    paired, error = profile.plan.interleave, points_error(noise, points, samples)
+    prior, policy, paired = prior_of(noise), profile.policy, profile.plan.interleave
+    error = points_error(noise, points, samples) if points else None
     found: dict[str, float | None] = {}
     if prior.start_sd is not None and error is not None:
+        design = design_of(points, profile.plane)
         found = {
             name: mde(
                 sd,

@@ -324,3 +324,16 @@ def test_the_named_experiments_are_planned_and_no_other(capsys: Captured) -> Non
 def test_an_experiment_that_is_not_there_is_refused(capsys: Captured, name: str) -> None:
     assert main(["plan", "--profile=cpu-nano", f"--experiment={name}"]) == 4
     assert f"--experiment {name}: profile cpu-nano has no such" in capsys.readouterr().err
+
+
+def test_traffic_alone_is_planned_and_promises_nothing_of_points(capsys: Captured) -> None:
+    alone = ["plan", "--profile=cpu-nano", "--experiment=turns", "--against"]
+    assert main([*alone, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["points"] == []
+    assert planned["minutes"] > 0
+    assert {planned[key] for key in planned if key.startswith("mde_")} == {None}
+    assert main(alone) == 0
+    assert "side by side: cannot be told" in capsys.readouterr().out
+    assert main([*alone, "--minutes=10"]) == 4
+    assert "cannot be chosen for" in capsys.readouterr().err

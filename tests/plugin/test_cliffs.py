@@ -61,6 +61,29 @@ def test_all_of_the_profile_has_them_beside_and_its_definition_has_not(suite):
     assert "test_point_has_not_regressed[L128-m65]" in result.stdout.str()
 
 
+def test_one_in_a_conversation_is_measured_with_it_and_not_compared(suite):
+    kept = cliff(
+        experiment="turns", fast=(128, 60), slow=(128, 70), context_tokens=(9, 512),
+        append_tokens=(65, 96), expected_ratio=1.0, ratio=20.0, low=19.0, high=21.0,
+    )  # fmt: skip
+    keep(suite.path / "cliffs", "tiny", [kept])
+    result = suite.run(
+        f"--sglang={SLOW}", "--experiment=turns", "--baseline=none", "--starts=2", "--samples=3"
+    )
+    record = suite.record()
+    at = {(s["context_tokens"], s["append_tokens"]) for s in record["starts"][0]["traffic"]}
+    assert {kept.fast, kept.slow} <= at
+    assert record["starts"][0]["series"] == []
+    (told,) = record["cliffs"]
+    assert told["edge"]["experiment"] == "turns"
+    assert told["sides"][0]["standing"] is True
+    (turns,) = record["traffic"]
+    assert kept.slow not in {(p["context_tokens"], p["append_tokens"]) for p in turns["points"]}
+    assert (
+        "cliff from m = 60 to 70, L = 128, in turns: candidate still there" in result.stdout.str()
+    )
+
+
 def test_a_run_of_some_experiments_leaves_them_out(suite):
     keep(suite.path / "cliffs", "tiny", [KEPT])
     suite.run("--experiment=append", "--baseline=none", "--samples=2")
