@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from append_prefill.analysis.cliffs.expected import LOG_BOUND
 from append_prefill.analysis.cliffs.jump import contrasts_of, holm, jump_of, kept_on
@@ -102,3 +103,52 @@ def test_one_in_other_traffic_is_told_by_what_was_measured_there():
         assert told.edge.experiment == name
     (told,) = kept_on(made.starts, [kept], ["candidate"], {})
     assert told.sides[0].ratio is None
+
+
+def test_a_jump_is_students_over_launches_beyond_the_bound():
+    """By hand: three launches 0.1, 0.2 and 0.3 beyond the bound; se = 0.1 / sqrt(3)."""
+    jump = jump_of([LOG_BOUND + 0.1, LOG_BOUND + 0.2, LOG_BOUND + 0.3])
+    assert jump.log_ratio == pytest.approx(LOG_BOUND + 0.2)
+    assert jump.p == pytest.approx(stats.t.sf(0.2 / (0.1 / math.sqrt(3)), 2))
+    half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert (jump.low, jump.high) == pytest.approx((jump.log_ratio - half, jump.log_ratio + half))
+    assert jump.launches == 3
+    assert jump_of([0.4]).launches == 1
+
+
+def test_a_jump_of_the_bound_without_scatter_is_no_cliff():
+    assert jump_of([LOG_BOUND] * 3).p == 1.0
+
+
+def test_holm_rejects_at_the_rate_itself():
+    assert holm([0.01], 0.01) == [True]
+    assert holm([0.005, 0.01], 0.01) == [True, True]
+
+
+def told_of(logs):
+    """A kept cliff without anything expected, of launches whose jump is these logs."""
+    kept = cliff(expected_ratio=1.0)
+    made = builders.side_by_side(points=kept.points)
+    starts = [start for start in made.starts if start.pair < len(logs)]
+    for start in starts:
+        for series in start.series:
+            slow = math.exp(logs[start.pair]) if series.point == kept.points[1] else 1.0
+            series.ttft_ms = [10.0 * slow] * len(series.ttft_ms)
+    (told,) = kept_on(starts, [kept], ["candidate"], {})
+    assert told.found_version == "0.5.23"
+    return told.sides[0]
+
+
+def test_the_interval_of_a_kept_cliff_is_that_of_its_launches():
+    side = told_of([0.3, 0.4, 0.5])
+    half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert side.side == "candidate"
+    assert side.ratio == pytest.approx(math.exp(0.4))
+    assert side.low == pytest.approx(math.exp(0.4 - half))
+    assert side.high == pytest.approx(math.exp(0.4 + half))
+
+
+def test_of_one_launch_a_kept_cliff_is_told_without_an_interval():
+    side = told_of([0.4])
+    assert (side.side, side.low, side.high, side.standing) == ("candidate", None, None, None)
+    assert side.ratio == pytest.approx(math.exp(0.4))
