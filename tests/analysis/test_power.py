@@ -330,3 +330,13 @@ def test_a_record_knows_how_alike_samples_are_and_how_far_points_stray() -> None
     assert points_error(record(None, 0.05), POINTS[:1], 10) == pytest.approx(0.05**2 - 0.01**2)
     unknown = record(None, 0.01).model_copy(update={"within_sd": None})
     assert points_error(unknown, POINTS[:1], 10) is None
+
+
+def test_without_points_nothing_of_them_is_promised() -> None:
+    of = profile()
+    powers = power.power_of(of, RECORD, [], starts=3, samples=5)
+    assert set(powers.values()) == {None}
+    assert set(power.side_by_side(of, RECORD, [], starts=3, samples=5).values()) == {None}
+    with_points = power.power_of(of, RECORD, POINTS, starts=3, samples=5)
+    assert powers.keys() == with_points.keys()
+    assert with_points["mde_side_by_side"] is not None
