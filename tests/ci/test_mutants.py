@@ -13,7 +13,8 @@ TABLE = tomllib.loads((REPOSITORY / "ci" / "mutants.toml").read_text(encoding="u
 def modules() -> list[str]:
     """What the verdict and a sample's time rest on."""
     package = REPOSITORY / "append_prefill"
-    rooms = (package / "analysis", package / "analysis" / "verdict")
+    analysis = package / "analysis"
+    rooms = (analysis, analysis / "cliffs", analysis / "verdict")
     found = [p for room in rooms for p in room.glob("*.py") if p.name != "__init__.py"]
     found += [
         package / "run" / f"{name}.py" for name in ("against", "comparing", "judge", "traffic")
