@@ -208,8 +208,9 @@ def _coordinates(points: Sequence[Point]) -> FloatArray:
 
 def _neighbours(points: Sequence[Point]) -> list[tuple[Point, Point]]:
     """Pairs of points next to each other on a line of equal L, or of equal m."""
-    lines: dict[tuple[str, int], list[Point]] = {}
-    for point in sorted(points):
-        lines.setdefault(("append", point.context_tokens), []).append(point)
-        lines.setdefault(("context", point.append_tokens), []).append(point)
-    return [pair for line in lines.values() for pair in pairwise(line)]
+    by_context = pairwise(sorted(points))
+    by_append = pairwise(sorted(points, key=lambda p: (p.append_tokens, p.context_tokens)))
+    return [
+        *((a, b) for a, b in by_context if a.context_tokens == b.context_tokens),
+        *((a, b) for a, b in by_append if a.append_tokens == b.append_tokens),
+    ]
