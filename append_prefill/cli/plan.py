@@ -122,7 +122,7 @@ def _run(args: argparse.Namespace) -> int:
     _print(outlook, plan, profile)
     if asked is not None:
         _print_splits(asked, around, plan)
-    elif args.against:
+    elif args.against and plan.all_points:
         _say_catch(split_effect(plan, profile, like, profile.policy.must_catch).best, profile)
     return 0
 
@@ -239,6 +239,9 @@ def _print(outlook: dict[str, Any], plan: Plan, profile: Profile) -> None:
         say(_analyses(outlook["analyses"]))
     if profile.device == "cuda":
         say("What a machine has not compiled yet is started once more, uncounted.")
+    if not plan.all_points:
+        say("What it could see is told of points alone, and none is measured.")
+        return
     say(f"Minimum detectable effect on the overall level ({outlook['noise_from']}):")
     _say_mde("side by side", outlook["mde_side_by_side"])
     most = profile.plane.floor_append_tokens

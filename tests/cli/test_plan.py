@@ -334,6 +334,9 @@ def test_traffic_alone_is_planned_and_promises_nothing_of_points(capsys: Capture
     assert planned["minutes"] > 0
     assert {planned[key] for key in planned if key.startswith("mde_")} == {None}
     assert main(alone) == 0
-    assert "side by side: cannot be told" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (
+        told.splitlines()[-1] == "What it could see is told of points alone, and none is measured."
+    )
     assert main([*alone, "--minutes=10"]) == 4
     assert "cannot be chosen for" in capsys.readouterr().err
