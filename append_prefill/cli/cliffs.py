@@ -93,8 +93,7 @@ def _run(args: argparse.Namespace) -> int:
         ),
         checkout_of(here) or here,
     )
-    if args.experiment is not None:
-        searched(settings.profile, args.experiment)  # refused before any folder is made
+    experiment, limits = searched(settings.profile, args.experiment)
     name = settings.candidate.version or settings.candidate.label
     folder = new_folder(args.report_dir, datetime.now(UTC), f"cliffs-{name}")
     tell = teller(quiet=args.json)
@@ -107,7 +106,8 @@ def _run(args: argparse.Namespace) -> int:
             args.budget,
             args.requests,
             shlex.join(["append-prefill", *args.typed]),
-            args.experiment,
+            limits,
+            experiment,
         ),
         tell,
     )

@@ -30,9 +30,9 @@ def make_plan(
 
     `experiments` selects by id (None = all that are not heavy). The kept `cliffs` are measured
     where all of the profile's points are, or where `cliffs` is among the ids; those in other
-    traffic, where their experiment is. The points of other
-    traffic are measured in the default one as well: what company, or age, costs is a ratio to that.
-    So are those of a P/D pair, which is heavy: that a turn be sent there is decided by TTFT alone.
+    traffic, where their experiment is. The points of other traffic are measured in the default one
+    as well: what company, or age, costs is a ratio to that. So are those of a P/D pair, which is
+    heavy: that a turn be sent there is decided by TTFT alone.
     Where nothing else is measured one launch tells that: the pair has launches of its own, each
     with a server alone beside it, as many as `starts` says if it does. Raises KeyError for an id
     the profile lacks.

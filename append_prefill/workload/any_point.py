@@ -35,11 +35,15 @@ def experiment_at(experiment: TrafficExperiment, points: Sequence[Point]) -> Tra
     return experiment.model_copy(update={"conversation": None, "trace": None, "talks": talks})
 
 
-def searched(profile: Profile, name: str) -> tuple[TrafficExperiment, Limits]:
+def searched(profile: Profile, name: str | None) -> tuple[TrafficExperiment | None, Limits]:
     """The experiment `name` of a profile, and the limits within which its traffic can be anywhere.
 
-    Raises UsageError where there is none, or where its points cannot be chosen freely.
+    Without a name it is lone append-prefills behind a primed context: no experiment, and the
+    profile's own limits. Raises UsageError where there is no such experiment, or where its points
+    cannot be chosen freely.
     """
+    if name is None:
+        return None, profile.limits
     others = {e.id: e for e in profile.traffic if e.state == "fresh"}
     if name not in others:
         aged = any(e.id == name for e in profile.traffic)

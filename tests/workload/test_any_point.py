@@ -46,6 +46,10 @@ def test_without_a_form_or_replies_the_limits_are_the_profiles():
     assert limits == NANO.limits
 
 
+def test_without_an_experiment_lone_requests_are_searched():
+    assert searched(NANO, None) == (None, NANO.limits)
+
+
 def test_a_context_holds_a_reply_and_a_text_its_letters():
     limits = searched(NANO, "turns")[1]
     assert limits.context_tokens == (17, 2048)  # a reply of 16, and a token before it

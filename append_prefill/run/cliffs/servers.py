@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from append_prefill.analysis.cliffs.expected import GRID
 from append_prefill.analysis.steps import Sizes, sizes_of
 from append_prefill.analysis.summary import FloatArray, log_matrix
 from append_prefill.engines.base import Device
@@ -30,9 +31,10 @@ from append_prefill.workload.traffic_experiment import TrafficExperiment, Unit
 POOL_SHARE = 0.5
 """Of the KV pool that samples may fill before the cache is flushed: nothing is evicted at half."""
 
-WARM_EVERY = 6
-"""Of the design's points in other traffic: six of 36, over all of both axes. The first sample of a
-new shape may still be an outlier, and no point is judged by fewer than three."""
+WARM_EVERY = GRID + 1
+"""Of the design's points in other traffic: one a row of the grid, and each of another column, so
+over all of both axes. The first sample of a new shape may still be an outlier, and no point is
+judged by fewer than three."""
 
 UNITS_MIN = 8
 """Of a point and launch, where requests come several at once: eight units of eight err 1.2 times as
@@ -65,7 +67,7 @@ class LocalServers:
 
     def explore(self, design: Sequence[Point], then: Callable[[Take, Sizes], None]) -> None:
         began_s = time.monotonic()
-        # Of requests that come several at once, a round over all of the design takes a minute.
+        # A round over all of the design takes a minute where requests come several at once.
         warmed = design if self._experiment is None else design[::WARM_EVERY]
         launch = Launch(
             self._bench(self._plan(warmed, samples=1, starts=1)),
@@ -149,7 +151,8 @@ class _Taking:
         """TTFT in ms, of those in company the median; None where half of them prove nothing."""
         task = self._task_of(point)
         if isinstance(task, Unit) and task.traffic.company != "alone":
-            if self._pool_tokens is not None and self._need(task) > self._pool_tokens:
+            held = task.held_tokens(self._output_tokens)
+            if self._pool_tokens is not None and held > self._pool_tokens:
                 return None  # more than there can be at once
         else:  # those in company find the cache emptied
             if self._held + point.total_tokens > self._room:
@@ -159,6 +162,3 @@ class _Taking:
         samples = self._launch.samples(task)
         valid = [one.result.ttft_ms for one in samples if isinstance(one.result, Times)]
         return median(valid) if 2 * len(valid) > len(samples) else None
-
-    def _need(self, unit: Unit) -> int:
-        return unit.held_tokens(self._output_tokens)

@@ -26,7 +26,6 @@ from append_prefill.run.cliffs.search import CONFIRM_LAUNCHES, SUSPECTS_MAX, Pla
 from append_prefill.run.cliffs.servers import LocalServers
 from append_prefill.run.device import free_device
 from append_prefill.run.settings import Settings
-from append_prefill.workload.any_point import searched
 from append_prefill.workload.profile import Limits
 from append_prefill.workload.traffic_experiment import TrafficExperiment
 
@@ -38,7 +37,7 @@ SAMPLING_SHARE = 0.2
 class Asked:
     """`minutes` and `requests_max` end the looking, whichever is first; None: no such limit.
 
-    `experiment`: the id of one in whose traffic is searched, None for lone append-prefills.
+    `limits` are where is searched, `experiment` in whose traffic, None for lone append-prefills.
     """
 
     settings: Settings
@@ -46,18 +45,21 @@ class Asked:
     minutes: float
     requests_max: int | None
     command: str
-    experiment: str | None = None
+    limits: Limits
+    experiment: TrafficExperiment | None = None
+
+    @property
+    def experiment_id(self) -> str | None:
+        return None if self.experiment is None else self.experiment.id
 
 
 def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
     """Search, and write the record into the folder, whatever ends it.
 
     The budget holds what the fresh launches will take. Raises InfrastructureError where a server
-    failed, the record then having what was found before, and UsageError for an experiment in whose
-    traffic nothing can be searched, before any starts.
+    failed; the record then has what was found before.
     """
     settings, created_at = asked.settings, datetime.now(UTC)
-    experiment, limits = _where(asked)
     with ExitStack() as stack:
         device = stack.enter_context(
             free_device(
@@ -69,7 +71,7 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
         began_s = time.monotonic()
         if settings.locked_mhz is not None:
             stack.enter_context(locked_clocks(device))
-        servers = LocalServers(settings, device, asked.folder, experiment)
+        servers = LocalServers(settings, device, asked.folder, asked.experiment)
 
         def spent(requests: int) -> bool:
             if asked.requests_max is not None and requests >= asked.requests_max:
@@ -79,15 +81,17 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
 
         search = Search(
             servers=servers,
-            limits=limits,
+            limits=asked.limits,
             seed=settings.options.seed,
             rate=settings.profile.policy.false_alarm_rate,
             spent=spent,
             tell=tell,
             kept=[
-                cliff.points[1] for cliff in settings.cliffs if cliff.experiment == asked.experiment
+                cliff.points[1]
+                for cliff in settings.cliffs
+                if cliff.experiment == asked.experiment_id
             ],
-            sample_requests=_requests_of(experiment),
+            sample_requests=requests_of(asked.experiment),
         )
         ended: Ended | None = None
         try:
@@ -104,12 +108,12 @@ def whole_search(asked: Asked, tell: Callable[[str], None]) -> CliffSearch:
                 bound=BOUND,
                 false_alarm_rate=search.rate,
                 minutes=(time.monotonic() - began_s) / 60,
-                experiment=asked.experiment,
+                experiment=asked.experiment_id,
                 requests=0 if search.prober is None else search.prober.requests,
                 points=0 if search.prober is None else search.prober.points,
                 noise_sd=_known(None if search.prober is None else search.prober.noise_sd),
                 launches=search.launches,
-                suspects=[_suspect(place, asked.experiment) for place in search.places],
+                suspects=[_suspect(place, asked.experiment_id) for place in search.places],
                 cliffs=_cliffs(search.places, servers.version, asked, created_at),
                 ended=ended or _ended(search, asked.requests_max),
                 command=asked.command,
@@ -125,24 +129,17 @@ def _ended(search: Search, requests_max: int | None) -> Ended:
     return "requests" if requests_max is not None and requests >= requests_max else "minutes"
 
 
-def _where(asked: Asked) -> tuple[TrafficExperiment | None, Limits]:
-    profile = asked.settings.profile
-    if asked.experiment is None:
-        return None, profile.limits
-    return searched(profile, asked.experiment)
-
-
-def _requests_of(experiment: TrafficExperiment | None) -> int:
-    """Those of a sample: primes, append-prefills, and what decodes beside."""
+def requests_of(experiment: TrafficExperiment | None) -> int:
+    """Those of a sample: append-prefills, what decodes beside them, and the primes of both."""
     if experiment is None:
         return REQUESTS_A_SAMPLE
     unit = experiment.units[0]
     if unit.conversation is not None:
         return REQUESTS_A_SAMPLE
-    beside = experiment.traffic.company_kind == "beside"
-    # A full prefill comes upon those that decode, too.
-    company = int(experiment.traffic.company_size) + 1 if beside else 0
-    return REQUESTS_A_SAMPLE * unit.samples + company
+    if experiment.traffic.company_kind == "beside":
+        # A full prefill comes upon those that decode, too, and has no prime.
+        return REQUESTS_A_SAMPLE * (int(experiment.traffic.company_size) + 1) + 1
+    return REQUESTS_A_SAMPLE * unit.samples
 
 
 def _suspect(place: Place, experiment: str | None) -> Suspect:
@@ -181,7 +178,7 @@ def _cliffs(
             continue  # not reached: what is confirmed has several launches
         cliff = Cliff(
             **sharp.edge.model_dump(exclude={"experiment"}),
-            experiment=asked.experiment,
+            experiment=asked.experiment_id,
             ratio=jump.ratio,
             low=math.exp(jump.low),
             high=math.exp(jump.high),

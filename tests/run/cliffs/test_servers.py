@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from append_prefill.analysis.cliffs.expected import GRID, design_points
 from append_prefill.analysis.steps import Sizes
 from append_prefill.records.store import read_starts
-from append_prefill.run.cliffs.servers import LocalServers
+from append_prefill.run.cliffs.servers import WARM_EVERY, LocalServers
+from append_prefill.run.cliffs.whole import requests_of
 from append_prefill.run.options import Options
 from append_prefill.run.resolve import resolve
 from append_prefill.workload.any_point import searched
+from append_prefill.workload.loading import load_profile
 from append_prefill.workload.points import Point
 from tests.conftest import TINY
 
@@ -50,6 +53,22 @@ company = "together:3"
 points = [[32, 32]]
 argument = "The fewest of which one is in the middle, where only the path is tested."
 """
+
+
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    # Eight primes and eight appends; what decodes is primed as well, and a full prefill comes last.
+    [(None, 2), ("turns", 2), ("together_8", 16), ("rate_40", 80), ("beside_4", 2 * 5 + 1)],
+)
+def test_what_a_sample_costs_is_counted_in_requests(name, requests):
+    assert requests_of(searched(load_profile("cpu-nano"), name)[0]) == requests
+
+
+@pytest.mark.parametrize("profile", ["cpu-nano", "llama-3.1-8b"])
+def test_the_points_of_the_warm_up_are_over_both_axes(profile):
+    warmed = design_points(load_profile(profile).limits)[::WARM_EVERY]
+    assert len({point.context_tokens for point in warmed}) >= GRID - 1
+    assert len({point.append_tokens for point in warmed}) >= GRID - 1
 
 
 @pytest.mark.parametrize("name", ["pairs", "turns"])
