@@ -37,8 +37,9 @@ def register(commands: Commands) -> None:
         description="Drive (L, m) to where most is measured over what is expected, find the edges "
         "there, and confirm them on fresh launches. What is confirmed is kept in "
         f"{CLIFFS}/PROFILE.json, and measured by every run of the profile ever after.",
-        epilog="Exit status: 0 no cliff confirmed · 1 a cliff · 8 interrupted, or a suspect that "
-        "nobody went to see · 7 a server failed · 4 an option cannot be honoured.",
+        epilog="Exit status: 0 no cliff confirmed · 1 a cliff · 8 interrupted, a suspect that "
+        "nobody went to see, or a budget too small to look · 7 a server failed · 4 an option "
+        "cannot be honoured.",
     )
     parser.add_argument("--sglang", metavar="ENV", help="as of append-prefill run")
     add_server(parser)
@@ -130,7 +131,7 @@ def status_of(found: CliffSearch) -> int:
     if found.cliffs:
         return EXIT_REGRESSION
     left = found.ended == "interrupted" or any(s.told == "not-tried" for s in found.suspects)
-    return EXIT_INCONCLUSIVE if left else 0
+    return EXIT_INCONCLUSIVE if left or not found.points else 0
 
 
 def _tell_all(found: CliffSearch) -> None:

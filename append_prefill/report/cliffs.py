@@ -66,6 +66,9 @@ def cliff_lines(found: CliffSearch) -> list[str]:
 
 def verdict_words(found: CliffSearch) -> str:
     """What a search says, and what it rests on."""
+    if not found.points:
+        held = "" if found.ended != "minutes" else " (fresh launches have most of them: give more)"
+        return f"nothing was looked at; {_ENDED[found.ended]}{held}"
     number = len(found.cliffs)
     none = f"no jump of more than {100 * found.bound:g} % confirmed"
     what = none if not number else f"{number} cliff{'s' if number > 1 else ''} confirmed"

@@ -11,6 +11,7 @@ from append_prefill.cli.main import main
 from append_prefill.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, EXIT_USAGE
 from append_prefill.records.cliffs import CliffSearch
 from append_prefill.records.kept import read_kept
+from append_prefill.report.cliffs import verdict_words
 from append_prefill.run.cliffs import whole
 from benchmarks import cliffs
 from tests.conftest import TINY
@@ -132,7 +133,8 @@ def test_bad_input_is_refused_before_a_server_starts(
     ("ended", "told", "status"),
     [("minutes", "no-edge", 0), ("minutes", "not-tried", 8), ("interrupted", "no-edge", 8)],
 )
-def test_the_exit_status_says_whether_all_was_seen(ended, told, status):
+@pytest.mark.parametrize("points", [5, 0])
+def test_the_exit_status_says_whether_all_was_seen(ended, told, status, points):
     suspect = {
         "point": (8, 8), "excess": 1.3, "edge": None, "jump": None, "context_tokens": (8, 8),
         "append_tokens": (8, 8), "told": told,
@@ -141,8 +143,9 @@ def test_the_exit_status_says_whether_all_was_seen(ended, told, status):
         {
             "created_at": "2026-11-02T00:00:00Z", "version": None, "profile": "tiny",
             "device": "planted", "seed": 1, "bound": 0.15, "false_alarm_rate": 0.01,
-            "minutes": 1.0, "requests": 10, "points": 5, "noise_sd": None, "launches": 1,
+            "minutes": 1.0, "requests": 10, "points": points, "noise_sd": None, "launches": 1,
             "suspects": [suspect], "cliffs": [], "ended": ended, "command": "append-prefill cliffs",
         }
     )  # fmt: skip
-    assert status_of(found) == status
+    assert status_of(found) == (status if points else EXIT_INCONCLUSIVE)
+    assert verdict_words(found).startswith("nothing was looked at") is (points == 0)
