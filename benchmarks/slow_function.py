@@ -5,11 +5,12 @@
 Real SGLang, both sides the same version; the candidate's interpreter is a script around it that
 puts `benchmarks/slowed_functions` on its path, so that SGLang's own files stay as they are. Three
 places, one in each part of a request's way: the scheduler, the tokenizer manager (the HTTP server's
-process) and the radix cache. A repeat is a pass of `--pairs` pairs of launches, in which each
-launch of the candidate is profiled three times, another place being slow each time, and takes turns
-with the reference's each time. Printed is the rank of the slow function for each place
-and repeat, and how many are among the first three. `python -m benchmarks.slow_function --read
-FOLDER` prints the same of what is kept.
+process) and the radix cache. On a GPU a fourth: the sampler starts one kernel more. A repeat is a
+pass of `--pairs` pairs of launches, in which each launch of the candidate is profiled once for each
+place, which is slow then, and takes turns with the reference's each time. Printed is the rank of
+the slow function, or kernel, for each place and repeat, and how many are among the first three; on
+a GPU also how many kernels that nobody slowed are told as changed for certain.
+`python -m benchmarks.slow_function --read FOLDER` prints the same of what is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,14 @@ from append_prefill.engines.devices import DeviceLock
 from append_prefill.engines.profiler import RATE_HZ, find_program
 from append_prefill.places import checkout_of
 from append_prefill.probe.plan import abba
-from append_prefill.records.cause import Cause, read_cause, write_cause
+from append_prefill.records.cause import (
+    Cause,
+    FunctionSpent,
+    KernelSpent,
+    Spent,
+    read_cause,
+    write_cause,
+)
 from append_prefill.records.comparison import PointEffect
 from append_prefill.run.cause.launch import Bench, Measured
 from append_prefill.run.cause.measuring import profiled, up
@@ -38,11 +46,18 @@ from append_prefill.workload.points import Point
 from append_prefill.workload.traffic import DEFAULT
 
 PLACES = {
-    "scheduler": "sglang.srt.managers.scheduler:Scheduler.handle_generate_request",
-    "tokenizer": "sglang.srt.managers.tokenizer_manager:TokenizerManager._tokenize_one_request",
-    "cache": "sglang.srt.mem_cache.unified_radix_cache:UnifiedRadixCache.match_prefix",
+    "scheduler": ("sglang.srt.managers.scheduler:Scheduler.handle_generate_request",),
+    "tokenizer": ("sglang.srt.managers.tokenizer_manager:TokenizerManager._tokenize_one_request",),
+    "cache": (
+        "sglang.srt.mem_cache.unified_radix_cache:UnifiedRadixCache.match_prefix",
+        "sglang.srt.mem_cache.radix_cache:RadixCache.match_prefix",
+    ),
 }
-"""Each is called once a request or a few times; of SGLang 0.5.23."""
+"""Each is called once a request or a few times, in SGLang 0.5.17 to 0.5.23; of several, one."""
+
+KERNEL = "kernel"
+_STARTS_IT = "sglang.srt.layers.sampler:Sampler.forward@gpu"
+_ITS_NAME = "spin_kernel"
 
 WITHIN = 3
 KEPT = 30
@@ -95,8 +110,9 @@ def script_around(plain: Settings, folder: Path, switch: Path, slow_ms: float) -
     """An interpreter that is the other one's, with the slow functions in it."""
     script = folder / "python"
     python = plain.candidate.interpreter.path  # type: ignore[attr-defined]
+    gpu = [(_STARTS_IT,)] if plain.profile.device == "cuda" else []
     given = {
-        "APPEND_PREFILL_SLOWED": ",".join(PLACES.values()),
+        "APPEND_PREFILL_SLOWED": ",".join(["|".join(names) for names in [*PLACES.values(), *gpu]]),
         "APPEND_PREFILL_SLOWED_MS": f"{slow_ms:g}",
         "APPEND_PREFILL_SLOWED_SWITCH": str(switch),
     }
@@ -128,14 +144,15 @@ def measured(
     )
     assert settings.reference is not None
     engines = {"candidate": settings.candidate, "reference": settings.reference}
-    pairs: dict[str, list[tuple[Measured, Measured]]] = {place: [] for place in PLACES}
+    places = [*PLACES, *([KERNEL] if bench.device.kind == "cuda" else [])]
+    pairs: dict[str, list[tuple[Measured, Measured]]] = {place: [] for place in places}
     for pair in range(args.pairs):
         sides = abba(("candidate", "reference"), pair)
         with (
             DeviceLock(bench.device, timeout_s=3600),
             up(bench, {side: engines[side] for side in sides}, pair) as servers,
         ):
-            for number, place in enumerate(PLACES, 1):
+            for number, place in enumerate(places, 1):
                 write_switch(switch, number)
                 made = profiled(replace(bench, folder=folder / place), servers, pair)
                 pairs[place].append((made["candidate"], made["reference"]))
@@ -151,12 +168,12 @@ def measured(
             rate_hz=args.rate,
             profiler="py-spy",
         )
-        write_cause(shortened(cause, PLACES[place]), out / f"{place}-{repeat}")
+        write_cause(shortened(cause, PLACES.get(place, ())), out / f"{place}-{repeat}")
 
 
-def shortened(cause: Cause, name: str) -> Cause:
+def shortened(cause: Cause, names: Collection[str]) -> Cause:
     """The first of the ranking, and the slow one wherever it stands; no stacks."""
-    rank = rank_of(cause, name) or 0
+    rank = rank_of(cause.functions, names) or 0
     kept = max(KEPT, rank)
     return cause.model_copy(update={"functions": cause.functions[:kept], "names": [], "stacks": []})
 
@@ -187,31 +204,48 @@ def moved_at(point: Point) -> Moved:
 def told(folders: Sequence[Path]) -> int:
     """Print the rank of every slow function; the number of those that are not found."""
     print(f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    first")
-    hits = tries = 0
+    hits = tries = others = certain = 0
     for folder in folders:
         if not folder.is_dir():
             continue
         place, _, repeat = folder.name.rpartition("-")
         cause = read_cause(folder)
-        rank = rank_of(cause, PLACES[place])
+        kernels = cause.kernels or []
+        slow_kernels = [one.name for one in kernels if _ITS_NAME in one.name]
+        ranking: Ranking = kernels if place == KERNEL else cause.functions
+        rank = rank_of(ranking, slow_kernels if place == KERNEL else PLACES[place])
         hits += rank is not None and rank <= WITHIN
         tries += 1
-        own = None if rank is None else cause.functions[rank - 1].own
-        first = cause.functions[0]
+        untouched = [one for one in kernels if one.name not in slow_kernels]
+        others += len(untouched)
+        certain += sum(is_certain(one.own) for one in untouched)
+        own = None if rank is None else ranking[rank - 1].own
         said = "" if own is None else f"{own.delta_ms:.2f}"
         ends = ""
         if own is not None and own.low_ms is not None:
             ends = f"{own.low_ms:.2f} to {own.high_ms:.2f}"
         row = f"{place:>10} {repeat:>6} {rank or '-':>4} {said:>10}  {ends:<16}"
-        print(f"{row} {first.process} {first.name}")
+        print(f"{row} {ranking[0].name}")
     print(f"among the first {WITHIN}: {hits} of {tries}")
+    if others:
+        print(f"kernels that nobody slowed, told as changed for certain: {certain} of {others}")
     return tries - hits
 
 
-def rank_of(cause: Cause, name: str) -> int | None:
-    """From 1; None where the function is not among those kept."""
-    names = [one.name for one in cause.functions if one.own is not None]
-    return names.index(name) + 1 if name in names else None
+Ranking = Sequence[FunctionSpent | KernelSpent]
+
+
+def rank_of(ranking: Ranking, names: Collection[str]) -> int | None:
+    """From 1; None where none of the names is among what is kept."""
+    found = [one.name in names for one in ranking if one.own is not None]
+    return found.index(True) + 1 if True in found else None
+
+
+def is_certain(spent: Spent) -> bool:
+    """Whether its interval has no zero."""
+    if spent.low_ms is None or spent.high_ms is None:
+        return False
+    return spent.low_ms > 0 or spent.high_ms < 0
 
 
 if __name__ == "__main__":

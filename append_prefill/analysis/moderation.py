@@ -160,10 +160,13 @@ def fit_prior(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
     return Spread(np.broadcast_to(variance, log.shape), np.broadcast_to(2 * half, log.shape))
 
 
-def moderate_family(own: Spread) -> Spread:
-    """Each member of a family (last axis) moderated by the others; own spreads below three."""
+def moderate_family(own: Spread, cap: float = PRIOR_DF_MAX) -> Spread:
+    """Each member of a family (last axis) moderated by the others; own spreads below three.
+
+    The others count for at most `cap` degrees of freedom.
+    """
     if own.variance.shape[-1] < 3:
         return own
-    prior = fit_prior(own)
+    prior = fit_prior(own, cap)
     df = own.df + prior.df
     return Spread((prior.df * prior.variance + own.df * own.variance) / df, df)

@@ -19,6 +19,10 @@ left out as well: the function that a stack ends in must end a stack of the othe
 server, too, by whichever callers, since versions put wrappers around the same loop. What this
 cannot see is a function that both sides call while idle and that is slower in one: it looks like a
 loop that polls.
+
+Who waits for a GPU does so on a core, spinning. That is no cost either: what is waited for are the
+kernels, and a scheduler that hands them over sooner waits the longer. On an H200 that of SGLang
+0.5.17 waited 13 ms a request with prefill graphs and 4.1 without, where a request took 28 and 32.
 """
 
 from __future__ import annotations
@@ -39,6 +43,15 @@ Function = tuple[str, str]
 """A process's role, and a function in it."""
 
 _K = TypeVar("_K")
+
+DEVICE_WAITS = frozenset(
+    {
+        "torch.cuda.streams:Event.synchronize",
+        "torch.cuda.streams:Stream.synchronize",
+        "torch.cuda:synchronize",
+    }
+)
+"""Where a thread stands on a core until the GPU is done."""
 
 _NORMAL_HALF = 1.96  # standard deviations, of a 95 % interval
 
@@ -80,6 +93,12 @@ def per_request(profile: Profile, left_out: frozenset[Stack]) -> dict[Stack, flo
     if profile.requests < 1:
         raise ValueError("a profile of no request says nothing per request")
     return {s: ms / profile.requests for s, ms in profile.busy_ms.items() if s not in left_out}
+
+
+def split_waits(stacks: Mapping[Stack, float]) -> tuple[dict[Stack, float], float]:
+    """The stacks that are no wait for the GPU, and the ms of those that are."""
+    kept = {stack: ms for stack, ms in stacks.items() if stack[-1] not in DEVICE_WAITS}
+    return kept, sum(ms for stack, ms in stacks.items() if stack[-1] in DEVICE_WAITS)
 
 
 def self_ms(stacks: Mapping[Stack, float]) -> dict[Function, float]:

@@ -19,6 +19,7 @@ from append_prefill.records.cause import Cause, write_cause
 from append_prefill.records.run import Run
 from append_prefill.records.store import read_run
 from append_prefill.report.cause import sentence
+from append_prefill.report.cause.kernels import family_rows
 from append_prefill.report.cause.page import write_page
 from append_prefill.report.names import candidate_name
 from append_prefill.run.cause.asking import settings_of
@@ -227,16 +228,22 @@ def _found(report_dir: Path, command: str, ends: tuple[str | None, str | None]) 
 
 def _tell(cause: Cause, page: Path) -> None:
     say()
-    print_table(
-        "Functions, ms per request",
-        ["function", "process", "difference", "95 % interval", cause.reference, cause.candidate,
-         "note"],
-        [
-            [row.name, row.process, row.delta, row.interval, row.reference, row.candidate, row.note]
-            for row in sentence.own_rows(cause)
-        ],
-        left=["function", "process", "note"],
-    )  # fmt: skip
+    for title, what, rows in (
+        ("Functions", "function", sentence.own_rows(cause)),
+        ("Kernels of the GPU", "kernel", family_rows(cause)),
+    ):
+        if rows:
+            print_table(
+                f"{title}, ms per request",
+                [what, "process", "difference", "95 % interval", cause.reference, cause.candidate,
+                 "note"],
+                [
+                    [row.name, row.process, row.delta, row.interval, row.reference, row.candidate,
+                     row.note]
+                    for row in rows
+                ],
+                left=[what, "process", "note"],
+            )  # fmt: skip
     print_table(
         "What profiling costs, TTFT in ms",
         ["side", "without", "profiled"],

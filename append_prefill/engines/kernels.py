@@ -45,7 +45,11 @@ def traced(
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.glob(_TRACES))
     found: dict[str, float] = {}
-    body = {"output_dir": str(folder.absolute()), "activities": list(activities)}
+    body = {
+        "output_dir": str(folder.absolute()),
+        "activities": list(activities),
+        "with_stack": False,  # SGLang's default walks the Python stack of each operator
+    }
     _post(base_url, "/start_profile", body)
     try:
         yield found

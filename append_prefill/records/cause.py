@@ -78,7 +78,9 @@ class ModuleSpent(Record):
 
 
 class KernelSpent(Record):
-    """One kernel of the GPU."""
+    """One kernel of the GPU, or one family of them. Intervals hold for all together; one that takes
+    next to nothing has none.
+    """
 
     name: str
     own: Spent
@@ -97,8 +99,8 @@ class LaunchProfiled(Record):
     """One launch: TTFT medians of as many requests without the profiler and with it.
 
     `requests` were profiled, `invalid` of them prove nothing; `recorded_s` is how long they were
-    recorded, `idle_s` how long the idle server was. `unread` samples could not be read. `kernels`:
-    as many requests, again, under torch's profiler, None without a GPU.
+    recorded, `idle_s` how long the idle server was. `unread` samples could not be read.
+    `kernels_ms`: of other requests, under torch's profiler, None without a GPU.
     """
 
     side: Side
@@ -120,7 +122,10 @@ class Cause(Record):
     (None where it tells none), `ratio` with its interval what it compared. `functions` are in the
     order of their rank by `own`, those without one behind, by `whole`; `functions_seen` is of how
     many. `modules` (of all functions) and `kernels` are in the order of their rank. `own_total` is
-    the sum over all functions. `with_primes`: a request is profiled with the prime before it.
+    the sum over all functions, without `device_wait`, which is what waiting for the GPU takes of a
+    core (None where nothing was seen to). `kernel_families` are the kernels summed by the name that
+    they share, and `kernels_total` all of them; None without a GPU, and in records of suites before
+    0.2. `with_primes`: a request is profiled with the prime before it.
     """
 
     schema_: Literal["append-prefill/cause/1"] = Field(default=SCHEMA, alias="schema")
@@ -147,9 +152,12 @@ class Cause(Record):
     launches: list[LaunchProfiled]
     with_primes: bool = False
     own_total: Spent
+    device_wait: Spent | None = None
     functions_seen: int
     functions: list[FunctionSpent]
     modules: list[ModuleSpent] = []
+    kernels_total: Spent | None = None
+    kernel_families: list[KernelSpent] | None = None
     kernels: list[KernelSpent] | None
     names: list[str]
     stacks: list[StackSpent]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from append_prefill.analysis.profiles import (
+    DEVICE_WAITS,
     Profile,
     differences,
     inclusive_ms,
@@ -12,6 +13,7 @@ from append_prefill.analysis.profiles import (
     per_request,
     ranked,
     self_ms,
+    split_waits,
     waiting,
 )
 
@@ -137,3 +139,13 @@ def test_the_ranking_begins_where_the_change_is():
 def test_the_mean_counts_launches_that_never_showed_it():
     assert mean_of([{"a": 1.0}, {"b": 1.0}]) == {"a": 0.5, "b": 0.5}
     assert mean_of([{"a": 1.0}, {"a": 2.0}]) == {"a": 1.5}
+
+
+def test_what_waits_for_the_gpu_is_told_apart():
+    work = ("scheduler", "sglang.s:loop")
+    waits = [(*work, name) for name in sorted(DEVICE_WAITS)]
+    stacks = {work: 1.0, (*waits[0], "sglang.s:after"): 2.0} | dict.fromkeys(waits, 4.0)
+    kept, waited = split_waits(stacks)
+    assert kept == {work: 1.0, (*waits[0], "sglang.s:after"): 2.0}
+    assert waited == 12.0
+    assert split_waits({}) == ({}, 0)

@@ -13,7 +13,7 @@ import pytest
 from append_prefill.records.cause import write_cause
 from benchmarks import slow_function
 from benchmarks.slow_function import rank_of, script_around, shortened, told
-from tests.run.cause.profiled import cause
+from tests.run.cause.profiled import LOOP, cause, launch
 
 MODULE = """
 from __future__ import annotations
@@ -38,7 +38,7 @@ print(m.Scheduler.slow.__code__.co_filename == m.__file__)
 """
 
 
-def asked(tmp_path: Path, number: int) -> list[str]:
+def asked(tmp_path: Path, number: int, *, device: str = "cpu", ask: str = ASK) -> list[str]:
     """What a server's interpreter says with that function switched slow, 0 for none."""
     package = tmp_path / "package"
     package.mkdir()
@@ -47,11 +47,13 @@ def asked(tmp_path: Path, number: int) -> list[str]:
     switch = tmp_path / "switch"
     switch.write_bytes(bytes([number]))
     interpreter = SimpleNamespace(path=sys.executable)
-    settings = SimpleNamespace(candidate=SimpleNamespace(interpreter=interpreter))
+    settings = SimpleNamespace(
+        candidate=SimpleNamespace(interpreter=interpreter), profile=SimpleNamespace(device=device)
+    )
     script = script_around(settings, tmp_path, switch, 600.0)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
-        [str(script), "-c", ASK], capture_output=True, text=True, check=True, env=environment
+        [str(script), "-c", ask], capture_output=True, text=True, check=True, env=environment
     )
     assert "slowed package.module" in result.stderr
     return result.stdout.splitlines()
@@ -59,7 +61,7 @@ def asked(tmp_path: Path, number: int) -> list[str]:
 
 @pytest.fixture
 def places(monkeypatch):
-    places = {"a": "package.module:Scheduler.slow", "b": "package.module:alone"}
+    places = {"a": ("package.module:Scheduler.slow",), "b": ("package.module:alone",)}
     monkeypatch.setattr(slow_function, "PLACES", places)
 
 
@@ -76,7 +78,11 @@ def test_the_function_itself_is_slow_by_switch_and_no_other(tmp_path, number, sl
 
 
 def test_ranks_are_told_with_what_is_first(tmp_path, monkeypatch, capsys):
-    names = {"cache": "sglang.cache:match", "scheduler": "sglang.s:batch", "none": "no:such"}
+    names = {
+        "cache": ("no:other", "sglang.cache:match"),
+        "scheduler": ("sglang.s:batch",),
+        "none": ("no:such",),
+    }
     monkeypatch.setattr(slow_function, "PLACES", names)
     for place in names:
         write_cause(cause(), tmp_path / f"{place}-0")
@@ -86,14 +92,45 @@ def test_ranks_are_told_with_what_is_first(tmp_path, monkeypatch, capsys):
     assert lines[-1] == "among the first 3: 1 of 3"
 
 
+def test_a_slow_kernel_is_ranked_among_kernels_and_the_others_are_counted(tmp_path, capsys):
+    made = []
+    for pair in range(3):
+        alike = {"gemm": 2.0, "norm": 0.5 + 0.001 * pair, "rope": 0.3}
+        new = {**alike, "at::cuda::spin_kernel(long)": 2.0}
+        made.append((launch("candidate", pair, {LOOP: 1.0}, new),
+                     launch("reference", pair, {LOOP: 1.0}, alike)))  # fmt: skip
+    write_cause(cause(made=made), tmp_path / "kernel-0")
+    assert told([tmp_path / "kernel-0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:4] == ["kernel", "0", "1", "2.00"]
+    assert lines[1].endswith("at::cuda::spin_kernel(long)")
+    assert lines[-1] == "kernels that nobody slowed, told as changed for certain: 0 of 3"
+
+
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize(("number", "kernels"), [(0, []), (2, []), (3, [1_188_000_000])])
+def test_on_a_gpu_the_sampler_starts_a_kernel_more_by_switch(
+    tmp_path, monkeypatch, number, kernels
+):
+    """600 ms at 1.98 GHz. torch is one that says what it was asked for."""
+    monkeypatch.setattr(slow_function, "_STARTS_IT", "package.module:Scheduler.plain@gpu")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("from . import cuda\n")
+    (tmp_path / "torch" / "cuda.py").write_text("asked = []\n_sleep = asked.append\n")
+    lines = asked(
+        tmp_path, number, device="cuda", ask=ASK + "import torch; print(torch.cuda.asked)"
+    )
+    assert lines[-1] == str(kernels)
+
+
 def test_what_never_ran_itself_has_no_rank():
-    assert rank_of(cause(), "sglang.s:loop") is None
+    assert rank_of(cause().functions, ["sglang.s:loop"]) is None
 
 
 def test_what_is_kept_holds_the_slow_one_wherever_it_stands(monkeypatch):
     monkeypatch.setattr(slow_function, "KEPT", 1)
-    assert [one.name for one in shortened(cause(), "new:fresh").functions] == [
+    assert [one.name for one in shortened(cause(), ["new:fresh"]).functions] == [
         "sglang.cache:match",
         "new:fresh",
     ]
-    assert shortened(cause(), "new:fresh").stacks == []
+    assert shortened(cause(), ["new:fresh"]).stacks == []

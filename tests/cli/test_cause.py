@@ -54,7 +54,7 @@ def test_both_sides_are_profiled_at_what_moved_most(run_folder, capsys):
     write_bisection(found(), folder / "bisect-0.5.19..0.5.23")
     assert main(["cause", str(run_folder), *FEW]) == 0
     out = capsys.readouterr().out
-    assert "pair 2 of 2: simulated and simulated" in out
+    assert "pair 2 of 2: simulated (reference) and simulated …" in out
     assert "sglang.s:batch" not in out  # an idle server shows it, too: no cost
     made = read_cause(folder / "cause-0.5.19..0.5.23")
     assert (made.context_tokens, made.append_tokens, made.experiment) == (64, 32, None)

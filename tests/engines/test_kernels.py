@@ -81,7 +81,8 @@ def test_the_traces_of_all_ranks_are_added(tmp_path):
         assert found == {"gemm": 0.8, "Memcpy DtoH": 0.004}
         (start, body), (stop, _) = server.asked
     assert (start, stop) == ("/start_profile", "/stop_profile")
-    assert body == {"output_dir": str(tmp_path / "t"), "activities": ["GPU"]}
+    folder = str(tmp_path / "t")
+    assert body == {"output_dir": folder, "activities": ["GPU"], "with_stack": False}
 
 
 def test_an_older_trace_in_the_folder_is_not_read(tmp_path):

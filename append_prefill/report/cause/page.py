@@ -9,7 +9,7 @@ from append_prefill.records.cause import Cause
 from append_prefill.records.run import Run
 from append_prefill.records.store import write_whole
 from append_prefill.report.bisection import sentence as bisected
-from append_prefill.report.cause import flames, sentence
+from append_prefill.report.cause import flames, kernels, sentence
 from append_prefill.report.headline import headline_of
 from append_prefill.report.templating import ENVIRONMENT
 
@@ -39,7 +39,9 @@ def render_page(
         whole_rows=sentence.whole_rows(cause),
         other_rows=sentence.other_rows(cause),
         module_rows=sentence.module_rows(cause),
-        kernel_rows=sentence.kernel_rows(cause),
+        wait_words=kernels.wait_words(cause),
+        family_rows=kernels.family_rows(cause),
+        kernel_rows=kernels.kernel_rows(cause),
         costs=sentence.costs(cause),
         graphs=flames.graphs_of(cause),
         size=flames,

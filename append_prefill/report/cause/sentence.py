@@ -9,29 +9,20 @@ from statistics import median
 from append_prefill.records.cause import Cause, FunctionSpent, Spent
 from append_prefill.records.grounds import Side
 from append_prefill.report import format as fmt
-
-NAMED = 3
-"""Functions that the sentence names at most."""
-
-NAMED_SHARE = 0.05
-"""Of the largest difference: what is less is in the table."""
-
-SHOWN = 15
-"""Rows of a ranking: what comes after is a few samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rank: name, process, both sides, the difference with its interval, a note."""
-
-    name: str
-    process: str
-    reference: str
-    candidate: str
-    delta: str
-    interval: str
-    note: str
-    sure: bool
+from append_prefill.report.cause.kernels import gpu_words
+from append_prefill.report.cause.spent import (
+    NAMED,
+    NAMED_SHARE,
+    SHOWN,
+    Row,
+    bracket,
+    large,
+    lead_words,
+    more_words,
+    moved,
+    spent_row,
+    total_words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +36,34 @@ class Cost:
 
 
 def cause_words(cause: Cause) -> str:
-    """The sentence: where most of the difference is, or that no function stands out."""
-    sure = [(one, own) for one, own in _own(cause) if _moved(own, slower=cause.slower)]
-    pairs = fmt.plural(len(cause.launches) // 2, "pair")
-    more = "more" if cause.slower else "less"
-    request = "a request with its prime" if cause.with_primes else "a request"
-    whole = cause.own_total
-    total = f"On a core, {request} takes {_ms(whole.delta_ms)} ms {more_or_less(cause)}"
-    total += _bracket(whole)
-    if whole.low_ms is not None and not (_moved(whole, slower=True) or _moved(whole, slower=False)):
-        total = (
-            f"What {request} takes on a core in all is not told from {cause.reference} "
-            f"({fmt.signed(whole.delta_ms)} ms, {_ends(whole)})"
-        )
+    """The sentences: where most of the difference is, or that nothing stands out.
+
+    First those of the cores, but where the GPU's kernels as a whole moved as the run did.
+    """
+    total = cause.kernels_total
+    said = [_core_words(cause), gpu_words(cause)]
+    if total is not None and moved(total, slower=cause.slower):
+        said.reverse()
+    return " ".join(filter(None, said))
+
+
+def _core_words(cause: Cause) -> str:
+    """What a request takes on a core, and in which functions."""
+    sure = [(one, own) for one, own in _own(cause) if moved(own, slower=cause.slower)]
+    total = total_words(cause, cause.own_total, "on a core")
     modules = _modules(cause, {(one.process, one.module) for one, _ in sure})
     if not sure:
+        pairs = fmt.plural(len(cause.launches) // 2, "pair")
         return (
             f"{total}, and of no function alone is it certain after {pairs} of launches that it "
-            f"takes {more}.{modules}"
+            f"takes {more_words(cause)}.{modules}"
         )
     said = "; ".join(
-        f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{_bracket(own)}"
+        f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{bracket(own)}"
         f"{_of_module(cause, one, own)}"
-        for one, own in sure[:NAMED]
-        if abs(own.delta_ms) >= NAMED_SHARE * abs(sure[0][1].delta_ms)
+        for one, own in sure[: large([own for _, own in sure])]
     )
-    along = _moved(whole, slower=cause.slower)
-    lead = "Of it, per request" if along else f"What takes {more} for certain, per request"
-    return f"{total}. {lead}: {said}.{modules}"
+    return f"{total}. {lead_words(cause, cause.own_total)}: {said}.{modules}"
 
 
 def _modules(cause: Cause, named: Collection[tuple[str, str]]) -> str:
@@ -81,9 +72,9 @@ def _modules(cause: Cause, named: Collection[tuple[str, str]]) -> str:
     Of those that both sides have: where code moved, one module's gain is another's loss.
     """
     found = [
-        f"{one.name} ({one.process}) {fmt.signed(one.own.delta_ms)} ms{_bracket(one.own)}"
+        f"{one.name} ({one.process}) {fmt.signed(one.own.delta_ms)} ms{bracket(one.own)}"
         for one in cause.modules
-        if _moved(one.own, slower=cause.slower) and (one.process, one.name) not in named
+        if moved(one.own, slower=cause.slower) and (one.process, one.name) not in named
         if one.own.reference_ms is not None and one.own.candidate_ms is not None
     ]
     return f" As a module, for certain: {'; '.join(found[:NAMED])}." if found else ""
@@ -96,7 +87,7 @@ def _of_module(cause: Cause, one: FunctionSpent, own: Spent) -> str:
     which = "new there" if own.reference_ms is None else "gone there"
     for module in cause.modules:
         if (module.process, module.name) == (one.process, one.module):
-            whole = f"{fmt.signed(module.own.delta_ms)} ms{_bracket(module.own)}"
+            whole = f"{fmt.signed(module.own.delta_ms)} ms{bracket(module.own)}"
             return f", {which}, where its module as a whole takes {whole}"
     return f", {which}"
 
@@ -116,32 +107,6 @@ def unshown_words(cause: Cause) -> str:
 def _own(cause: Cause) -> list[tuple[FunctionSpent, Spent]]:
     """The functions that were seen to run themselves, in the order of their rank."""
     return [(one, one.own) for one in cause.functions if one.own is not None]
-
-
-def more_or_less(cause: Cause) -> str:
-    """Which way the total went."""
-    return f"{'more' if cause.own_total.delta_ms >= 0 else 'less'} than on {cause.reference}"
-
-
-def _ms(value: float) -> str:
-    return fmt.number(abs(value), 2)
-
-
-def _bracket(spent: Spent) -> str:
-    if spent.low_ms is None or spent.high_ms is None:
-        return ""
-    return f" ({_ends(spent)})"
-
-
-def _ends(spent: Spent) -> str:
-    return f"{fmt.signed(spent.low_ms)} to {fmt.signed(spent.high_ms)}"
-
-
-def _moved(spent: Spent, *, slower: bool) -> bool:
-    """Whether the whole interval is on the side that the run's change is on."""
-    if spent.low_ms is None or spent.high_ms is None:
-        return False
-    return spent.low_ms > 0 if slower else spent.high_ms < 0
 
 
 def own_rows(cause: Cause) -> list[Row]:
@@ -170,36 +135,13 @@ def other_rows(cause: Cause) -> list[Row]:
 
 def module_rows(cause: Cause) -> list[Row]:
     """The ranking of modules, by what their functions take themselves."""
-    return [_spent_row(one.name, one.process, one.own, cause) for one in cause.modules[:SHOWN]]
-
-
-def kernel_rows(cause: Cause) -> list[Row]:
-    """The ranking of the GPU's kernels."""
-    return [_spent_row(one.name, "GPU", one.own, cause) for one in (cause.kernels or [])[:SHOWN]]
+    return [spent_row(one.name, one.process, one.own, cause) for one in cause.modules[:SHOWN]]
 
 
 def _row(one: FunctionSpent, spent: Spent, cause: Cause) -> Row:
     notes = ["also while idle"] if one.idle else []
     notes += [] if one.was is None else [f"on {cause.reference} {one.was}"]
-    return _spent_row(one.name, one.process, spent, cause, "; ".join(notes))
-
-
-def _spent_row(name: str, process: str, spent: Spent, cause: Cause, note: str = "") -> Row:
-    only = ""
-    if spent.reference_ms is None:
-        only = f"only {cause.candidate}"
-    elif spent.candidate_ms is None:
-        only = f"only {cause.reference}"
-    return Row(
-        name=name,
-        process=process,
-        reference=fmt.number(spent.reference_ms, 2),
-        candidate=fmt.number(spent.candidate_ms, 2),
-        delta=fmt.signed(spent.delta_ms),
-        interval=fmt.MISSING if spent.low_ms is None else _ends(spent),
-        note="; ".join(filter(None, [only, note])),
-        sure=_moved(spent, slower=spent.delta_ms > 0),
-    )
+    return spent_row(one.name, one.process, spent, cause, "; ".join(notes))
 
 
 def costs(cause: Cause) -> list[Cost]:

@@ -29,18 +29,21 @@ def measure_pairs(
     then. Raises ServerDiedError or InfrastructureError.
     """
     engines: dict[Side, Engine] = {"candidate": candidate, "reference": reference}
+    named = {side: engine.label for side, engine in engines.items()}
+    if candidate.label == reference.label:  # as where a setting is what differs
+        named["reference"] += " (reference)"
     both: tuple[Side, ...] = ("candidate", "reference")
     for pair in range(pairs):
         sides = abba(both, pair)
         together = [sides] if bench.profile.plan.interleave else [(side,) for side in sides]
         made: dict[Side, Measured] = {}
         for group in together:
-            names = " and ".join(engines[side].label for side in group)
+            names = " and ".join(named[side] for side in group)
             bench.tell(f"pair {pair + 1} of {pairs}: {names} …")
             with up(bench, {side: engines[side] for side in group}, pair) as servers:
                 made |= profiled(bench, servers, pair)
             for side in group:
-                bench.tell(_told(made[side].record, engines[side].label))
+                bench.tell(_told(made[side].record, named[side]))
         yield made["candidate"], made["reference"]
 
 

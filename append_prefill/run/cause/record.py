@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from append_prefill.analysis import profiles
+from append_prefill.analysis.kernels import by_family, kernel_differences
 from append_prefill.analysis.profiles import Difference, Function, Stack
 from append_prefill.analysis.renamed import by_module, renamed, renamings
 from append_prefill.analysis.sampled import sampled_differences
@@ -46,8 +47,8 @@ def cause_of(
     """The record; `pairs` are (candidate, reference), `names` what these two are called."""
     candidates, references = ([pair[side].stacks for pair in pairs] for side in (0, 1))
     waits = profiles.waiting(candidates, references), profiles.waiting(references, candidates)
-    new, old = (
-        [profiles.per_request(one, left_out) for one in side]
+    (new, waited_new), (old, waited_old) = (
+        _without_waits([profiles.per_request(one, left_out) for one in side])
         for side, left_out in zip((candidates, references), waits, strict=True)
     )
     sample_ms = 1000 / rate_hz / min(one.requests for one in (*candidates, *references))
@@ -74,11 +75,10 @@ def cause_of(
     idle = {stack for one in (*candidates, *references) for stack in one.idle_ms}
     ends = {(stack[0], stack[-1]) for stack in idle.difference(*waits)}
     seen_idle = {now.get(end, end) for end in ends}
-    total = profiles.differences(
-        [{"all": sum(one.values())} for one in new],
-        [{"all": sum(one.values())} for one in old],
-        sample_ms=sample_ms,
+    total = _whole(
+        [sum(one.values()) for one in new], [sum(one.values()) for one in old], sample_ms
     )
+    kernels = _kernels_of(pairs)
     frames, stacks = _stacks(profiles.mean_of(new), profiles.mean_of(old))
     effect, traffic = moved.effect, moved.traffic
     return Cause(
@@ -104,7 +104,8 @@ def cause_of(
         profiler=profiler,
         with_primes=with_primes,
         launches=[one.record for pair in pairs for one in pair],
-        own_total=_spent(total["all"]),
+        own_total=total,
+        device_wait=_waited(waited_new, waited_old, sample_ms),
         functions_seen=len(whole),
         functions=[
             _function(
@@ -120,7 +121,9 @@ def cause_of(
             ModuleSpent(process=process, name=name, own=_spent(modules[process, name]))
             for process, name in profiles.ranked(modules, slower_first=slower)
         ],
-        kernels=_kernels(pairs, slower=slower),
+        kernels_total=_kernels_total(kernels),
+        kernel_families=_kernels(kernels, slower=slower, summed=by_family),
+        kernels=_kernels(kernels, slower=slower, summed=dict),
         names=frames,
         stacks=stacks,
     )
@@ -161,14 +164,56 @@ def _spent(found: Difference) -> Spent:
     )
 
 
-def _kernels(
-    pairs: Sequence[tuple[Measured, Measured]], *, slower: bool
-) -> list[KernelSpent] | None:
+def _without_waits(
+    launches: Sequence[dict[Stack, float]],
+) -> tuple[list[dict[Stack, float]], list[float]]:
+    """The launches' stacks but for waits for the GPU, and what each took of these."""
+    split = [profiles.split_waits(one) for one in launches]
+    return [kept for kept, _ in split], [waited for _, waited in split]
+
+
+def _whole(new: Sequence[float], old: Sequence[float], sample_ms: float) -> Spent:
+    """The difference of one value a launch."""
+    sides = ([{"all": one} for one in side] for side in (new, old))
+    return _spent(profiles.differences(*sides, sample_ms=sample_ms)["all"])
+
+
+def _waited(new: Sequence[float], old: Sequence[float], sample_ms: float) -> Spent | None:
+    """Of a side that was never seen to wait nothing is known, and of two neither."""
+    found = _whole(new, old, sample_ms)
+    seen = {"reference_ms": found.reference_ms or None, "candidate_ms": found.candidate_ms or None}
+    return found.model_copy(update=seen) if any(seen.values()) else None
+
+
+Kernels = tuple[Sequence[Mapping[str, float]], Sequence[Mapping[str, float]]]
+"""Ms per request by kernel: of the candidate's launches, and of the reference's."""
+
+
+def _kernels_of(pairs: Sequence[tuple[Measured, Measured]]) -> Kernels | None:
+    """Those of all launches, None where one has none."""
     new, old = ([pair[side].kernels_ms for pair in pairs] for side in (0, 1))
     known_new, known_old = ([one for one in side if one is not None] for side in (new, old))
     if len(known_new) < len(new) or len(known_old) < len(old):
         return None
-    found = profiles.differences(known_new, known_old, sample_ms=0.0)
+    return known_new, known_old
+
+
+def _kernels_total(kernels: Kernels | None) -> Spent | None:
+    if kernels is None:
+        return None
+    new, old = ([sum(one.values()) for one in side] for side in kernels)
+    return _whole(new, old, 0.0)
+
+
+def _kernels(
+    kernels: Kernels | None,
+    *,
+    slower: bool,
+    summed: Callable[[Mapping[str, float]], dict[str, float]],
+) -> list[KernelSpent] | None:
+    if kernels is None:
+        return None
+    found = kernel_differences(*([summed(one) for one in side] for side in kernels))
     return [
         KernelSpent(name=name, own=_spent(found[name]))
         for name in profiles.ranked(found, slower_first=slower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
@@ -90,3 +91,30 @@ def test_those_that_are_timed_one_by_one_are_enough_at_400(log) -> None:
     profiled(1600, "candidate")
     assert [count for _, what, count in log if what == "take"] == [200] * 8
     assert Told.plain == {"candidate": [50] * 8}
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (("0.5.23", "0.5.19"), ["0.5.23", "0.5.19"]),
+        # As where a setting is what differs.
+        (("0.5.17", "0.5.17"), ["0.5.17", "0.5.17 (reference)"]),
+    ],
+)
+def test_sides_that_are_called_the_same_are_told_apart(monkeypatch, labels, told) -> None:
+    said: list[str] = []
+    bench = cast(
+        Bench,
+        SimpleNamespace(
+            tell=said.append, profile=SimpleNamespace(plan=SimpleNamespace(interleave=True))
+        ),
+    )
+    made = SimpleNamespace(
+        record=SimpleNamespace(plain_ms=1.0, profiled_ms=1.0, requests=1, recorded_s=1.0)
+    )
+    monkeypatch.setattr(measuring, "up", lambda *_: nullcontext({}))
+    monkeypatch.setattr(measuring, "profiled", lambda *_: {"candidate": made, "reference": made})
+    engines = [cast(Any, SimpleNamespace(label=label)) for label in labels]
+    list(measuring.measure_pairs(bench, engines[0], engines[1], 1))
+    assert said[0] == f"pair 1 of 1: {told[0]} and {told[1]} …"
+    assert [line.partition(": TTFT")[0] for line in said[1:]] == told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from append_prefill.errors import UsageError
@@ -92,6 +94,56 @@ def test_kernels_are_ranked_where_every_launch_has_them():
     ]
     assert found.kernels[1].own.reference_ms is None
     assert cause().kernels is None
+
+
+def test_kernels_of_one_name_are_summed_and_all_of_them_too():
+    """As where another tile of a product is taken: -0.3 and +0.5, together +0.2."""
+    made = []
+    for pair in range(3):
+        old = {"nvjet_128x8_A": 0.3, "norm": 0.2}
+        new = {"nvjet_256x8_A": 0.5, "norm": 0.2}
+        made.append((launch("candidate", pair, {LOOP: 1.0}, new),
+                     launch("reference", pair, {LOOP: 1.0}, old)))  # fmt: skip
+    found = cause(made=made)
+    assert [(one.name, round(one.own.delta_ms, 3)) for one in found.kernel_families] == [
+        ("nvjet", 0.2),
+        ("norm", 0.0),
+    ]
+    assert [one.name for one in found.kernels] == ["nvjet_256x8_A", "norm", "nvjet_128x8_A"]
+    total = found.kernels_total
+    assert (total.reference_ms, total.candidate_ms) == pytest.approx((0.5, 0.7))
+    assert total.delta_ms == pytest.approx(0.2)
+    assert total.low_ms == pytest.approx(0.2)
+    faster = cause(made=made, ratio=0.8)
+    assert [one.name for one in faster.kernel_families] == ["norm", "nvjet"]
+    without = cause()
+    assert without.kernels_total is without.kernel_families is without.kernels is None
+
+
+def test_one_launch_without_kernels_leaves_none():
+    made = pairs(kernels=True)
+    new, old = made[1]
+    for one in (replace(new, kernels_ms=None), old), (new, replace(old, kernels_ms=None)):
+        found = cause(made=[made[0], one, made[2]])
+        assert found.kernels is found.kernels_total is found.kernel_families is None
+
+
+def test_waiting_for_the_gpu_is_no_function_and_in_no_total():
+    """A candidate whose scheduler is done sooner and waits the longer."""
+    wait = (*LOOP, "torch.cuda.streams:Event.synchronize")
+    made = [
+        (launch("candidate", pair, {LOOP: 2.0, wait: 9.0}), launch("reference", pair, {LOOP: 6.0}))
+        for pair in range(3)
+    ]
+    found = cause(made=made)
+    assert found.own_total.delta_ms == pytest.approx(-4.0)
+    assert (found.device_wait.reference_ms, found.device_wait.candidate_ms) == (None, 9.0)
+    assert found.device_wait.delta_ms == pytest.approx(9.0)
+    # Three pairs of 90 samples of 0.1 ms a request: it is counted, as functions are.
+    assert found.device_wait.low_ms == pytest.approx(9.0 - 1.96 * (0.1 * 27 / 9) ** 0.5)
+    assert not [one for one in found.functions if "synchronize" in one.name]
+    assert not [name for name in found.names if "synchronize" in name]
+    assert cause().device_wait is None
 
 
 def test_it_is_read_as_it_was_written(tmp_path):
