@@ -65,7 +65,7 @@ def family_of(name: str) -> str:
     base = base.partition("(")[0].strip()
     if opened and inside and _WRAPPERS.search(base):
         return family_of(inside)
-    if opened or "::" in base or " " in base:
+    if opened or "::" in base:
         return base
     first, *words = base.split("_")
     kept = [first]

@@ -58,12 +58,12 @@ def _core_words(cause: Cause) -> str:
             f"{total}, and of no function alone is it certain after {pairs} of launches that it "
             f"takes {more_words(cause)}.{modules}"
         )
-    said = "; ".join(
-        f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{bracket(own)}"
-        f"{_of_module(cause, one, own)}"
-        for one, own in sure[: large([own for _, own in sure])]
-    )
-    return f"{total}. {lead_words(cause, cause.own_total)}: {said}.{modules}"
+    said, told = [], set()
+    for one, own in sure[: large([own for _, own in sure])]:
+        only = _of_module(cause, one, own, again=(one.process, one.module) in told)
+        said.append(f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{bracket(own)}{only}")
+        told.add((one.process, one.module))
+    return f"{total}. {lead_words(cause, cause.own_total)}: {'; '.join(said)}.{modules}"
 
 
 def _modules(cause: Cause, named: Collection[tuple[str, str]]) -> str:
@@ -80,11 +80,16 @@ def _modules(cause: Cause, named: Collection[tuple[str, str]]) -> str:
     return f" As a module, for certain: {'; '.join(found[:NAMED])}." if found else ""
 
 
-def _of_module(cause: Cause, one: FunctionSpent, own: Spent) -> str:
-    """Of a function that the other side has not: what the module's others took less."""
+def _of_module(cause: Cause, one: FunctionSpent, own: Spent, *, again: bool) -> str:
+    """Of a function that the other side has not: what the module's others took less.
+
+    `again`: that was told of another function of the module.
+    """
     if own.reference_ms is not None and own.candidate_ms is not None:
         return ""
     which = "new there" if own.reference_ms is None else "gone there"
+    if again:
+        return f", {which}, too"
     for module in cause.modules:
         if (module.process, module.name) == (one.process, one.module):
             whole = f"{fmt.signed(module.own.delta_ms)} ms{bracket(module.own)}"

@@ -87,6 +87,21 @@ def test_of_a_function_that_is_new_what_its_module_takes_is_told_too(slower):
     assert plain(sentence.cause_words(without)).endswith(f"), {which} there.")
 
 
+def test_what_a_module_takes_is_told_once():
+    """As of prefill graphs, which put two new functions into one module."""
+    new = {
+        ("scheduler", f"sglang.graphs:{name}"): ms for name, ms in (("replay", 3.0), ("pad", 2.0))
+    }
+    made = [
+        (launch("candidate", pair, {LOOP: 5.0, **new}), launch("reference", pair, {LOOP: 5.0}))
+        for pair in range(3)
+    ]
+    said = plain(sentence.cause_words(cause(made=made)))
+    assert said.count("where its module as a whole takes +5.0 ms (") == 1
+    assert "sglang.graphs:pad (scheduler) +2.0 ms (" in said
+    assert said.endswith("), new there, too.")
+
+
 def spread_out(*, ratio=1.2):
     """1 ms more in each of two functions of a module, neither of which is certain alone."""
     made = []
