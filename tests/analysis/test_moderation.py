@@ -192,3 +192,13 @@ def test_between_sessions_their_part_is_added_and_is_as_uncertain_as_it_was_told
     np.testing.assert_allclose(found.variance, [6.0, 1.0])
     # The second would have a fifth of a degree, which no mean square has.
     np.testing.assert_allclose(found.df, [36 / (16 / 8 + 9 / 6), 1.0])
+
+
+def test_a_family_counts_for_no_more_than_its_cap() -> None:
+    own = Spread(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 3.0))
+    assert moderate_family(own).df[0] == pytest.approx(3.0 + PRIOR_DF_MAX)
+    capped = moderate_family(own, 1.5)
+    assert capped.df[0] == pytest.approx(4.5)
+    assert capped.variance[1] == pytest.approx(
+        (1.5 * fit_prior(own, 1.5).variance[1] + 3.0 * 1.1) / 4.5
+    )

@@ -104,7 +104,7 @@ def unshown_words(cause: Cause) -> str:
     return (
         "These requests do not show the change: sent without the profiler their TTFT moved by "
         f"{fmt.plain_change(cause.plain_ratio)}, where the run found "
-        f"{fmt.plain_change(cause.ratio)}. So the functions named are not its cause, or not all of "
+        f"{fmt.plain_change(cause.ratio)}. So what is named here is not its cause, or not all of "
         "it."
     )
 
