@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def commit_of(folder: Path) -> str | None:
     commit = None if head is None else head.decode("ascii", "replace").strip()
     if commit is None or not _COMMIT.fullmatch(commit):
         return None
-    change = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", ".")
+    change = _change_in(folder)
     if change is None:
         return None
     if not change:
@@ -75,25 +77,40 @@ def commit_of(folder: Path) -> str | None:
     return f"{commit}-dirty.{hashlib.sha256(change).hexdigest()[:_DIGEST_DIGITS]}"
 
 
+def _change_in(folder: Path) -> bytes | None:
+    """What tracked files in `folder` differ by from the commit; None where git does not say.
+
+    `git diff` writes into the index what it finds of files that were touched and not changed, also
+    where it is told to do without locks. So it is given a copy.
+    """
+    index = _git(folder, "rev-parse", "--git-path", "index")
+    if index is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "index"
+        try:
+            # With its time, by which git knows what was changed in the second it was written in.
+            shutil.copy2(folder / os.fsdecode(index.rstrip(b"\n")), copy)
+        except OSError:
+            return None
+        asked = ("diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", ".")
+        return _git(folder, *asked, index=copy)
+
+
 def _object(told: dict[str, Any], key: str) -> dict[str, Any]:
     value = told.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _git(folder: Path, *arguments: str) -> bytes | None:
+def _git(folder: Path, *arguments: str, index: Path | None = None) -> bytes | None:
     # Within a hook of another repository git's own variables name that one.
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env |= {"GIT_OPTIONAL_LOCKS": "0"} | ({} if index is None else {"GIT_INDEX_FILE": str(index)})
     # A container's user often does not own a mounted checkout, and git then refuses to read it.
     # Code of that checkout is run anyway, by whoever measures it.
     command = ["git", "-c", "safe.directory=*", "-C", str(folder), *arguments]
     try:
-        answer = subprocess.run(
-            command,
-            env=env | {"GIT_OPTIONAL_LOCKS": "0"},
-            capture_output=True,
-            check=True,
-            timeout=_LIMIT_S,
-        )
+        answer = subprocess.run(command, env=env, capture_output=True, check=True, timeout=_LIMIT_S)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return answer.stdout

@@ -1,6 +1,7 @@
 """Commits of real checkouts, by real git."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -62,11 +63,33 @@ def test_git_of_another_repository_is_not_asked(checkout, monkeypatch, tmp_path)
 
 
 def test_a_checkout_is_read_and_not_written(checkout):
+    """Touched, and not changed, in another second: git would note that in its index."""
     index = checkout.parent / ".git" / "index"
-    (checkout / "pyproject.toml").touch()
-    before = index.read_bytes()
-    commit_of(checkout)
-    assert index.read_bytes() == before
+    os.utime(checkout / "pyproject.toml", (1.0e9, 1.0e9))
+    before, written = index.read_bytes(), index.stat().st_mtime_ns
+    head = git(checkout, "rev-parse", "HEAD")
+    assert commit_of(checkout) == head
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == (before, written)
+    assert [path.name for path in index.parent.glob("index*")] == ["index"]
+
+
+def test_a_change_within_the_second_of_the_index_is_seen(checkout):
+    """Of as many bytes: git tells it by the index's own time, which its copy has too."""
+    file = checkout / "pyproject.toml"
+    (checkout.parent / ".git" / "index").touch()
+    git(checkout, "update-index", "--refresh")
+    file.write_text("[project]\n"[::-1])
+    assert "-dirty." in str(commit_of(checkout))
+
+
+def test_a_worktree_has_an_index_of_its_own(checkout):
+    tree = checkout.parent.parent / "tree"
+    git(checkout, "worktree", "add", "--quiet", str(tree))
+    head = git(checkout, "rev-parse", "HEAD")
+    assert commit_of(tree / "python") == head
+    (tree / "python" / "pyproject.toml").write_text("other")
+    assert str(commit_of(tree / "python")).startswith(f"{head}-dirty.")
+    assert commit_of(checkout) == head
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "nul\0", ""])
