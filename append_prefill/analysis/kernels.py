@@ -29,9 +29,9 @@ from append_prefill.analysis.profiles import Difference, differences
 from append_prefill.analysis.summary import CONFIDENCE, Interval
 
 TOLD_LEAST_MS = 0.01
-"""A request's, on the side that takes more: what is less is half of a thousandth of the shortest
-TTFT that was seen on a GPU. It is ranked, and has no interval. Half of the fifty kernels of a
-request are as short; theirs scatter by 2 to 10 %, and would make the long ones look as unsure."""
+"""A request's, on the side that takes more: what is less is less than a thousandth of the shortest
+TTFT that was seen on a GPU. It is ranked, and has no interval. More than half of the fifty kernels
+of a request are as short; they scatter the most, and would make the long ones look as unsure."""
 
 PRIOR_DF = 1.4
 """Degrees of freedom that the other kernels count for at most. With d of them the logarithms of the

@@ -86,15 +86,15 @@ def _change_in(folder: Path) -> bytes | None:
     index = _git(folder, "rev-parse", "--git-path", "index")
     if index is None:
         return None
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "index"
-        try:
+    asked = ("diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", ".")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / "index"
             # With its time, by which git knows what was changed in the second it was written in.
             shutil.copy2(folder / os.fsdecode(index.rstrip(b"\n")), copy)
-        except OSError:
-            return None
-        asked = ("diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", ".")
-        return _git(folder, *asked, index=copy)
+            return _git(folder, *asked, index=copy)
+    except OSError:
+        return None
 
 
 def _object(told: dict[str, Any], key: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def traced(
     body = {
         "output_dir": str(folder.absolute()),
         "activities": list(activities),
-        "with_stack": False,  # SGLang's default walks the Python stack of each operator
+        "with_stack": False,  # which SGLang asks for where nothing is said
     }
     _post(base_url, "/start_profile", body)
     try:
