@@ -30,11 +30,11 @@ from append_prefill.records.cause import (
     Cause,
     FunctionSpent,
     KernelSpent,
-    Spent,
     read_cause,
     write_cause,
 )
 from append_prefill.records.comparison import PointEffect
+from append_prefill.report.cause.spent import certain
 from append_prefill.run.cause.launch import Bench, Measured
 from append_prefill.run.cause.measuring import profiled, up
 from append_prefill.run.cause.record import cause_of
@@ -204,7 +204,7 @@ def moved_at(point: Point) -> Moved:
 def told(folders: Sequence[Path]) -> int:
     """Print the rank of every slow function; the number of those that are not found."""
     print(f"{'place':>10} {'repeat':>6} {'rank':>4} {'ms/request':>10}  95 % interval    first")
-    hits = tries = others = certain = 0
+    hits = tries = others = told = 0
     for folder in folders:
         if not folder.is_dir():
             continue
@@ -218,7 +218,7 @@ def told(folders: Sequence[Path]) -> int:
         tries += 1
         untouched = [one for one in kernels if one.name not in slow_kernels]
         others += len(untouched)
-        certain += sum(is_certain(one.own) for one in untouched)
+        told += sum(certain(one.own) for one in untouched)
         own = None if rank is None else ranking[rank - 1].own
         said = "" if own is None else f"{own.delta_ms:.2f}"
         ends = ""
@@ -228,7 +228,7 @@ def told(folders: Sequence[Path]) -> int:
         print(f"{row} {ranking[0].name}")
     print(f"among the first {WITHIN}: {hits} of {tries}")
     if others:
-        print(f"kernels that nobody slowed, told as changed for certain: {certain} of {others}")
+        print(f"kernels that nobody slowed, told as changed for certain: {told} of {others}")
     return tries - hits
 
 
@@ -239,13 +239,6 @@ def rank_of(ranking: Ranking, names: Collection[str]) -> int | None:
     """From 1; None where none of the names is among what is kept."""
     found = [one.name in names for one in ranking if one.own is not None]
     return found.index(True) + 1 if True in found else None
-
-
-def is_certain(spent: Spent) -> bool:
-    """Whether its interval has no zero."""
-    if spent.low_ms is None or spent.high_ms is None:
-        return False
-    return spent.low_ms > 0 or spent.high_ms < 0
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ import numpy as np
 
 from append_prefill.analysis.moderation import Spread, moderate_family
 from append_prefill.analysis.profiles import Difference, differences
-from append_prefill.analysis.summary import CONFIDENCE, Interval
+from append_prefill.analysis.summary import CONFIDENCE, around
 
 TOLD_LEAST_MS = 0.01
 """A request's, on the side that takes more: what is less is less than a thousandth of the shortest
-TTFT that was seen on a GPU. It is ranked, and has no interval. More than half of the fifty kernels
-of a request are as short; they scatter the most, and would make the long ones look as unsure."""
+TTFT that was seen on a GPU. It is ranked, and has no interval. Of 50
+kernels of a request 28 are as short; they scatter three times as far, and would make the long ones
+look as unsure (`python -m benchmarks.kernel_scatter`)."""
 
 PRIOR_DF = 1.4
 """Degrees of freedom that the other kernels count for at most. With d of them the logarithms of the
@@ -101,7 +102,7 @@ def kernel_differences(
     told = [key for key in found if level[key] >= TOLD_LEAST_MS]
     half = _half_widths(candidates, references, {key: level[key] for key in told})
     return {
-        key: replace(one, delta_ms=_around(one.delta_ms.value, half.get(key)))
+        key: replace(one, delta_ms=around(one.delta_ms.value, half.get(key)))
         for key, one in found.items()
     }
 
@@ -124,9 +125,3 @@ def _half_widths(
     known = moderate_family(own, PRIOR_DF)
     half = known.half_width(1 - (1 - CONFIDENCE) / len(level)) * level
     return dict(zip(level_ms, half.tolist(), strict=True))
-
-
-def _around(value: float, half_width: float | None) -> Interval:
-    if half_width is None:
-        return Interval(value, None, None)
-    return Interval(value, value - half_width, value + half_width)

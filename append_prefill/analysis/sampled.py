@@ -25,7 +25,7 @@ import numpy as np
 
 from append_prefill.analysis.moderation import FloatArray, Spread, fit_prior, moderate_family
 from append_prefill.analysis.profiles import Difference, differences
-from append_prefill.analysis.summary import CONFIDENCE, Interval
+from append_prefill.analysis.summary import CONFIDENCE, around
 
 _K = TypeVar("_K")
 
@@ -77,7 +77,7 @@ def sampled_differences(
     moderated = moderate_family(own)
     half[told] = _half_width(moderated.variance, moderated.df, by_counts[told], own)
     return {
-        key: replace(one, delta_ms=_around(one.delta_ms.value, float(width) * sample_ms))
+        key: replace(one, delta_ms=around(one.delta_ms.value, float(width) * sample_ms))
         for (key, one), width in zip(found.items(), half, strict=True)
     }
 
@@ -88,7 +88,3 @@ def _half_width(
     """Half of the intervals, in samples; `by_counts`: the variance that counts alone give."""
     spread = Spread(np.maximum(dispersion, 1.0) * by_counts, df)
     return spread.half_width(1 - (1 - CONFIDENCE) / len(family.df))
-
-
-def _around(value: float, half_width: float) -> Interval:
-    return Interval(value, value - half_width, value + half_width)

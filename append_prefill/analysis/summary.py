@@ -47,6 +47,13 @@ class Interval:
     high: float | None
 
 
+def around(value: float, half_width: float | None) -> Interval:
+    """The interval that reaches so far to either side; None: there is none."""
+    if half_width is None:
+        return Interval(value, None, None)
+    return Interval(value, value - half_width, value + half_width)
+
+
 def t_interval(values: Sequence[float] | FloatArray, confidence: float = CONFIDENCE) -> Interval:
     """Mean of `values` (one per launch) with Student's t interval.
 

@@ -24,7 +24,7 @@ from append_prefill.report.cause.page import write_page
 from append_prefill.report.names import candidate_name
 from append_prefill.run.cause.asking import settings_of
 from append_prefill.run.cause.launch import Bench, Measured
-from append_prefill.run.cause.measuring import measure_pairs
+from append_prefill.run.cause.measuring import measure_pairs, told_apart
 from append_prefill.run.cause.record import cause_of
 from append_prefill.run.cause.where import Moved, moved_most
 from append_prefill.run.settings import Settings
@@ -185,8 +185,8 @@ def _work(moved: Moved, profile: Profile) -> Point | tuple[Unit, ...]:
 def _names(run: Run) -> tuple[str, str]:
     """What candidate and reference are called, told apart where both are called the same."""
     compared = run.compared
-    new, old = candidate_name(run), "reference" if compared is None else compared.reference
-    return new, f"{old} (reference)" if new == old else old
+    old = "reference" if compared is None else compared.reference
+    return told_apart(candidate_name(run), old)
 
 
 Cut = KeyboardInterrupt | InfrastructureError

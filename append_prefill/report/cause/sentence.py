@@ -60,9 +60,10 @@ def _core_words(cause: Cause) -> str:
         )
     said, told = [], set()
     for one, own in sure[: large([own for _, own in sure])]:
-        only = _of_module(cause, one, own, again=(one.process, one.module) in told)
+        module = one.process, one.module
+        only = _of_module(cause, one, own, again=module in told)
         said.append(f"{one.name} ({one.process}) {fmt.signed(own.delta_ms)} ms{bracket(own)}{only}")
-        told.add((one.process, one.module))
+        told |= {module} if only else set()
     return f"{total}. {lead_words(cause, cause.own_total)}: {'; '.join(said)}.{modules}"
 
 

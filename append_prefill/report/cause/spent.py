@@ -33,16 +33,19 @@ class Row:
 
 
 def ms(value: float) -> str:
+    """Its size without its sign, in two digits."""
     return fmt.number(abs(value), 2)
 
 
 def bracket(spent: Spent) -> str:
+    """The ends of its interval behind it, as in " (+0.1 to +0.3)"; empty where it has none."""
     if spent.low_ms is None or spent.high_ms is None:
         return ""
     return f" ({ends(spent)})"
 
 
 def ends(spent: Spent) -> str:
+    """The ends of its interval in ms, as in "+0.1 to +0.3"."""
     return f"{fmt.signed(spent.low_ms)} to {fmt.signed(spent.high_ms)}"
 
 
@@ -92,6 +95,7 @@ def large(spents: Sequence[Spent]) -> int:
 
 
 def spent_row(name: str, process: str, spent: Spent, cause: Cause, note: str = "") -> Row:
+    """A table's row, its note with which side alone has it."""
     only = ""
     if spent.reference_ms is None:
         only = f"only {cause.candidate}"

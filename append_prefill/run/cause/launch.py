@@ -42,8 +42,8 @@ EXACT_REQUESTS = 400
 KERNEL_REQUESTS = 100
 """At most, under torch's profiler. Of batches of 59 requests of one launch the kernels together
 scattered by 0.15 and 0.27 %, from launch to launch by up to 0.5 (`python -m
-benchmarks.kernel_scatter`), and 59 at a time took some six seconds with the profiler's start and
-stop: 400 were 40 s of a launch."""
+benchmarks.kernel_scatter`), and each batch took six seconds with the profiler's start and stop (the
+same): 400 were 40 s of a launch."""
 
 INVALID_SHARE_MAX = 0.1
 """Of the requests of a launch: if more of them are not what was asked for, what is profiled is

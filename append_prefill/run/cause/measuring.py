@@ -29,9 +29,7 @@ def measure_pairs(
     then. Raises ServerDiedError or InfrastructureError.
     """
     engines: dict[Side, Engine] = {"candidate": candidate, "reference": reference}
-    named = {side: engine.label for side, engine in engines.items()}
-    if candidate.label == reference.label:  # as where a setting is what differs
-        named["reference"] += " (reference)"
+    named = dict(zip(engines, told_apart(candidate.label, reference.label), strict=True))
     both: tuple[Side, ...] = ("candidate", "reference")
     for pair in range(pairs):
         sides = abba(both, pair)
@@ -45,6 +43,11 @@ def measure_pairs(
             for side in group:
                 bench.tell(_told(made[side].record, named[side]))
         yield made["candidate"], made["reference"]
+
+
+def told_apart(candidate: str, reference: str) -> tuple[str, str]:
+    """Names of both sides that differ, also where a setting is all that does."""
+    return candidate, f"{reference} (reference)" if candidate == reference else reference
 
 
 @contextmanager

@@ -102,6 +102,22 @@ def test_what_a_module_takes_is_told_once():
     assert said.endswith("), new there, too.")
 
 
+def test_what_a_module_takes_is_told_of_its_first_new_function_whatever_came_before():
+    """A function that both sides have says nothing of its module."""
+    old, new = ("scheduler", "sglang.graphs:replay"), ("scheduler", "sglang.graphs:pad")
+    made = [
+        (
+            launch("candidate", pair, {LOOP: 5.0, old: 4.0, new: 2.0}),
+            launch("reference", pair, {LOOP: 5.0, old: 1.0}),
+        )
+        for pair in range(3)
+    ]
+    said = plain(sentence.cause_words(cause(made=made)))
+    first, _, second = said.partition("sglang.graphs:pad (scheduler) +2.0 ms (")
+    assert "sglang.graphs:replay (scheduler) +3.0 ms (" in first
+    assert "), new there, where its module as a whole takes +5.0 ms (" in second
+
+
 def spread_out(*, ratio=1.2):
     """1 ms more in each of two functions of a module, neither of which is certain alone."""
     made = []
